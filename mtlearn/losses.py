@@ -1,0 +1,206 @@
+"""Losses in prediction space: they see labels and scores, never `X`.
+
+A loss is a sum over observations, each times its weight. Binary labels are -1 and +1,
+classes of `Softmax` are 0, 1, ...
+"""
+
+import numpy as np
+from numba import njit
+from scipy.special import logsumexp, softmax
+
+_SQUARED, _SQUARED_HINGE, _LOGISTIC, _SQUARED_EPSILON = range(4)
+
+
+class _ScalarLoss:
+    """A loss of one score per observation, computed by one compiled pass."""
+
+    n_scores = 1
+    width = 0.0
+
+    def evaluate(self, y, z, weight):
+        """Return the weighted sum, and each observation's gradient and curvature.
+
+        Parameters
+        ----------
+        y, z, weight : ndarray of shape (n,)
+            Labels, scores and weights.
+
+        Returns
+        -------
+        value : float
+        gradient, curvature : ndarray of shape (n,)
+            First and (generalised) second derivative in the score, times the weight.
+        """
+        gradient, curvature = np.empty_like(z), np.empty_like(z)
+        value = _evaluate(
+            self._code, self.width, y, z, weight, gradient, curvature
+        )
+        return value, gradient, curvature
+
+    def value(self, y, z, weight):
+        """Weighted sum of the loss."""
+        return self.evaluate(y, z, weight)[0]
+
+    def gradient(self, y, z, weight):
+        """First derivative in the score, times the weight."""
+        return self.evaluate(y, z, weight)[1]
+
+    def curvature(self, y, z, weight):
+        """Second derivative in the score, times the weight."""
+        return self.evaluate(y, z, weight)[2]
+
+    def along(self, y, z, dz, weight, step):
+        """Value, slope and curvature at `step` along the line z + step * dz."""
+        return _along(self._code, self.width, y, z, dz, weight, step)
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+class Squared(_ScalarLoss):
+    """1/2 (y - z)^2."""
+
+    _code = _SQUARED
+
+
+class SquaredHinge(_ScalarLoss):
+    """max(0, 1 - y z)^2, labels -1 and +1."""
+
+    _code = _SQUARED_HINGE
+
+
+class Logistic(_ScalarLoss):
+    """log(1 + exp(-y z)), labels -1 and +1."""
+
+    _code = _LOGISTIC
+
+
+class SquaredEpsilonInsensitive(_ScalarLoss):
+    """max(0, |y - z| - epsilon)^2."""
+
+    _code = _SQUARED_EPSILON
+
+    def __init__(self, epsilon=0.0):
+        self.width = float(epsilon)
+
+    def __repr__(self):
+        return f"SquaredEpsilonInsensitive(epsilon={self.width})"
+
+
+class Softmax:
+    """log sum_k exp(z_k) - z_y over the classes that an observation may have.
+
+    Parameters
+    ----------
+    n_classes : int
+    allowed : ndarray of bool of shape (n, n_classes), default=None
+        Classes of each observation's task; the others are left out of its sum.
+    """
+
+    def __init__(self, n_classes, allowed=None):
+        self.n_scores = n_classes
+        self.allowed = allowed
+
+    def _masked(self, z):
+        return z if self.allowed is None else np.where(self.allowed, z, -np.inf)
+
+    def evaluate(self, y, z, weight):
+        """Return the weighted sum, gradient (n, K) and curvature (n, K, K)."""
+        rows = np.arange(len(y))
+        classes = y.astype(np.intp)
+        z = self._masked(z)
+        value = float(weight @ (logsumexp(z, axis=1) - z[rows, classes]))
+        p = softmax(z, axis=1)
+        gradient = p * weight[:, None]
+        curvature = -gradient[:, :, None] * p[:, None, :]
+        diagonal = np.arange(self.n_scores)
+        curvature[:, diagonal, diagonal] += gradient
+        gradient[rows, classes] -= weight
+        return value, gradient, curvature
+
+    def value(self, y, z, weight):
+        """Weighted sum of the loss."""
+        return self.evaluate(y, z, weight)[0]
+
+    def gradient(self, y, z, weight):
+        """First derivative in the scores, times the weight."""
+        return self.evaluate(y, z, weight)[1]
+
+    def curvature(self, y, z, weight):
+        """Second derivative in the scores, times the weight."""
+        return self.evaluate(y, z, weight)[2]
+
+    def along(self, y, z, dz, weight, step):
+        """Value, slope and curvature at `step` along the line z + step * dz."""
+        rows = np.arange(len(y))
+        classes = y.astype(np.intp)
+        z = self._masked(z + step * dz)
+        p = softmax(z, axis=1)
+        value = weight @ (logsumexp(z, axis=1) - z[rows, classes])
+        mean = np.sum(p * dz, axis=1)
+        slope = weight @ (mean - dz[rows, classes])
+        curvature = weight @ np.sum(p * (dz - mean[:, None]) ** 2, axis=1)
+        return float(value), float(slope), float(curvature)
+
+    def __repr__(self):
+        return f"Softmax(n_classes={self.n_scores})"
+
+
+LOSSES = [
+    Squared(),
+    SquaredHinge(),
+    Logistic(),
+    SquaredEpsilonInsensitive(0.0),
+    SquaredEpsilonInsensitive(0.3),
+    Softmax(3),
+]
+
+
+@njit(cache=True)
+def _point(code, width, y, z):
+    """Value, first and second derivative of one observation's loss."""
+    if code == _SQUARED:
+        r = z - y
+        return 0.5 * r * r, r, 1.0
+    if code == _SQUARED_HINGE:
+        slack = 1.0 - y * z
+        if slack > 0.0:
+            return slack * slack, -2.0 * y * slack, 2.0
+        return 0.0, 0.0, 0.0
+    if code == _SQUARED_EPSILON:
+        r = z - y
+        over = abs(r) - width
+        if over > 0.0:
+            return over * over, 2.0 * over * np.sign(r), 2.0
+        # without a tube the kink at zero is none: the curvature is that of the square
+        return 0.0, 0.0, 2.0 if width == 0.0 else 0.0
+    m = y * z
+    e = np.exp(-abs(m))
+    p = e / (1.0 + e)  # probability of the less likely side
+    wrong = p if m > 0.0 else 1.0 - p
+    value = np.log1p(e) + (0.0 if m > 0.0 else -m)
+    return value, -y * wrong, p * (1.0 - p)
+
+
+@njit(cache=True)
+def _evaluate(code, width, y, z, weight, gradient, curvature):
+    total = 0.0
+    for i in range(y.shape[0]):
+        v, g, h = _point(code, width, y[i], z[i])
+        total += weight[i] * v
+        gradient[i] = weight[i] * g
+        curvature[i] = weight[i] * h
+    return total
+
+
+@njit(cache=True)
+def _along(code, width, y, z, dz, weight, step):
+    value = 0.0
+    slope = 0.0
+    bend = 0.0
+    for i in range(y.shape[0]):
+        v, g, h = _point(code, width, y[i], z[i] + step * dz[i])
+        value += weight[i] * v
+        slope += weight[i] * g * dz[i]
+        bend += weight[i] * h * dz[i] * dz[i]
+    return value, slope, bend

@@ -1,0 +1,66 @@
+"""What every solver returns, and the one place that turns a bad end into a warning."""
+
+import enum
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+
+class Status(enum.Enum):
+    """How a solver ended; the value is the sentence for the user."""
+
+    CONVERGED = "the certificate is below the tolerance."
+    MAX_ITER = (
+        "it ran out of iterations. Increase `max_iter`, scale the features "
+        "(StandardScaler), or strengthen the penalty."
+    )
+    STALLED = (
+        "no step improves the objective in double precision any more. The features may "
+        "be collinear or in very different units: scale them (StandardScaler), "
+        "strengthen the penalty, or accept a larger `tol`."
+    )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The answer of a solver, with its certificate.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+    intercept : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+    objective : float
+        Value of the objective at the answer.
+    certificate : float
+        Bound on the objective's distance from its minimum, divided by the objective of
+        the zero model.
+    n_iter : int
+    status : Status
+    dual : ndarray or None
+        One number per observation where the solver has them.
+    history : list of (objective, certificate)
+        One entry per iteration.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    objective: float
+    certificate: float
+    n_iter: int
+    status: Status
+    dual: np.ndarray | None = None
+    history: list = field(default_factory=list)
+
+
+def warn_unless_converged(solution, name, tol):
+    """Tell the user once if the solver did not reach `tol`."""
+    if solution.status is Status.CONVERGED:
+        return
+    warnings.warn(
+        f"{name} did not converge in {solution.n_iter} iterations: certificate "
+        f"{solution.certificate:.2g}, asked for {tol:.2g}; {solution.status.value}",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

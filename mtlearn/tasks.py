@@ -1,0 +1,591 @@
+"""Tasks: both data layouts in, task-major blocks out, rows back in the caller's order.
+
+Ids become codes here, rows of weight zero and missing labels disappear here, and the
+rows are sorted into blocks here; nobody above asks again which layout the data had.
+"""
+
+import numbers
+import sys
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numba import njit
+
+UNKNOWN = -1
+
+
+# ---------------------------------------------------------------- the column of ids
+
+
+def split_task_column(X, task_column):
+    """Take the column of task ids out of `X`, whatever container it is.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_columns)
+        NumPy, pandas, polars, pyarrow, nested lists or SciPy sparse.
+    task_column : str or int
+        Column name (containers with names only) or position.
+
+    Returns
+    -------
+    features : same kind of container, of shape (n_samples, n_columns - 1)
+    ids : sequence of length n_samples
+        As found; `index_tasks` and `find_tasks` check it.
+
+    Raises
+    ------
+    ValueError
+        If `X` has no such column, or no names at all where a name was given.
+    TypeError
+        If `task_column` is neither a name nor a position.
+
+    Examples
+    --------
+    >>> features, ids = split_task_column([["a", 1.0], ["b", 2.0]], 0)
+    >>> list(ids), features.tolist()
+    (['a', 'b'], [[1.0], [2.0]])
+    """
+    names = column_names(X)
+    if names is None and not sp.issparse(X):
+        X = _as_table(X)
+    position = _column_position(task_column, names, X.shape[1])
+    if sp.issparse(X):
+        X = X.tocsc()
+        ids = X[:, [position]].toarray().ravel()
+        return X[:, np.arange(X.shape[1]) != position].tocsr(), ids
+    if names is None:
+        return np.delete(X, position, axis=1), X[:, position]
+    if hasattr(X, "iloc"):
+        others = [j for j in range(X.shape[1]) if j != position]
+        return X.iloc[:, others], X.iloc[:, position]
+    if hasattr(X, "remove_column"):
+        return X.remove_column(position), X.column(position)
+    return X.drop(names[position]), X[names[position]]
+
+
+def column_names(X):
+    """Return the column names of a frame (pandas, polars, pyarrow), else None."""
+    for attribute in ("column_names", "columns"):
+        names = getattr(X, attribute, None)
+        if names is not None and not callable(names):
+            return list(names)
+    return None
+
+
+def _as_table(X):
+    table = np.asarray(X)
+    if table.dtype.kind in "US":
+        # a mixed nested list: keep the numbers numbers, and the ids strings
+        table = np.asarray(X, dtype=object)
+    if table.ndim != 2:
+        raise ValueError(
+            f"Expected 2D array, got {table.ndim}D array instead: X must have one row "
+            "per sample and one column per feature. Reshape your data."
+        )
+    return table
+
+
+def _column_position(task_column, names, n_columns):
+    if isinstance(task_column, numbers.Integral) and not isinstance(task_column, bool):
+        if not -n_columns <= task_column < n_columns:
+            raise ValueError(
+                f"`task_column`={task_column} is out of range: X has {n_columns} "
+                "columns."
+            )
+        return int(task_column) % n_columns
+    if not isinstance(task_column, str):
+        raise TypeError(
+            "`task_column` must be a column name or an integer position, got "
+            f"{task_column!r}."
+        )
+    if names is None:
+        raise ValueError(
+            f"`task_column`={task_column!r} is a column name, but X has no column "
+            "names. Pass a data frame or an integer position; a transformer before "
+            "this estimator keeps the names with .set_output(transform='pandas')."
+        )
+    if task_column in names:
+        return names.index(task_column)
+    renamed = [n for n in names if isinstance(n, str) and n.endswith("__" + task_column)]
+    hint = (
+        f" It seems to have been renamed to {renamed[0]!r}: set "
+        "verbose_feature_names_out=False."
+        if renamed
+        else f" The columns are {_shorten(names)}."
+    )
+    raise ValueError(f"`task_column`={task_column!r} is not a column of X.{hint}")
+
+
+def _shorten(values, most=8):
+    """Print a list for a message, cut after `most` values."""
+    values = list(values)
+    text = ", ".join(repr(getattr(v, "item", lambda v=v: v)()) for v in values[:most])
+    return f"[{text}{', ...' if len(values) > most else ''}]"
+
+
+# ---------------------------------------------------------------- ids and codes
+
+
+def index_tasks(ids, name="task"):
+    """Check task ids and turn them into codes.
+
+    Parameters
+    ----------
+    ids : array-like of shape (n_samples,)
+        Strings, integers, categoricals or any hashable, sortable objects.
+    name : str
+        What the caller calls them; used in messages.
+
+    Returns
+    -------
+    tasks : ndarray of shape (n_tasks,)
+        The sorted ids.
+    codes : ndarray of shape (n_samples,), int64
+        Position in `tasks` of each row's id.
+
+    Raises
+    ------
+    ValueError
+        On missing ids, on float ids that are not integers, and on ids that are not
+        one-dimensional.
+    TypeError
+        On ids that cannot be sorted together.
+
+    Examples
+    --------
+    >>> tasks, codes = index_tasks(["north", "south", "north"])
+    >>> tasks.tolist(), codes.tolist()
+    (['north', 'south'], [0, 1, 0])
+    """
+    found, codes = _factorize(ids, name)
+    try:
+        tasks, place = np.unique(found, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(value).__name__ for value in found})
+        raise TypeError(
+            f"`{name}` holds ids of types that cannot be sorted together: "
+            f"{', '.join(kinds)}. Use one type."
+        ) from None
+    return tasks, place.astype(np.int64)[codes]
+
+
+def find_tasks(tasks, ids, name="task"):
+    """Return the position in `tasks` of every id, `UNKNOWN` (-1) where it has none.
+
+    Parameters
+    ----------
+    tasks : ndarray of shape (n_tasks,)
+        The known ids.
+    ids : array-like of shape (n_samples,)
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples,), int64
+
+    Raises
+    ------
+    ValueError
+        On missing or non-integer float ids, and on ids of another kind than `tasks`
+        (numbers against strings), which would otherwise all pass as unknown.
+    """
+    found, codes = _factorize(ids, name)
+    known = np.asarray(tasks)
+    if found.size and known.size:
+        ours, theirs = _kind(known), _kind(found)
+        if "other" not in (ours, theirs) and ours != theirs:
+            raise ValueError(
+                f"`{name}` holds {theirs} but the tasks of the fit are {ours}: "
+                f"expected ids such as {_shorten(known, 3)}, got {_shorten(found, 3)}."
+            )
+    place = {task: position for position, task in enumerate(known.tolist())}
+    table = np.array([place.get(v, UNKNOWN) for v in found.tolist()], dtype=np.int64)
+    return table[codes] if codes.size else codes
+
+
+def _kind(values):
+    if values.dtype.kind in "iub":
+        return "numbers"
+    if values.dtype.kind in "US" or all(isinstance(v, str) for v in values):
+        return "strings"
+    return "other"
+
+
+def _factorize(ids, name):
+    """Distinct ids in no particular order, and the code of each row."""
+    values = _id_array(ids, name)
+    if values.dtype.kind == "f":
+        values = _integer_ids(values, name)
+    if values.dtype.kind in "iu":
+        return _factorize_integers(values)
+    if "pandas" in sys.modules:
+        codes, found = sys.modules["pandas"].factorize(values)
+        found = np.asarray(found, dtype=object)
+        _refuse_missing(int(np.sum(codes < 0)), name)
+    else:
+        place = {}
+        listed = values.tolist()
+        codes = np.fromiter(
+            (place.setdefault(v, len(place)) for v in listed), np.int64, len(listed)
+        )
+        found = np.empty(len(place), dtype=object)
+        found[:] = list(place)
+    _refuse_missing(sum(_is_missing(v) for v in found), name)
+    return _plain_dtype(found, name), np.asarray(codes, dtype=np.int64)
+
+
+def _id_array(ids, name):
+    """The ids as a one-dimensional NumPy array that still holds them as they are."""
+    if hasattr(ids, "to_pylist"):
+        ids = np.array(ids.to_pylist(), dtype=object)
+    elif hasattr(ids, "to_numpy"):
+        ids = ids.to_numpy()
+    elif not isinstance(ids, np.ndarray) and not hasattr(ids, "__array__"):
+        ids = list(ids)
+        if not all(isinstance(v, numbers.Number) for v in ids):
+            ids = np.array([*ids, None], dtype=object)[:-1]
+    values = np.asarray(ids)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values.ravel()
+    if values.ndim != 1:
+        raise ValueError(
+            f"`{name}` must be one-dimensional, one id per row, got an array of shape "
+            f"{values.shape}."
+        )
+    if values.dtype.kind == "c":
+        raise ValueError(f"`{name}` must hold task ids, got complex numbers.")
+    return values
+
+
+def _refuse_missing(n_missing, name):
+    if n_missing:
+        raise ValueError(
+            f"`{name}` has missing ids: every row needs to name its task. Drop the "
+            "rows, or give them an id of their own."
+        )
+
+
+def _is_missing(value):
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # pandas.NA has no truth value
+        return True
+
+
+def _integer_ids(values, name):
+    """Float ids that are integers, as integers; others are refused."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        _refuse_missing(int(np.isnan(values).sum()), name)
+        raise ValueError(f"`{name}` holds infinite values; expected task ids.")
+    whole = np.rint(values)
+    if not np.array_equal(whole, values):
+        example = values[whole != values][0]
+        raise ValueError(
+            f"`{name}` holds floats that are not integers, such as {example:.6g}. Did "
+            "a scaler or another transformer run over the column of ids? Expected "
+            "strings, integers or categories."
+        )
+    return whole.astype(np.int64)
+
+
+def _plain_dtype(found, name):
+    """Objects that are all strings, or all numbers, in an array of that dtype."""
+    values = found.tolist()
+    if values and all(isinstance(v, str) for v in values):
+        return np.array(values)
+    number = (numbers.Real, np.bool_)
+    if values and all(isinstance(v, number) for v in values):
+        return _integer_ids(np.array(values, dtype=np.float64), name)
+    return found
+
+
+def _factorize_integers(values):
+    """Distinct integers and codes; by counting where their range is short."""
+    if values.size == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    low, high = int(values.min()), int(values.max())
+    if high - low > 4 * values.size + 1024:
+        found, codes = np.unique(values, return_inverse=True)
+        return found, codes.astype(np.int64)
+    shifted = values.astype(np.int64) - low
+    present = np.zeros(high - low + 1, dtype=bool)
+    present[shifted] = True
+    found = np.flatnonzero(present)
+    table = np.cumsum(present) - 1
+    return found + low, table[shifted]
+
+
+# ---------------------------------------------------------------- task-major blocks
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Labelled observations of several tasks, in either layout.
+
+    The same `X` serves both: in the long layout every row belongs to the one task in
+    `codes`; in the wide one `y` has a column per task and NaN where a label is missing.
+    The solvers see the observations task after task: `rows[starts[t]:starts[t + 1]]`
+    are the rows of `X` of task `t`, and `labels` and `weights` go with them.
+
+    Attributes
+    ----------
+    X : ndarray (C order) or csr_array of shape (n_samples, n_features), float64
+    y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+    n_tasks : int
+    codes : ndarray of shape (n_samples,) or None
+        Task of each row; None in the wide layout.
+    sample_weight : ndarray of shape (n_samples,) or (n_samples, n_tasks), or None
+    task_weight : ndarray of shape (n_tasks,) or None
+    """
+
+    X: object
+    y: np.ndarray
+    n_tasks: int
+    codes: np.ndarray | None = None
+    sample_weight: np.ndarray | None = None
+    task_weight: np.ndarray | None = None
+    _shared: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def wide(self):
+        return self.codes is None
+
+    @property
+    def n_features(self):
+        return self.X.shape[1]
+
+    @property
+    def sparse(self):
+        return sp.issparse(self.X)
+
+    @cached_property
+    def observed(self):
+        """Wide layout: which entries of `y` count, of shape (n_samples, n_tasks)."""
+        observed = ~np.isnan(self.y)
+        if self.sample_weight is not None:
+            weight = self.sample_weight
+            observed &= (weight if weight.ndim == 2 else weight[:, None]) > 0
+        if self.task_weight is not None:
+            observed &= self.task_weight > 0
+        return observed
+
+    @property
+    def _blocks(self):
+        """(rows, starts), found once and shared by every relabelling."""
+        if "blocks" not in self._shared:
+            if self.wide:
+                tasks, rows = np.nonzero(self.observed.T)
+                starts = np.searchsorted(tasks, np.arange(self.n_tasks + 1))
+            else:
+                rows, starts = _sort_codes(self.codes, self.n_tasks)
+            self._shared["blocks"] = rows.astype(np.int64), starts.astype(np.int64)
+        return self._shared["blocks"]
+
+    @property
+    def rows(self):
+        return self._blocks[0]
+
+    @property
+    def starts(self):
+        return self._blocks[1]
+
+    @property
+    def sizes(self):
+        """Number of labelled rows of each task."""
+        return np.diff(self.starts)
+
+    @cached_property
+    def task_of(self):
+        """Task of each observation, task-major."""
+        return np.repeat(np.arange(self.n_tasks), self.sizes)
+
+    @cached_property
+    def labels(self):
+        """Label of each observation, task-major."""
+        return self.take(self.y)
+
+    @cached_property
+    def weights(self):
+        """Sample weight times task weight of each observation, task-major."""
+        weight = np.ones(len(self.rows))
+        if self.sample_weight is not None:
+            weight *= self.take(self.sample_weight)
+        if self.task_weight is not None:
+            weight *= np.repeat(self.task_weight, self.sizes)
+        return weight
+
+    def take(self, values):
+        """Values per row, or per row and task, as values per observation."""
+        if values.ndim == 2 and self.wide:
+            return values[self.rows, self.task_of]
+        return values[self.rows]
+
+    def relabel(self, y):
+        """Return the same rows with other labels: sorting is not done again."""
+        return replace(self, y=y, _shared=self._shared)
+
+    @property
+    def features(self):
+        """Rows of `X` as `forward` uses them: long rows sorted into blocks (once)."""
+        if self.wide:
+            return self.X
+        if "features" not in self._shared:
+            in_order = len(self.rows) == self.X.shape[0] and bool(
+                np.all(np.diff(self.rows) == 1)
+            )
+            self._shared["features"] = self.X if in_order else self.X[self.rows]
+        return self._shared["features"]
+
+    @property
+    def _flat(self):
+        """Wide: position of each observation in the (n_tasks, n_samples) table."""
+        return self.task_of * self.X.shape[0] + self.rows
+
+    def forward(self, W):
+        """Linear scores x_i . w_t of all observations.
+
+        Parameters
+        ----------
+        W : ndarray of shape (n_tasks, n_features)
+
+        Returns
+        -------
+        z : ndarray of shape (n_observations,)
+        """
+        X = self.features
+        if self.wide:
+            table = np.ascontiguousarray((X @ W.T).T) if self.sparse else W @ X.T
+            complete = len(self.rows) == table.size
+            return table.ravel() if complete else table.ravel()[self._flat]
+        W = np.ascontiguousarray(W)
+        z = np.empty(len(self.rows))
+        if self.sparse:
+            _forward_csr(X.data, X.indices, X.indptr, self.starts, W, z)
+        else:
+            _forward_dense(X, self.starts, W, z)
+        return z
+
+    def adjoint(self, g):
+        """Carry one number per observation back: sum_i g_i x_i for every task.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_observations,)
+
+        Returns
+        -------
+        G : ndarray of shape (n_tasks, n_features)
+        """
+        X = self.features
+        if self.wide:
+            table = np.zeros((self.n_tasks, X.shape[0]))
+            table.ravel()[self._flat] = g
+            return np.ascontiguousarray((X.T @ table.T).T) if self.sparse else table @ X
+        G = np.zeros((self.n_tasks, self.n_features))
+        if self.sparse:
+            _adjoint_csr(X.data, X.indices, X.indptr, self.starts, g, G)
+        else:
+            _adjoint_dense(X, self.starts, g, G)
+        return G
+
+    def sums(self, g):
+        """Sum one number per observation over each task, of shape (n_tasks,)."""
+        return np.bincount(self.task_of, weights=g, minlength=self.n_tasks)
+
+
+def score_rows(X, codes, W, b):
+    """Linear score of every row with its own task's coefficients.
+
+    Parameters
+    ----------
+    X : ndarray (C order) or csr_array of shape (n_samples, n_features)
+    codes : ndarray of shape (n_samples,), int64
+    W : ndarray of shape (n_models, n_features)
+    b : ndarray of shape (n_models,)
+
+    Returns
+    -------
+    z : ndarray of shape (n_samples,)
+    """
+    z = np.empty(X.shape[0])
+    W = np.ascontiguousarray(W)
+    if sp.issparse(X):
+        _score_csr(X.data, X.indices, X.indptr, codes, W, z)
+    else:
+        _score_dense(X, codes, W, z)
+    return z + b[codes]
+
+
+def _sort_codes(codes, n_tasks):
+    """Stable order of the rows by task, and where each task starts."""
+    counts = np.bincount(codes, minlength=n_tasks)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    order = np.empty(len(codes), dtype=np.int64)
+    _counting_sort(codes, starts[:-1].copy(), order)
+    return order, starts
+
+
+# ---------------------------------------------------------------- compiled passes
+
+
+@njit(cache=True)
+def _counting_sort(codes, place, order):
+    for i in range(codes.shape[0]):
+        t = codes[i]
+        order[place[t]] = i
+        place[t] += 1
+
+
+@njit(cache=True)
+def _forward_dense(X, starts, W, z):
+    for t in range(starts.shape[0] - 1):
+        s, e = starts[t], starts[t + 1]
+        if e > s:
+            np.dot(X[s:e], W[t], z[s:e])
+
+
+@njit(cache=True)
+def _adjoint_dense(X, starts, g, G):
+    for t in range(starts.shape[0] - 1):
+        s, e = starts[t], starts[t + 1]
+        if e > s:
+            np.dot(g[s:e], X[s:e], G[t])
+
+
+@njit(cache=True)
+def _forward_csr(data, indices, indptr, starts, W, z):
+    for t in range(starts.shape[0] - 1):
+        for i in range(starts[t], starts[t + 1]):
+            total = 0.0
+            for k in range(indptr[i], indptr[i + 1]):
+                total += data[k] * W[t, indices[k]]
+            z[i] = total
+
+
+@njit(cache=True)
+def _adjoint_csr(data, indices, indptr, starts, g, G):
+    for t in range(starts.shape[0] - 1):
+        for i in range(starts[t], starts[t + 1]):
+            for k in range(indptr[i], indptr[i + 1]):
+                G[t, indices[k]] += data[k] * g[i]
+
+
+@njit(cache=True)
+def _score_dense(X, codes, W, z):
+    for i in range(X.shape[0]):
+        total = 0.0
+        for j in range(X.shape[1]):
+            total += X[i, j] * W[codes[i], j]
+        z[i] = total
+
+
+@njit(cache=True)
+def _score_csr(data, indices, indptr, codes, W, z):
+    for i in range(codes.shape[0]):
+        total = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            total += data[k] * W[codes[i], indices[k]]
+        z[i] = total
