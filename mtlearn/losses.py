@@ -32,9 +32,7 @@ class _ScalarLoss:
             First and (generalised) second derivative in the score, times the weight.
         """
         gradient, curvature = np.empty_like(z), np.empty_like(z)
-        value = _evaluate(
-            self._code, self.width, y, z, weight, gradient, curvature
-        )
+        value = _evaluate(self._code, self.width, y, z, weight, gradient, curvature)
         return value, gradient, curvature
 
     def value(self, y, z, weight):

@@ -109,7 +109,9 @@ def _column_position(task_column, names, n_columns):
         )
     if task_column in names:
         return names.index(task_column)
-    renamed = [n for n in names if isinstance(n, str) and n.endswith("__" + task_column)]
+    renamed = [
+        n for n in names if isinstance(n, str) and n.endswith("__" + task_column)
+    ]
     hint = (
         f" It seems to have been renamed to {renamed[0]!r}: set "
         "verbose_feature_names_out=False."

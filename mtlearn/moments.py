@@ -1,0 +1,343 @@
+"""Per-task second moments: all that a squared loss ever sees of the rows.
+
+They are centred task by task, so that an intercept costs no digits, and they add,
+subtract and merge: a fold is the total less its own rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numba import njit
+
+_CHUNK = 512  # rows of one centred buffer: small enough to stay in cache
+_DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
+
+
+@dataclass(frozen=True)
+class TaskMoments:
+    """Centred second moments of each task.
+
+    Tasks that see the same rows with the same weights share one entry of `weight`,
+    `mean` and `gram` (complete `Y` has a single one). With sample weights s and the
+    weighted means taken out, task t of group u has
+
+        gram[u] = sum_i s_i (x_i - mean[u]) (x_i - mean[u])',
+        cross[t] = sum_i s_i (x_i - mean[u]) (y_i - y_mean[t]),
+        y_square[t] = sum_i s_i (y_i - y_mean[t])^2,
+
+    and its task weight stands beside them in `scale`, not inside.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (n_groups,)
+        Sum of the sample weights.
+    mean : ndarray of shape (n_groups, n_features)
+    gram : ndarray of shape (n_groups, n_features, n_features)
+    group : ndarray of shape (n_tasks,), int
+        The group of each task.
+    scale : ndarray of shape (n_tasks,)
+        Task weights.
+    y_mean, y_square : ndarray of shape (n_tasks,)
+    cross : ndarray of shape (n_tasks, n_features)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn.tasks import TaskData
+    >>> X, y = np.array([[0.0], [2.0], [5.0]]), np.array([1.0, 3.0, 2.0])
+    >>> both = TaskMoments.from_data(TaskData(X, y, 2, codes=np.array([0, 0, 1])))
+    >>> both.gram.ravel().tolist(), both.cross.ravel().tolist()
+    ([2.0, 0.0], [2.0, 0.0])
+    """
+
+    weight: np.ndarray
+    mean: np.ndarray
+    gram: np.ndarray
+    group: np.ndarray
+    scale: np.ndarray
+    y_mean: np.ndarray
+    y_square: np.ndarray
+    cross: np.ndarray
+
+    @classmethod
+    def from_data(cls, data):
+        """Gather the moments of `TaskData` in one pass over its rows."""
+        return _from_wide(data) if data.wide else _from_long(data)
+
+    @property
+    def n_tasks(self):
+        return len(self.group)
+
+    @property
+    def task_weights(self):
+        """Total weight of each task's rows, task weight included."""
+        return self.scale * self.weight[self.group]
+
+    def expand(self):
+        """Return the same moments with a group for every task."""
+        if len(self.weight) == self.n_tasks and np.all(
+            self.group == np.arange(self.n_tasks)
+        ):
+            return self
+        u = self.group
+        return TaskMoments(
+            self.weight[u],
+            self.mean[u],
+            self.gram[u],
+            np.arange(self.n_tasks),
+            self.scale,
+            self.y_mean,
+            self.y_square,
+            self.cross,
+        )
+
+    def __add__(self, other):
+        """Moments of both sets of rows of the same tasks."""
+        return _combine(self, other, 1.0)
+
+    def __sub__(self, other):
+        """Moments of the rows that are left when `other`'s are taken away."""
+        return _combine(self, other, -1.0)
+
+    @classmethod
+    def merge(cls, parts):
+        """Moments of all rows of several sets: streams, files, workers."""
+        parts = list(parts)
+        if not parts:
+            raise ValueError("`parts` is empty: expected at least one TaskMoments.")
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+
+    def objective(self, coef, intercept):
+        """1/2 sum_t lambda_t sum_i s_i (y_i - x_i . w_t - b_t)^2."""
+        u = self.group
+        fitted = np.einsum("tj,tj->t", self._gram_dot(coef), coef)
+        spread = self.y_square - 2 * np.einsum("tj,tj->t", self.cross, coef) + fitted
+        offset = self.y_mean - intercept - np.einsum("tj,tj->t", self.mean[u], coef)
+        return 0.5 * float(
+            self.scale @ (np.maximum(spread, 0.0) + self.weight[u] * offset**2)
+        )
+
+    def gradient(self, coef, intercept):
+        """Gradient of `objective`: (n_tasks, n_features) and (n_tasks,)."""
+        u = self.group
+        mean = self.mean[u]
+        offset = intercept + np.einsum("tj,tj->t", mean, coef) - self.y_mean
+        g_intercept = self.scale * self.weight[u] * offset
+        g_coef = self.scale[:, None] * (self._gram_dot(coef) - self.cross)
+        return g_coef + g_intercept[:, None] * mean, g_intercept
+
+    def _gram_dot(self, coef):
+        """gram[group[t]] @ coef[t] for every task."""
+        if len(self.weight) == 1:
+            return coef @ self.gram[0]
+        if len(self.weight) == self.n_tasks:
+            return np.matmul(self.gram[self.group], coef[:, :, None])[:, :, 0]
+        product = np.empty_like(coef)
+        for u in range(len(self.weight)):
+            tasks = self.group == u
+            product[tasks] = coef[tasks] @ self.gram[u]
+        return product
+
+
+def _combine(one, two, sign):
+    """Pool (sign 1) or take apart (sign -1) two sets of moments, group by group."""
+    if one.cross.shape != two.cross.shape:
+        raise ValueError(
+            "Moments of different problems: expected the same n_tasks and n_features, "
+            f"got {one.cross.shape} and {two.cross.shape}."
+        )
+    if not np.array_equal(one.group, two.group):
+        one, two = one.expand(), two.expand()
+    u = one.group
+    weight = np.maximum(one.weight + sign * two.weight, 0.0)
+    # rows left over from rounding only are no rows
+    weight[weight <= 1e-12 * np.maximum(one.weight, two.weight)] = 0.0
+    share = np.divide(
+        sign * two.weight, weight, out=np.zeros_like(weight), where=weight > 0
+    )
+    shift, y_shift = two.mean - one.mean, two.y_mean - one.y_mean
+    # with m the new mean, the pooled scatter gains w1 w2 / w times the squared shift
+    between = one.weight * share
+    alive, alive_t = weight > 0, (weight > 0)[u]
+    gram = one.gram + sign * two.gram
+    gram += between[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    cross = one.cross + sign * two.cross + (between[u] * y_shift)[:, None] * shift[u]
+    y_square = one.y_square + sign * two.y_square + between[u] * y_shift**2
+    return TaskMoments(
+        weight,
+        np.where(alive[:, None], one.mean + share[:, None] * shift, 0.0),
+        np.where(alive[:, None, None], gram, 0.0),
+        u,
+        np.maximum(one.scale, two.scale),
+        np.where(alive_t, one.y_mean + share[u] * y_shift, 0.0),
+        np.where(alive_t, np.maximum(y_square, 0.0), 0.0),
+        np.where(alive_t[:, None], cross, 0.0),
+    )
+
+
+# ---------------------------------------------------------------- long layout
+
+
+def _from_long(data):
+    n_tasks, d = data.n_tasks, data.n_features
+    scale = np.ones(n_tasks) if data.task_weight is None else data.task_weight
+    rows, starts = data.rows, data.starts
+    y = data.y[rows]
+    weights = (
+        np.ones(len(rows)) if data.sample_weight is None else data.sample_weight[rows]
+    )
+    out = TaskMoments(
+        weight=np.zeros(n_tasks),
+        mean=np.zeros((n_tasks, d)),
+        gram=np.zeros((n_tasks, d, d)),
+        group=np.arange(n_tasks),
+        scale=scale,
+        y_mean=np.zeros(n_tasks),
+        y_square=np.zeros(n_tasks),
+        cross=np.zeros((n_tasks, d)),
+    )
+    for first, last, X, places in _dense_batches(data, rows, starts):
+        s, e = starts[first], starts[last]
+        _gather(
+            X,
+            places,
+            starts[first : last + 1] - s,
+            y[s:e],
+            weights[s:e],
+            out.weight[first:last],
+            out.mean[first:last],
+            out.gram[first:last],
+            out.y_mean[first:last],
+            out.y_square[first:last],
+            out.cross[first:last],
+        )
+    return out
+
+
+def _dense_batches(data, rows, starts):
+    """Yield (first task, last task, dense rows, their places) over all tasks."""
+    if not sp.issparse(data.X):
+        yield 0, data.n_tasks, data.X, rows
+        return
+    most = max(1, _DENSE_BYTES // (8 * max(1, data.n_features)))
+    first = 0
+    while first < data.n_tasks:
+        last = int(np.searchsorted(starts, starts[first] + most, side="right")) - 1
+        last = min(max(last, first + 1), data.n_tasks)
+        block = data.X[rows[starts[first] : starts[last]]]
+        yield first, last, block.toarray(), np.arange(block.shape[0])
+        first = last
+
+
+@njit(cache=True)
+def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, cross):
+    """Means first, then centred rows in a buffer, chunk by chunk, for every task."""
+    d = X.shape[1]
+    buffer = np.empty((_CHUNK, d))
+    label = np.empty(_CHUNK)
+    for t in range(starts.shape[0] - 1):
+        s, e = starts[t], starts[t + 1]
+        total = 0.0
+        m = mean[t]
+        for i in range(s, e):
+            w = weights[i]
+            row = X[rows[i]]
+            total += w
+            y_mean[t] += w * y[i]
+            for j in range(d):
+                m[j] += w * row[j]
+        weight[t] = total
+        if total <= 0.0:
+            continue
+        y_mean[t] /= total
+        for j in range(d):
+            m[j] /= total
+        for low in range(s, e, _CHUNK):
+            size = min(_CHUNK, e - low)
+            for k in range(size):
+                root = np.sqrt(weights[low + k])
+                row = X[rows[low + k]]
+                label[k] = root * (y[low + k] - y_mean[t])
+                y_square[t] += label[k] * label[k]
+                for j in range(d):
+                    buffer[k, j] = root * (row[j] - m[j])
+            part = buffer[:size]
+            gram[t] += np.dot(part.T, part)
+            cross[t] += np.dot(label[:size], part)
+
+
+# ---------------------------------------------------------------- wide layout
+
+
+def _from_wide(data):
+    n_tasks, d = data.n_tasks, data.n_features
+    group, first = _same_rows(data)
+    n_groups = len(first)
+    out = TaskMoments(
+        weight=np.zeros(n_groups),
+        mean=np.zeros((n_groups, d)),
+        gram=np.zeros((n_groups, d, d)),
+        group=group,
+        scale=np.ones(n_tasks) if data.task_weight is None else data.task_weight,
+        y_mean=np.zeros(n_tasks),
+        y_square=np.zeros(n_tasks),
+        cross=np.zeros((n_tasks, d)),
+    )
+    for u in range(n_groups):
+        _one_group(data, u, first[u], np.flatnonzero(group == u), out)
+    return out
+
+
+def _same_rows(data):
+    """Group the tasks whose labels are observed on the same rows, equally weighted."""
+    key = data.observed
+    if data.sample_weight is not None and data.sample_weight.ndim == 2:
+        key = np.where(key, data.sample_weight, 0.0)
+    elif key.all():
+        return np.zeros(data.n_tasks, dtype=np.int64), [0]
+    seen, first = {}, []
+    group = np.empty(data.n_tasks, dtype=np.int64)
+    for t in range(data.n_tasks):
+        name = np.ascontiguousarray(key[:, t]).tobytes()
+        if name not in seen:
+            seen[name] = len(first)
+            first.append(t)
+        group[t] = seen[name]
+    return group, first
+
+
+def _one_group(data, u, first, tasks, out):
+    """Moments of the tasks that share the rows of task `first`."""
+    observed = data.observed[:, first]
+    everything = bool(observed.all())
+    X = data.X if everything else data.X[np.flatnonzero(observed)]
+    Y = data.y if everything else data.y[observed]
+    Y = Y if len(tasks) == data.n_tasks else Y[:, tasks]
+    weight = data.sample_weight
+    if weight is not None:
+        weight = (weight[:, first] if weight.ndim == 2 else weight)[observed]
+    total = float(X.shape[0]) if weight is None else float(weight.sum())
+    if total <= 0:
+        return
+    average = np.ones(X.shape[0]) if weight is None else weight
+    out.weight[u] = total
+    out.mean[u] = average @ X / total
+    y_mean = average @ Y / total
+    Yc = Y - y_mean
+    root = None if weight is None else np.sqrt(weight)[:, None]
+    if root is not None:
+        Yc *= root
+    step = max(1, _DENSE_BYTES // (8 * max(1, X.shape[1]))) if sp.issparse(X) else None
+    for low in range(0, X.shape[0], step or X.shape[0]):
+        part = slice(low, low + (step or X.shape[0]))
+        Xc = (X[part].toarray() if sp.issparse(X) else X[part]) - out.mean[u]
+        if root is not None:
+            Xc *= root[part]
+        out.gram[u] += Xc.T @ Xc
+        out.cross[tasks] += (Xc.T @ Yc[part]).T
+    out.y_mean[tasks] = y_mean
+    out.y_square[tasks] = np.einsum("ij,ij->j", Yc, Yc)
