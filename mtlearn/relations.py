@@ -12,7 +12,7 @@ from scipy import linalg
 from scipy.sparse.linalg import splu
 from sklearn.base import BaseEstimator
 
-from .tasks import _shorten, column_names
+from .tasks import shorten, column_names
 
 # ---------------------------------------------------------------- forms
 
@@ -202,7 +202,7 @@ class SharedMean(Relation):
 
     Examples
     --------
-    >>> SharedMean(0.25).kernel(2).tolist()
+    >>> SharedMean(0.25).kernel(2).round(6).tolist()
     [[1.0, 0.25], [0.25, 1.0]]
     """
 
@@ -246,7 +246,7 @@ class _MatrixRelation(Relation):
         if len(set(names)) != len(names):
             raise ValueError(
                 f"`tasks` of {type(self).__name__} names a task twice: "
-                f"{_shorten(names)}."
+                f"{shorten(names)}."
             )
         return names
 
@@ -258,8 +258,8 @@ class _MatrixRelation(Relation):
         missing = [t for t in tasks.tolist() if t not in set(names)]
         if missing:
             raise ValueError(
-                f"{type(self).__name__} does not name {_shorten(missing, 4)}, which "
-                f"the data have; its tasks are {_shorten(names)}."
+                f"{type(self).__name__} does not name {shorten(missing, 4)}, which "
+                f"the data have; its tasks are {shorten(names)}."
             )
         try:
             return np.unique(np.array(sorted(names)))
@@ -372,7 +372,7 @@ class TaskCovariance(_MatrixRelation):
 
     Examples
     --------
-    >>> TaskCovariance([[2.0, 0.0], [0.0, 1.0]]).omega([[2.0], [1.0]])
+    >>> round(TaskCovariance([[2.0, 0.0], [0.0, 1.0]]).omega([[2.0], [1.0]]), 6)
     3.0
     """
 

@@ -116,12 +116,12 @@ def _column_position(task_column, names, n_columns):
         f" It seems to have been renamed to {renamed[0]!r}: set "
         "verbose_feature_names_out=False."
         if renamed
-        else f" The columns are {_shorten(names)}."
+        else f" The columns are {shorten(names)}."
     )
     raise ValueError(f"`task_column`={task_column!r} is not a column of X.{hint}")
 
 
-def _shorten(values, most=8):
+def shorten(values, most=8):
     """Print a list for a message, cut after `most` values."""
     values = list(values)
     text = ", ".join(repr(getattr(v, "item", lambda v=v: v)()) for v in values[:most])
@@ -200,7 +200,7 @@ def find_tasks(tasks, ids, name="task"):
         if "other" not in (ours, theirs) and ours != theirs:
             raise ValueError(
                 f"`{name}` holds {theirs} but the tasks of the fit are {ours}: "
-                f"expected ids such as {_shorten(known, 3)}, got {_shorten(found, 3)}."
+                f"expected ids such as {shorten(known, 3)}, got {shorten(found, 3)}."
             )
     place = {task: position for position, task in enumerate(known.tolist())}
     table = np.array([place.get(v, UNKNOWN) for v in found.tolist()], dtype=np.int64)
