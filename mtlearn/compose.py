@@ -169,8 +169,8 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
             Transformed features and unchanged ids.
         """
         check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
         features, ids = split_task_column(X, self.task_column)
+        validate_data(self, X, reset=False, skip_check_array=True)
         return self._join(self.transformer_.transform(features), ids, X)
 
     def get_feature_names_out(self, input_features=None):
@@ -232,8 +232,8 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
                 "`transformer` must have fit and transform, or be 'passthrough'; got "
                 f"{transformer!r}."
             )
-        validate_data(self, X, skip_check_array=True)
         parts = split_task_column(X, self.task_column)
+        validate_data(self, X, skip_check_array=True)
         self.transformer_ = clone(transformer)
         return parts
 

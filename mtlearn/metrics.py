@@ -412,8 +412,8 @@ def within_task_r2(y, y_pred, task=None, *, sample_weight=None):
     """Return the part of the variation within tasks that is predicted.
 
     1 - sum_ti s_ti (y_ti - z_ti)^2 / sum_ti s_ti (y_ti - m_t)^2, with m_t the mean
-    label of task t. A model that knows nothing but the tasks' means scores 0, however far
-    apart these are; the usual R2 of such a model can be close to 1.
+    label of task t. A model that knows nothing but the tasks' means scores 0, however
+    far apart these are; the usual R2 of such a model can be close to 1.
 
     Parameters
     ----------

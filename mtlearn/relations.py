@@ -12,7 +12,7 @@ from scipy import linalg
 from scipy.sparse.linalg import splu
 from sklearn.base import BaseEstimator
 
-from .tasks import shorten, column_names
+from .tasks import column_names, shorten
 
 # ---------------------------------------------------------------- forms
 

@@ -442,6 +442,41 @@ class TaskData:
         return self._shared["features"]
 
     @property
+    def place(self):
+        """Row of `features` of each observation, task-major."""
+        return self.rows if self.wide else np.arange(len(self.rows))
+
+    def centred(self):
+        """The same observations with the means of the features taken out.
+
+        Only a free intercept per task allows this, and dense features.
+
+        Returns
+        -------
+        data : TaskData
+        means : ndarray of shape (n_tasks, n_features)
+            What was subtracted: each task's own means, or the overall ones where the
+            tasks share their rows.
+        """
+        shared = {key: v for key, v in self._shared.items() if key != "features"}
+        if self.wide:
+            mean = self.X.mean(axis=0)
+            data = replace(self, X=self.X - mean, _shared=shared)
+            return data, np.broadcast_to(mean, (self.n_tasks, self.n_features))
+        means = np.zeros((self.n_tasks, self.n_features))
+        shared["blocks"] = self._blocks
+        shared["features"] = np.empty((len(self.rows), self.n_features))
+        _gather_centred(self.X, self.rows, self.starts, means, shared["features"])
+        return replace(self, _shared=shared), means
+
+    def squared(self):
+        """The same observations with every entry of the features squared."""
+        features = self.features
+        square = features.multiply(features) if self.sparse else features**2
+        shared = {"blocks": self._blocks, "features": square}
+        return replace(self, X=square, _shared=shared)
+
+    @property
     def _flat(self):
         """Wide: position of each observation in the (n_tasks, n_samples) table."""
         return self.task_of * self.X.shape[0] + self.rows
@@ -539,6 +574,24 @@ def _counting_sort(codes, place, order):
         t = codes[i]
         order[place[t]] = i
         place[t] += 1
+
+
+@njit(cache=True)
+def _gather_centred(X, rows, starts, means, out):
+    d = X.shape[1]
+    for t in range(starts.shape[0] - 1):
+        s, e = starts[t], starts[t + 1]
+        m = means[t]
+        for i in range(s, e):
+            row = X[rows[i]]
+            for j in range(d):
+                out[i, j] = row[j]
+                m[j] += row[j]
+        for j in range(d):
+            m[j] /= max(e - s, 1)
+        for i in range(s, e):
+            for j in range(d):
+                out[i, j] -= m[j]
 
 
 @njit(cache=True)

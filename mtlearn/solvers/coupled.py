@@ -248,8 +248,7 @@ class MatrixSolver:
 
 def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
     """Preconditioned conjugate gradients for dot(x) = rhs, arrays of any shape."""
-    x = precondition(rhs)
-    residual = rhs - dot(x)
+    x, residual = np.zeros_like(rhs), rhs.copy()
     limit = tol * np.linalg.norm(rhs)
     direction, last = None, 1.0
     for _ in range(max_iter):
@@ -263,8 +262,8 @@ def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
         if not bend > 0:
             break
         step = now / bend
-        x = x + step * direction
-        residual = residual - step * product
+        x += step * direction
+        residual -= step * product
         last = now
     return x
 

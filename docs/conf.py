@@ -1,0 +1,51 @@
+"""Sphinx configuration: `sphinx-build -W -b html docs docs/_build/html`, offline."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mtlearn
+
+project = "mtlearn"
+author = "The mtlearn developers"
+copyright = f"2026, {author}"
+version = release = mtlearn.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "gallery"]
+default_role = "literal"  # `X` in a docstring is code
+
+# API pages: autosummary writes one page per name (_templates), numpydoc reads it.
+autosummary_generate = True
+autodoc_member_order = "groupwise"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("mtlearn",),
+    "filename_pattern": "plot_",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "mtlearn"
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "mtlearn"},
+    "show_prev_next": False,
+    "secondary_sidebar_items": ["page-toc"],
+}

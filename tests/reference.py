@@ -1,0 +1,568 @@
+"""Slow and obvious twins of the library: loops in plain NumPy, and cvxpy.
+
+Everything takes the long form: ``X`` (n_samples, n_features), ``y``, the task of each
+row as an integer in ``codes``, and one weight c_i = C s_i lambda_t per row. A relation
+is its task kernel ``K`` (n_tasks, n_tasks). Labels are -1 and +1 for the margin
+losses, 0 .. n_classes - 1 for the softmax. Meant for problems of a hundred rows.
+"""
+
+import contextlib
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+LOSSES = (
+    "squared",
+    "logistic",
+    "softmax",
+    "squared_hinge",
+    "squared_epsilon_insensitive",
+)
+INTERCEPTS = (True, "free", "shrunk", "shared", False)
+
+
+# Data
+
+
+def data_dir():
+    """Folder of optional real data sets, from the variable MTLEARN_DATA, or None."""
+    folder = os.environ.get("MTLEARN_DATA", "")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def to_long(X, Y, weight=None):
+    """Long form of shared inputs; a NaN or None in ``Y`` is a label not observed.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    Y : ndarray of shape (n_samples, n_tasks)
+    weight : None, ndarray of shape (n_samples,) or (n_samples, n_tasks)
+
+    Returns
+    -------
+    X, y, codes, weight : task after task, the rows of a task in the order of ``X``.
+    """
+    X, Y = np.asarray(X), np.asarray(Y)
+    rows, labels, codes, weights = [], [], [], []
+    for t in range(Y.shape[1]):
+        for i in range(Y.shape[0]):
+            label = Y[i, t]
+            if label is None or label != label:
+                continue
+            rows.append(X[i])
+            labels.append(label)
+            codes.append(t)
+            if weight is None:
+                weights.append(1.0)
+            else:
+                weights.append(weight[i] if np.ndim(weight) == 1 else weight[i, t])
+    return (
+        np.array(rows, dtype=float).reshape(-1, X.shape[1]),
+        np.array(labels),
+        np.array(codes, dtype=int),
+        np.array(weights, dtype=float),
+    )
+
+
+def row_weights(codes, sample_weight=None, task_weight=None, C=1.0):
+    """c_i = C s_i lambda_t, the factor of each row's loss.
+
+    ``task_weight`` is None, an array with lambda_t by code, or "balanced": lambda_t =
+    n / (T n_t), counted in rows of positive weight, T the tasks that have any.
+    """
+    n = len(codes)
+    s = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    counts = {}
+    for i in range(n):
+        if s[i] > 0:
+            counts[codes[i]] = counts.get(codes[i], 0) + 1
+    c = np.zeros(n)
+    for i in range(n):
+        if s[i] == 0:
+            continue
+        if task_weight is None:
+            lam = 1.0
+        elif isinstance(task_weight, str) and task_weight == "balanced":
+            lam = sum(counts.values()) / (len(counts) * counts[codes[i]])
+        else:
+            lam = task_weight[codes[i]]
+        c[i] = C * s[i] * lam
+    return c
+
+
+def task_classes(y, codes, weight, n_tasks):
+    """Classes of each task, sorted, among its rows of positive weight."""
+    classes = [set() for _ in range(n_tasks)]
+    for i in range(len(y)):
+        if weight[i] > 0:
+            classes[codes[i]].add(y[i])
+    return [sorted(c) for c in classes]
+
+
+# Relations
+
+
+def independent(n_tasks):
+    """Task kernel of tasks that share nothing: K = I."""
+    return np.eye(n_tasks)
+
+
+def shared_mean(correlation, n_tasks):
+    """K = (1 - rho) I + rho 11'; at rho = 1 the kernel of one common w."""
+    return (1 - correlation) * np.eye(n_tasks) + correlation * np.ones(
+        (n_tasks, n_tasks)
+    )
+
+
+def pooled(n_tasks):
+    """K = 11': one common w, penalised by |w|^2."""
+    return np.ones((n_tasks, n_tasks))
+
+
+def graph(adjacency, strength=1.0):
+    """K = A^-1 with A = I + strength (degrees - adjacency), diagonal ignored."""
+    adjacency = np.array(adjacency, dtype=float)
+    n_tasks = len(adjacency)
+    A = np.eye(n_tasks)
+    for s in range(n_tasks):
+        for t in range(n_tasks):
+            if s != t:
+                A[s, t] -= strength * adjacency[s, t]
+                A[s, s] += strength * adjacency[s, t]
+    return np.linalg.inv(A)
+
+
+def covariance(K):
+    """Task kernel as given."""
+    return np.array(K, dtype=float)
+
+
+def kernel(relation, n_tasks):
+    """Task kernel of a name ("independent", "shared_mean", "pooled") or of itself."""
+    if not isinstance(relation, str):
+        return np.array(relation, dtype=float)
+    named = {
+        "independent": independent(n_tasks),
+        "shared_mean": shared_mean(0.5, n_tasks),
+        "pooled": pooled(n_tasks),
+    }
+    return named[relation]
+
+
+def factor(K):
+    """F of shape (n_tasks, rank) with F F' = K, so that W = F U has Omega = |U|^2."""
+    values, vectors = np.linalg.eigh(K)
+    keep = values > 1e-12 * values.max()
+    return vectors[:, keep] * np.sqrt(values[keep])
+
+
+def precision(K):
+    """A = K^-1, the pseudo-inverse where K is singular: A = sum_r v_r v_r' / e_r."""
+    values, vectors = np.linalg.eigh(K)
+    keep = values > 1e-12 * values.max()
+    return (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
+
+
+# Objectives
+
+
+def omega(W, K):
+    """Omega(W) = sum_st A_st w_s.w_t with A = K^-1, a sum over classes if 3-D.
+
+    Where K is singular the rows of W must lie in its range, else Omega is infinite:
+    with K = 11' they must be equal, and Omega = |w|^2.
+    """
+    if W.ndim == 3:
+        return sum(omega(W[:, k], K) for k in range(W.shape[1]))
+    A = precision(K)
+    if np.abs(K @ A @ W - W).max() > 1e-8 * (1 + np.abs(W).max()):
+        return np.inf
+    total = 0.0
+    for s in range(len(K)):
+        for t in range(len(K)):
+            total += A[s, t] * sum(W[s] * W[t])
+    return total
+
+
+def intercept_penalty(intercept, K, fit_intercept=True):
+    """What the intercepts add to Omega; infinite where their mode forbids them.
+
+    "shrunk": min over b0 of (b - b0)'A(b - b0), reached at b0 = 1'Ab / 1'A1 (so
+    infinite for K = 11' unless all are equal); "shared": 0 where all are equal;
+    False: 0 where all are zero; "free" or True: 0.
+    """
+    if intercept.ndim == 2:
+        return sum(intercept_penalty(b, K, fit_intercept) for b in intercept.T)
+    if fit_intercept is True or fit_intercept == "free":
+        return 0.0
+    if fit_intercept == "shrunk":
+        A = precision(K)
+        b0 = (A @ intercept).sum() / A.sum()
+        return omega((intercept - b0)[:, None], K)
+    target = intercept.mean() if fit_intercept == "shared" else 0.0
+    allowed = np.abs(intercept - target).max() <= 1e-8 * (1 + abs(target))
+    return 0.0 if allowed else np.inf
+
+
+def row_loss(loss, y, f, epsilon=0.0, classes=None):
+    """Loss of one label y at its prediction f (a vector over classes for softmax).
+
+    squared 1/2 (y - f)^2; logistic log(1 + exp(-y f)); squared_hinge
+    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; softmax
+    log(sum over k in classes of exp(f_k)) - f_y.
+    """
+    if loss == "squared":
+        return 0.5 * (y - f) ** 2
+    if loss == "logistic":
+        return np.logaddexp(0.0, -y * f)
+    if loss == "squared_hinge":
+        return max(0.0, 1 - y * f) ** 2
+    if loss == "squared_epsilon_insensitive":
+        return max(0.0, abs(y - f) - epsilon) ** 2
+    if loss == "softmax":
+        return np.logaddexp.reduce([f[k] for k in classes]) - f[y]
+    raise ValueError(f"no loss {loss!r}; one of {LOSSES}")
+
+
+def predict(coef, intercept, X, codes):
+    """f_i = x_i.w_t + b_t, t the task of row i; (n, n_classes) where coef is 3-D."""
+    return np.array([coef[t] @ x + intercept[t] for x, t in zip(X, codes, strict=True)])
+
+
+def data_loss(loss, f, y, codes, weight, n_tasks, epsilon=0.0):
+    """sum_i c_i loss(y_i, f_i)."""
+    y = np.asarray(y, dtype=int) if loss == "softmax" else y
+    classes = task_classes(y, codes, weight, n_tasks)
+    total = 0.0
+    for i in range(len(y)):
+        if weight[i] > 0:
+            total += weight[i] * row_loss(loss, y[i], f[i], epsilon, classes[codes[i]])
+    return total
+
+
+def objective(
+    loss,
+    coef,
+    intercept,
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    K,
+    fit_intercept=True,
+    epsilon=0.0,
+):
+    """sum_i c_i loss(y_i, f_i) + 1/2 strength (Omega(W) + what the intercepts add).
+
+    Parameters
+    ----------
+    loss : one of ``LOSSES``
+    coef : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+    intercept : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+    weight : ndarray of shape (n_samples,), c_i = C s_i lambda_t
+    strength : float, alpha; 1 where C multiplies the loss
+    K : ndarray of shape (n_tasks, n_tasks), or a name that ``kernel`` knows
+
+    Returns
+    -------
+    float, infinite where coefficients or intercepts break an equality of the model
+    """
+    coef, intercept = np.asarray(coef), np.asarray(intercept)
+    K = kernel(K, len(coef))
+    penalty = omega(coef, K) + intercept_penalty(intercept, K, fit_intercept)
+    if np.isinf(penalty):
+        return np.inf
+    f = predict(coef, intercept, X, codes)
+    fit = data_loss(loss, f, y, codes, weight, len(coef), epsilon)
+    return fit + 0.5 * strength * penalty
+
+
+def finite_difference(function, point, step=1e-5):
+    """Gradient (f(p + h e_j) - f(p - h e_j)) / 2h of a function of an array."""
+    gradient = np.zeros(np.shape(point))
+    for index in np.ndindex(*np.shape(point)):
+        shift = np.zeros(np.shape(point))
+        shift[index] = step
+        gradient[index] = (function(point + shift) - function(point - shift)) / (
+            2 * step
+        )
+    return gradient
+
+
+# Minimisers
+
+
+def design(X, codes, F):
+    """Rows kron(F[t_i], x_i), so that x_i.w_t = row_i . vec(U) where W = F U."""
+    rows = [np.kron(F[t], x) for x, t in zip(X, codes, strict=True)]
+    return np.array(rows).reshape(len(X), F.shape[1] * X.shape[1])
+
+
+def intercept_maps(F, fit_intercept=True):
+    """(B, V) with b = B beta + V v, beta free of penalty and v penalised by |v|^2.
+
+    free: b = beta; shared: b = beta 1; shrunk: b = beta 1 + F v; False: b = 0.
+    """
+    n_tasks = len(F)
+    nothing = np.zeros((n_tasks, 0))
+    if fit_intercept is True or fit_intercept == "free":
+        return np.eye(n_tasks), nothing
+    if fit_intercept == "shared":
+        return np.ones((n_tasks, 1)), nothing
+    if fit_intercept == "shrunk":
+        return np.ones((n_tasks, 1)), F
+    if fit_intercept is False:
+        return nothing, nothing
+    raise ValueError(f"no fit_intercept {fit_intercept!r}; one of {INTERCEPTS}")
+
+
+def least_squares(
+    X, y, codes, weight, strength, K, fit_intercept=True, n_tasks=None, rcond=1e-10
+):
+    """Minimiser of 1/2 sum_i c_i (y_i - f_i)^2 + 1/2 strength Omega, without cvxpy.
+
+    In theta = (U, v, beta) with W = F U and b = B beta + V v this is
+    |D theta - r|^2 + strength |S theta|^2, S keeping the penalised (U, v). Strength 0
+    is the limit: of all least squares solutions D^+ r + N z, N the null space of D,
+    the one of smallest |S theta|.
+
+    Returns
+    -------
+    coef, intercept, value
+        The free intercept of a task without rows is 0.
+    """
+    n_tasks = _count_tasks(codes, K, n_tasks)
+    K = kernel(K, n_tasks)
+    F = factor(K)
+    B, V = intercept_maps(F, fit_intercept)
+    root = np.sqrt(weight)
+    D = root[:, None] * np.hstack([design(X, codes, F), V[codes], B[codes]])
+    r = root * y
+    n_penalised = D.shape[1] - B.shape[1]
+    S = np.eye(n_penalised, D.shape[1])
+    if strength > 0:
+        stacked = np.vstack([D, np.sqrt(strength) * S])
+        theta = np.linalg.pinv(stacked, rcond) @ np.append(r, np.zeros(n_penalised))
+    else:
+        _, values, rows = np.linalg.svd(D)
+        rank = int((values > rcond * values.max()).sum())
+        N = rows[rank:].T
+        theta = np.linalg.pinv(D, rcond) @ r
+        theta = theta - N @ (np.linalg.pinv(S @ N, rcond) @ (S @ theta))
+    n_u = F.shape[1] * X.shape[1]
+    coef = F @ theta[:n_u].reshape(F.shape[1], X.shape[1])
+    intercept = V @ theta[n_u:n_penalised] + B @ theta[n_penalised:]
+    value = objective(
+        "squared", coef, intercept, X, y, codes, weight, strength, K, fit_intercept
+    )
+    return coef, intercept, value
+
+
+def least_norm(X, y, codes, weight, K, fit_intercept=True, n_tasks=None, rcond=1e-10):
+    """Of all minimisers of sum_i c_i (y_i - f_i)^2 the one of smallest Omega.
+
+    With shrunken intercepts Omega includes their term. Returns coef, intercept, value.
+    """
+    return least_squares(
+        X, y, codes, weight, 0.0, K, fit_intercept, n_tasks=n_tasks, rcond=rcond
+    )
+
+
+def twin(
+    loss,
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    K,
+    fit_intercept=True,
+    n_tasks=None,
+    n_classes=None,
+    epsilon=0.0,
+    bound=40.0,
+):
+    """Minimiser of ``objective`` by cvxpy, with W = F U and F F' = K.
+
+    Parameters
+    ----------
+    loss : one of ``LOSSES``
+    X : ndarray of shape (n_samples, n_features)
+    y, codes, weight : ndarray of shape (n_samples,)
+    strength : float, alpha
+    K : ndarray of shape (n_tasks, n_tasks), or a name that ``kernel`` knows
+    n_tasks, n_classes : int or None, by default one more than the largest seen
+    bound : float
+        Least margin of the rows of a task with one class and a free intercept. Their
+        loss has the infimum 0, whatever the task's coefficients, so that they are left
+        out of the problem; what is left of it is of the order exp(-bound).
+
+    Returns
+    -------
+    coef : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+    intercept : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Where the objective leaves them open: 0 for a free intercept of a task, or of
+        a class of a task, without rows; those of a softmax sum to zero.
+    value : float, as cvxpy gives it, to about 1e-9 of the value of the zero model
+    """
+    import cvxpy as cp
+
+    if loss not in LOSSES:
+        raise ValueError(f"no loss {loss!r}; one of {LOSSES}")
+    n_tasks = _count_tasks(codes, K, n_tasks)
+    K = kernel(K, n_tasks)
+    y = np.asarray(y, dtype=int) if loss == "softmax" else y
+    free = fit_intercept is True or fit_intercept == "free"
+    classes = task_classes(y, codes, weight, n_tasks)
+    every_X, every_code = X, codes
+    keep = np.asarray(weight) > 0
+    if free and loss in ("logistic", "squared_hinge"):
+        keep = keep & np.array([len(classes[t]) > 1 for t in codes], dtype=bool)
+    X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
+    n_outputs = 1
+    if loss == "softmax":
+        n_outputs = int(y.max()) + 1 if n_classes is None else n_classes
+
+    # 1) predictions, one column per class
+    F = factor(K)
+    B, V = intercept_maps(F, fit_intercept)
+    D = design(X, codes, F)
+    U = cp.Variable((D.shape[1], n_outputs))
+    f, b, penalty, constraints = D @ U, None, cp.sum_squares(U), []
+    if B.shape[1]:
+        beta = cp.Variable((B.shape[1], n_outputs))
+        b = B @ beta
+        if V.shape[1]:
+            v = cp.Variable((V.shape[1], n_outputs))
+            b = b + V @ v
+            penalty = penalty + cp.sum_squares(v)
+        f = f + b[codes]
+        if loss == "softmax":
+            constraints.append(cp.sum(beta, axis=1) == 0)
+    if free:
+        for t in range(n_tasks):
+            seen = classes[t] if loss == "softmax" else [0] * (t in codes)
+            for k in set(range(n_outputs)) - set(seen):
+                constraints.append(beta[t, k] == 0)
+
+    # 2) the objective, divided by its value at zero
+    zero = np.zeros((len(y), n_outputs) if loss == "softmax" else len(y))
+    scale = data_loss(loss, zero, y, codes, weight, n_tasks, epsilon) or 1.0
+    fit = _cvxpy_loss(loss, f, y, codes, weight / scale, epsilon, classes)
+    goal = cp.Minimize(fit + 0.5 * strength / scale * penalty)
+    value = _solve(cp.Problem(goal, constraints)) * scale
+
+    # 3) back to tasks
+    shape = F.shape[1], X.shape[1]
+    coef = np.stack([F @ u.reshape(shape) for u in U.value.T], axis=1)
+    intercept = np.zeros((n_tasks, n_outputs)) if b is None else b.value
+    if free and loss in ("logistic", "squared_hinge"):
+        for t in range(n_tasks):
+            if len(classes[t]) == 1:
+                reach = np.abs(every_X[every_code == t] @ coef[t, 0]).max()
+                intercept[t] = (bound + reach) * classes[t][0]
+    if loss != "softmax":
+        coef, intercept = coef[:, 0], intercept[:, 0]
+    return coef, intercept, value
+
+
+def _count_tasks(codes, K, n_tasks):
+    """Number of tasks: as given, by the kernel, or one more than the largest code."""
+    if n_tasks is not None:
+        return n_tasks
+    return int(np.max(codes)) + 1 if isinstance(K, str) else len(K)
+
+
+def _cvxpy_loss(loss, f, y, codes, weight, epsilon, classes):
+    """sum_i c_i loss(y_i, f_i) as an expression; f of shape (n_samples, n_outputs)."""
+    import cvxpy as cp
+
+    if loss == "softmax":
+        total = 0.0
+        for t, own in enumerate(classes):
+            rows = np.flatnonzero(codes == t)
+            if len(own) > 1:
+                log_sum = cp.log_sum_exp(f[rows][:, own], axis=1)
+                total += weight[rows] @ (log_sum - f[rows, y[rows]])
+        return total
+    f = f[:, 0]
+    if loss == "logistic":
+        return weight @ cp.logistic(cp.multiply(-y, f))
+    if loss == "squared":
+        return 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), y - f))
+    if loss == "squared_hinge":
+        excess = cp.pos(1 - cp.multiply(y, f))
+    else:
+        excess = cp.pos(cp.abs(y - f) - epsilon)
+    return cp.sum_squares(cp.multiply(np.sqrt(weight), excess))
+
+
+def _solve(problem):
+    """Value at the solution by Clarabel, to 1e-11, or to 1e-9 where that stalls."""
+    import cvxpy as cp
+
+    names = ("gap_abs", "gap_rel", "feas")
+    for goal in (1e-11, 1e-9):
+        settings = {f"tol_{name}": goal for name in names}
+        settings |= {f"reduced_tol_{name}": 1e-9 for name in names}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")
+            with contextlib.suppress(cp.SolverError):
+                problem.solve(solver=cp.CLARABEL, max_iter=500, **settings)
+                if problem.status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+                    return problem.value
+    raise RuntimeError(f"cvxpy ended with status {problem.status!r}")
+
+
+# Metrics
+
+
+def arrmse(Y, Y_pred, train_mean=None):
+    """aRRMSE = mean over targets of sqrt(SSE_t / SSE_t of the training mean).
+
+    Unobserved (NaN) entries of ``Y`` are left out, and so are targets without any.
+    ``train_mean`` has one entry per target; by default the mean of ``Y`` itself.
+    """
+    ratios = []
+    for t in range(Y.shape[1]):
+        observed = [i for i in range(len(Y)) if not np.isnan(Y[i, t])]
+        if not observed:
+            continue
+        if train_mean is None:
+            mean = sum(Y[i, t] for i in observed) / len(observed)
+        else:
+            mean = train_mean[t]
+        model = sum((Y[i, t] - Y_pred[i, t]) ** 2 for i in observed)
+        constant = sum((Y[i, t] - mean) ** 2 for i in observed)
+        ratios.append(np.sqrt(model / constant))
+    return sum(ratios) / len(ratios)
+
+
+def within_task_r2(y, y_pred, task, sample_weight=None):
+    """1 - sum_t sum_i s_i (y - y_pred)^2 / sum_t sum_i s_i (y - ybar_t)^2.
+
+    ybar_t is the weighted mean of the labels of task t that are scored.
+    """
+    s = np.ones(len(y)) if sample_weight is None else sample_weight
+    residual, total = 0.0, 0.0
+    for name in set(task):
+        rows = [i for i in range(len(y)) if task[i] == name]
+        mean = sum(s[i] * y[i] for i in rows) / sum(s[i] for i in rows)
+        residual += sum(s[i] * (y[i] - y_pred[i]) ** 2 for i in rows)
+        total += sum(s[i] * (y[i] - mean) ** 2 for i in rows)
+    return 1 - residual / total
+
+
+def scores_by_task(metric, y, y_pred, task):
+    """{id: metric(y, y_pred) over the rows of that task}."""
+    scores = {}
+    for name in sorted(set(task)):
+        rows = [i for i in range(len(y)) if task[i] == name]
+        scores[name] = metric(
+            np.array([y[i] for i in rows]), np.array([y_pred[i] for i in rows])
+        )
+    return scores
