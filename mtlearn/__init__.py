@@ -1,0 +1,22 @@
+"""Multitask learning for many small, related prediction problems.
+
+One problem per school, store, hospital, patient or sensor, learned together, in the
+shape of scikit-learn estimators.
+"""
+
+from .per_task import PerTaskClassifier, PerTaskRegressor
+from .relations import Independent, SharedMean, TaskCovariance, TaskGraph
+from .svm import MultiTaskSVM, MultiTaskSVR
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Independent",
+    "MultiTaskSVM",
+    "MultiTaskSVR",
+    "PerTaskClassifier",
+    "PerTaskRegressor",
+    "SharedMean",
+    "TaskCovariance",
+    "TaskGraph",
+]

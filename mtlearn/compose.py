@@ -39,7 +39,7 @@ def features_only(transformer, task_column):
 
     Returns
     -------
-    transformer : FeaturesOnly
+    FeaturesOnly
         To be fitted; its own parameters are reached as `transformer__...`.
 
     Examples
@@ -87,11 +87,11 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
     under their own name. A transformer that returns arrays has its columns named by its
     `get_feature_names_out`; a sparse result becomes a pandas frame of sparse columns.
 
-    *Arrays and sparse matrices* have no names, so the ids are put where the position
-    `task_column` points in the result: column 0 stays column 0 and column -1 the last,
-    however many features come out, and any other position holds as long as enough come
-    out. Numeric ids keep the result numeric; strings make it an array of objects, which
-    a sparse result cannot be.
+    *Arrays and sparse matrices* come out as such. They have no names, so the ids are
+    put where the position `task_column` points in the result: column 0 stays column 0
+    and column -1 the last, however many features come out, and any other position holds
+    as long as enough come out. Numeric ids keep the result numeric; strings make it an
+    array of objects, which a sparse result cannot be.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        self : FeaturesOnly
+        FeaturesOnly
             Fitted.
         """
         features, _ = self._start(X)
@@ -144,7 +144,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        X_out : array, sparse matrix or data frame of shape (n_samples, n_columns_out)
+        array, sparse matrix or data frame of shape (n_samples, n_columns_out)
             Transformed features and unchanged ids.
         """
         features, ids = self._start(X)
@@ -165,7 +165,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        X_out : array, sparse matrix or data frame of shape (n_samples, n_columns_out)
+        array, sparse matrix or data frame of shape (n_samples, n_columns_out)
             Transformed features and unchanged ids.
         """
         check_is_fitted(self)
@@ -183,7 +183,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        names : ndarray of shape (n_columns_out,)
+        ndarray of shape (n_columns_out,)
             Names as strings.
         """
         check_is_fitted(self)
@@ -203,12 +203,11 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        routing : MetadataRouter
-            Of the three methods that take parameters.
+        MetadataRouter
+            Of `fit` and `fit_transform`.
         """
-        methods = MethodMapping()
-        for method in ("fit", "fit_transform", "transform"):
-            methods = methods.add(caller=method, callee=method)
+        methods = MethodMapping().add(caller="fit", callee="fit")
+        methods = methods.add(caller="fit_transform", callee="fit_transform")
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(transformer=self._usable(), method_mapping=methods)
 
@@ -234,21 +233,23 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
             )
         parts = split_task_column(X, self.task_column)
         validate_data(self, X, skip_check_array=True)
+        # not all that have names here have `feature_names_in_` (pyarrow, integers)
+        self._columns = column_names(X)
         self.transformer_ = clone(transformer)
         return parts
 
     def _routed(self, method, params):
-        if get_config()["enable_metadata_routing"]:
+        if params and get_config()["enable_metadata_routing"]:
             return process_routing(self, method, **params).transformer[method]
         return params
 
     # ---- names and places
 
     def _names_in(self, input_features=None):
-        known = getattr(self, "feature_names_in_", None)
+        known = self._columns
         if input_features is None:
             input_features = known
-        elif known is not None and not np.array_equal(input_features, known):
+        elif known is not None and list(input_features) != known:
             raise ValueError("`input_features` is not equal to feature_names_in_.")
         if input_features is None:
             return [f"x{j}" for j in range(self.n_features_in_)]
@@ -264,7 +265,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
             return int(self.task_column) % len(names)
         return names.index(self.task_column)
 
-    def _position_out(self, n_out, position_in):
+    def _position_out(self, n_out, position_in=None):
         """Where the ids go among `n_out` features; a given position must hold."""
         if not isinstance(self.task_column, numbers.Integral):
             return min(position_in, n_out)
@@ -282,25 +283,28 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
     def _join(self, out, ids, X):
         """Put the ids back beside what came out of the transformer."""
         names = column_names(X)
-        names = self._names_in() if names is None else names
+        if names is None:
+            return _insert_in_array(out, self._position_out(out.shape[1]), ids)
         position_in = self._position_in(names)
         task = names.pop(position_in)
-        position = self._position_out(out.shape[1], position_in)
         if column_names(out) is None:
-            if column_names(X) is None:
-                return _insert_in_array(out, position, ids)
-            if hasattr(self.transformer_, "get_feature_names_out"):
-                names = self.transformer_.get_feature_names_out(names)
-            elif out.shape[1] != len(names):
-                prefix = type(self.transformer_).__name__.lower()
-                names = [f"{prefix}{j}" for j in range(out.shape[1])]
-            out = _as_frame(out, names, X)
+            out = _as_frame(out, self._names_out(names, out.shape[1]), X)
         if task in column_names(out):
             raise ValueError(
                 f"{type(self.transformer_).__name__} makes a column called {task!r}, "
                 "as the column of task ids is."
             )
+        position = self._position_out(out.shape[1], position_in)
         return _insert_in_frame(out, position, task, ids)
+
+    def _names_out(self, names, n_out):
+        """Names for the transformer's columns, with a makeshift if it has none."""
+        if hasattr(self.transformer_, "get_feature_names_out"):
+            return list(self.transformer_.get_feature_names_out(names))
+        if n_out == len(names):
+            return names
+        prefix = type(self.transformer_).__name__.lower()
+        return [f"{prefix}{j}" for j in range(n_out)]
 
 
 def _as_frame(out, names, like):
@@ -335,11 +339,11 @@ def _insert_in_frame(frame, position, name, ids):
 
 def _insert_in_array(out, position, ids):
     ids = np.asarray(ids)
-    if ids.dtype == object:
-        numbers_if_all_are = np.array(ids.tolist())
-        ids = numbers_if_all_are if numbers_if_all_are.dtype.kind in "biuf" else ids
+    if ids.dtype == object and all(isinstance(i, numbers.Real) for i in ids):
+        ids = np.array(ids.tolist())
     if sp.issparse(out):
         return _insert_in_sparse(out, position, ids)
+    out = np.asarray(out)
     joined = np.empty((out.shape[0], out.shape[1] + 1), dtype=_joint_dtype(out, ids))
     joined[:, :position] = out[:, :position]
     joined[:, position] = ids

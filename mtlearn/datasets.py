@@ -95,7 +95,7 @@ def make_task_regression(
     ((50, 10), (10, 10))
     """
     rng = check_random_state(random_state)
-    sizes = _check_problem(n_tasks, n_samples, layout, missing, noise)
+    sizes = _check_problem(n_tasks, n_samples, n_features, layout, missing, noise)
     coef = _related(rng, (n_tasks, n_features), correlation)
     intercept = intercept_scale * _related(rng, (n_tasks,), correlation)
     X, task = _rows(rng, sizes, n_features, layout, shuffle)
@@ -188,7 +188,7 @@ def make_task_classification(
     ((4, 3, 10), (4, 3))
     """
     rng = check_random_state(random_state)
-    sizes = _check_problem(n_tasks, n_samples, layout, missing, noise)
+    sizes = _check_problem(n_tasks, n_samples, n_features, layout, missing, noise)
     _check_count("n_classes", n_classes, at_least=2)
     per_class = () if n_classes == 2 else (n_classes,)
     coef = _related(rng, (n_tasks, *per_class, n_features), correlation)
@@ -204,9 +204,10 @@ def make_task_classification(
     return _problem(rng, X, y, task, coef, intercept, missing, return_X_y)
 
 
-def _check_problem(n_tasks, n_samples, layout, missing, noise):
+def _check_problem(n_tasks, n_samples, n_features, layout, missing, noise):
     """Return the number of rows of each task, of shape (n_tasks,), or of all."""
     _check_count("n_tasks", n_tasks, at_least=1)
+    _check_count("n_features", n_features, at_least=1)
     if layout not in ("long", "shared"):
         raise ValueError(f"`layout` must be 'long' or 'shared', got {layout!r}.")
     if not 0 <= missing < 1:
@@ -247,7 +248,6 @@ def _related(rng, shape, correlation):
 
 def _rows(rng, sizes, n_features, layout, shuffle):
     """Features, and the task of each row or None."""
-    _check_count("n_features", n_features, at_least=1)
     if layout == "shared":
         return rng.normal(size=(sizes, n_features)), None
     task = np.repeat(np.arange(len(sizes)), sizes)
@@ -303,9 +303,10 @@ _EXAM = _Source(
     """Examination results of 4,059 pupils of 65 schools in inner London.
 
     The target is the score at 16, transformed to a standard normal distribution.
-    Features of the pupil: standLRT, a standardised reading test on entry; sex; vr and
-    intake, ability bands on entry. Features of the school: schavg, the mean of
-    intake scores; schgend, who is admitted (boys, girls, mixed).
+    Features of the pupil: standLRT, a standardised reading test on entry; sex; intake,
+    an ability band on entry. Features of the school, constant within it: vr, a band of
+    verbal reasoning; schavg, the mean of intake scores; schgend, who is admitted (boys,
+    girls, mixed).
 
     H. Goldstein, J. Rasbash, et al. (1993). A multilevel analysis of school examination
     results. Oxford Review of Education 19, 425-433. From the R package mlmRev.""",
@@ -355,8 +356,8 @@ _INSTEVAL = _Source(
     The target is the rating, from 1, poor, to 5, very good. Features: studage, the
     semesters the student has been enrolled (2, 4, 6, 8); lectage, how many semesters
     ago the lecture was (1 to 6); service, whether it was given for another department
-    than the lecturer's own; dept, the department of the lecture. Tasks are the 1,128
-    lecturers (d) or the 14 departments (dept).
+    than the lecturer's own; dept, the department, one for each lecturer. Tasks are the
+    1,128 lecturers (d) or the 14 departments (dept).
 
     D. Bates, M. Maechler, B. Bolker and S. Walker (2015). Fitting linear mixed-effects
     models using lme4. Journal of Statistical Software 67(1). From the R package

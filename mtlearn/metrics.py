@@ -84,7 +84,7 @@ class TaskScores(Mapping):
 
         Returns
         -------
-        score : float
+        float
             Without the tasks that hold NaN.
         """
         scores = self.scores[~np.isnan(self.scores)]
@@ -95,7 +95,7 @@ class TaskScores(Mapping):
 
         Returns
         -------
-        score : float
+        float
             Without the tasks that hold NaN.
         """
         defined = ~np.isnan(self.scores) & (self.weight > 0)
@@ -108,7 +108,7 @@ class TaskScores(Mapping):
 
         Returns
         -------
-        score : float
+        float
             The smallest score, or the largest if smaller is better; without the tasks
             that hold NaN.
         """
@@ -148,7 +148,7 @@ def task_scores(
 
     Returns
     -------
-    scores : TaskScores
+    TaskScores
         Mapping from task id (or column name, or column number) to score, with
         `macro()`, `weighted()` and `worst()`.
 
@@ -337,7 +337,7 @@ class TaskScorer(BaseEstimator):
 
         Returns
         -------
-        score : float
+        float
             Greater is better.
         """
         scores = self.by_task(estimator, X, y, task=task, sample_weight=sample_weight)
@@ -356,7 +356,7 @@ class TaskScorer(BaseEstimator):
 
         Returns
         -------
-        scores : TaskScores
+        TaskScores
             As `score_func` gives them: a loss is not negated.
         """
         if self.average not in AVERAGES:
@@ -428,7 +428,7 @@ def within_task_r2(y, y_pred, task=None, *, sample_weight=None):
 
     Returns
     -------
-    score : float
+    float
         At most 1; NaN, with a warning, if no task has two different labels.
 
     Raises
@@ -491,7 +491,7 @@ def average_relative_rmse(
 
     Returns
     -------
-    error : float
+    float
         At least 0; NaN if it is undefined in every task.
 
     Raises

@@ -59,7 +59,7 @@ class _TaskSplitter(BaseCrossValidator):
 
         Returns
         -------
-        n_splits : int
+        int
             As given to the constructor.
         """
         return self.n_splits

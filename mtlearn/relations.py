@@ -50,6 +50,11 @@ class ArrowForm:
         """max over theta of 2 <g, theta> - Omega(theta)."""
         return float(np.vdot(g, g))
 
+    def precision_dot(self, W):
+        """A W; only where the tasks have private parts."""
+        a2, b2 = self.shared**2, self.private**2
+        return (W - a2 / (b2 + a2 * self.n_tasks) * W.sum(axis=0)) / b2
+
     def coordinates(self, W):
         """The theta of smallest norm with lift(theta) = W."""
         a, b, n = self.shared, self.private, self.n_tasks
@@ -96,6 +101,8 @@ class MatrixForm:
     def metric(self, theta):
         """Half the gradient of Omega: A theta."""
         return self.precision @ theta
+
+    precision_dot = metric
 
     def dual_norm2(self, g):
         """<g, K g>."""
@@ -169,7 +176,9 @@ def _ids(tasks):
 
 
 class Independent(Relation):
-    """Nothing is shared: Omega(W) = sum_t |w_t|^2.
+    r"""Nothing is shared.
+
+    .. math:: \Omega(W) = \sum_t |w_t|^2
 
     Examples
     --------

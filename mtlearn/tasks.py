@@ -222,20 +222,30 @@ def _factorize(ids, name):
         values = _integer_ids(values, name)
     if values.dtype.kind in "iu":
         return _factorize_integers(values)
+    try:
+        found, codes = _factorize_objects(values)
+    except TypeError as error:
+        raise TypeError(
+            f"`{name}` holds an id that cannot be one ({error}): the argument must be "
+            "a string or a number, or another hashable object."
+        ) from None
+    _refuse_missing(np.sum(codes < 0) + sum(_is_missing(v) for v in found), name)
+    return _plain_dtype(found, name), np.asarray(codes, dtype=np.int64)
+
+
+def _factorize_objects(values):
+    """Distinct objects and codes, by hashing; pandas marks missing ones by -1."""
     if "pandas" in sys.modules:
         codes, found = sys.modules["pandas"].factorize(values)
-        found = np.asarray(found, dtype=object)
-        _refuse_missing(int(np.sum(codes < 0)), name)
-    else:
-        place = {}
-        listed = values.tolist()
-        codes = np.fromiter(
-            (place.setdefault(v, len(place)) for v in listed), np.int64, len(listed)
-        )
-        found = np.empty(len(place), dtype=object)
-        found[:] = list(place)
-    _refuse_missing(sum(_is_missing(v) for v in found), name)
-    return _plain_dtype(found, name), np.asarray(codes, dtype=np.int64)
+        return np.asarray(found, dtype=object), codes
+    place = {}
+    listed = values.tolist()
+    codes = np.fromiter(
+        (place.setdefault(v, len(place)) for v in listed), np.int64, len(listed)
+    )
+    found = np.empty(len(place), dtype=object)
+    found[:] = list(place)
+    return found, codes
 
 
 def _id_array(ids, name):
@@ -264,7 +274,7 @@ def _id_array(ids, name):
 def _refuse_missing(n_missing, name):
     if n_missing:
         raise ValueError(
-            f"`{name}` has missing ids: every row needs to name its task. Drop the "
+            f"`{name}` has missing ids (NaN or None): every row needs to name its task. Drop the "
             "rows, or give them an id of their own."
         )
 
@@ -428,6 +438,23 @@ class TaskData:
     def relabel(self, y):
         """Return the same rows with other labels: sorting is not done again."""
         return replace(self, y=y, _shared=self._shared)
+
+    def only(self, part):
+        """The tasks marked in `part`, a bool array of shape (n_tasks,)."""
+        task_weight = None if self.task_weight is None else self.task_weight[part]
+        n_tasks = int(part.sum())
+        if self.wide:
+            weight = self.sample_weight
+            if weight is not None and weight.ndim == 2:
+                weight = weight[:, part]
+            return TaskData(self.X, self.y[:, part], n_tasks, None, weight, task_weight)
+        keep = np.flatnonzero(part[self.codes])
+        X, y, weight = self.X, self.y, self.sample_weight
+        if len(keep) < len(y):
+            X, y = X[keep], y[keep]
+            weight = None if weight is None else weight[keep]
+        codes = (np.cumsum(part) - 1)[self.codes[keep]]
+        return TaskData(X, y, n_tasks, codes, weight, task_weight)
 
     @property
     def features(self):

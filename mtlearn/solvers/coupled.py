@@ -271,19 +271,20 @@ def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
 def ground(corner):
     """Make the curvature of unpenalised unknowns definite where it has none.
 
-    A task without active rows has no curvature in its intercept, and softmax none in
-    the direction in which all its intercepts rise: the gradient vanishes there too, so
-    any positive number gives the step zero.
+    A task without active rows has no curvature in its intercept, nor has a class that
+    the task does not have; softmax has none in the direction in which all intercepts
+    rise. The gradient vanishes there too, so any positive number gives the step zero.
     """
     corner = np.array(corner)
     q = corner.shape[-1]
-    level = np.trace(corner, axis1=-2, axis2=-1) / max(q, 1)
-    if q > 1:
-        corner += (level / q)[..., None, None]
     diagonal = np.arange(q)
     flat = corner[..., diagonal, diagonal]
-    empty = flat <= 1e-14 * np.maximum(level[..., None], 1e-300)
-    corner[..., diagonal, diagonal] = np.where(empty, flat + 1.0, flat)
+    level = flat.sum(axis=-1, keepdims=True) / max(q, 1)
+    empty = flat <= 1e-14 * np.maximum(level, 1e-300)
+    if q > 1:
+        rise = np.where(empty, 0.0, 1.0)
+        corner += (level / q)[..., None] * rise[..., :, None] * rise[..., None, :]
+    corner[..., diagonal, diagonal] += np.where(empty, 1.0, 0.0)
     return corner
 
 
@@ -343,7 +344,7 @@ def invert_blocks(H, shift, scale, changed, out):
 
 @njit(cache=True)
 def _invert_small(H, shift, scale, changed, out):
-    """Cholesky, inverse of the factor, its square: every inner loop runs along a row."""
+    """Cholesky, inverse of the factor, its square; inner loops run along rows."""
     p = H.shape[1]
     L = np.empty((p, p))
     R = np.empty((p, p))

@@ -16,6 +16,7 @@ from numba import njit
 from scipy import linalg
 
 from ..losses import Logistic, Squared
+from ..moments import TaskMoments
 from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .coupled import (
@@ -26,6 +27,7 @@ from .coupled import (
     ground,
     solve_spd,
 )
+from .least_squares import solve_least_norm
 
 INTERCEPTS = ("free", "shrunk", "shared", "none")
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
@@ -139,9 +141,9 @@ class Problem:
         return G, gb
 
     def sums(self, g):
-        """Sums over each task, (n_tasks, q); no column without intercepts."""
+        """Sums over each task, (n_tasks, q); zero without intercepts."""
         if self.intercept == "none":
-            return np.zeros((self.data.n_tasks, 0))
+            return np.zeros((self.data.n_tasks, self.q))
         return np.column_stack([self.data.sums(column) for column in self._columns(g)])
 
     def _columns(self, g):
@@ -268,6 +270,67 @@ def _from_extended(moments, W, beta, intercept):
     return coef, b + W[:, d] if intercept == "shrunk" else b
 
 
+# ---------------------------------------------------------------- which way
+
+
+def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start):
+    """Squared loss: without a penalty, from moments, or from the rows.
+
+    Parameters
+    ----------
+    data, form, alpha, intercept, tol, max_iter, solver, start
+        As in `solve_newton`; alpha may be 0.
+
+    Returns
+    -------
+    Solution
+    """
+    if alpha == 0:
+        return solve_least_norm(data, form, intercept=intercept)
+    if solver == "auto":
+        solver = choose_solver(data, 1, intercept)
+    if solver == "newton-cholesky":
+        moments = TaskMoments.from_data(data)
+        solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
+        if solution.status is Status.CONVERGED:
+            return solution
+    return solve_newton(
+        data,
+        Squared(),
+        form,
+        alpha,
+        intercept=intercept,
+        tol=tol,
+        max_iter=max_iter,
+        solver=solver,
+        start=start,
+    )
+
+
+def choose_solver(data, q, intercept):
+    """Pick the way to solve a step by what it costs in flops and memory.
+
+    Parameters
+    ----------
+    data : TaskData
+    q : int
+        Scores per observation.
+    intercept : str
+    """
+    n_rows, d = data.X.shape
+    n = n_rows * data.n_tasks if data.wide else n_rows
+    p = q * (d + (intercept == "shrunk"))
+    filled = data.X.nnz / max(1, n_rows) if data.sparse else d
+    cost = {"newton-cg": 2500.0 * filled * n * q}
+    blocks = 1 if data.wide and q == 1 and data.observed.all() else data.n_tasks
+    dense_copy = 8.0 * n_rows * d if data.sparse else 0.0
+    if 8.0 * blocks * p * p + dense_copy <= _GRAM_BYTES:
+        cost["newton-cholesky"] = float(n) * p * p + float(data.n_tasks) * p**3
+    if q == 1 and n <= _DUAL_ROWS:
+        cost["newton-dual"] = n**3 / 3.0 + float(n) * n * min(filled, n) / 5
+    return min(cost, key=cost.get)
+
+
 # ---------------------------------------------------------------- the loop
 
 
@@ -312,7 +375,9 @@ def solve_newton(
     if intercept == "free" and not data.sparse:
         data, means = data.centred()
     problem = Problem(data, loss, form, alpha, intercept)
-    stepper = _STEPPERS[choose_solver(problem) if solver == "auto" else solver](problem)
+    if solver == "auto":
+        solver = choose_solver(data, problem.q, intercept)
+    stepper = _STEPPERS[solver](problem)
     if start is not None:
         start = _shift(start, means, 1.0, problem.q)
     state = problem.start(*(start or ()))
@@ -452,19 +517,6 @@ def _shapes(coef, b, problem):
 # ---------------------------------------------------------------- a step, three ways
 
 
-def choose_solver(problem):
-    """Pick the way to solve a step by what it costs in flops and memory."""
-    data, p = problem.data, problem.p
-    n, n_tasks = len(problem.y), data.n_tasks
-    rows = data.X.nnz / max(1, data.X.shape[0]) if data.sparse else problem.d
-    cost = {"newton-cg": 2500.0 * rows * n * problem.q}
-    if 8.0 * n_tasks * p * p <= _GRAM_BYTES:
-        cost["newton-cholesky"] = float(n) * p * p + float(n_tasks) * p**3
-    if problem.q == 1 and n <= _DUAL_ROWS:
-        cost["newton-dual"] = n**3 / 3.0 + float(n) * n * min(rows, n) / 5
-    return min(cost, key=cost.get)
-
-
 class CholeskyStep:
     """Blocks of the size of the features, kept where no row changed its curvature."""
 
@@ -503,13 +555,16 @@ class CholeskyStep:
 
 
 class RowHessians:
-    """X_t' D_t X_t per task (bordered by the intercept), updated row by row."""
+    """X_t' D_t X_t per task (bordered by the intercept), updated row by row.
+
+    Sparse features are made dense once: this way is only taken where that is small.
+    """
 
     def __init__(self, problem):
         data, q = problem.data, problem.q
         self.width = problem.d + (problem.intercept != "none")
         self.place, self.starts = data.place, data.starts
-        self.X = data.features
+        self.X = data.features.toarray() if data.sparse else data.features
         self.n_tasks = data.n_tasks
         pairs = q * (q + 1) // 2
         size = (pairs, data.n_tasks, self.width, self.width)
@@ -520,11 +575,10 @@ class RowHessians:
         """Bring the blocks to curvature `h`; return which tasks' changed."""
         changed = np.zeros(self.n_tasks, dtype=np.bool_)
         q, flags = problem.q, np.empty(self.n_tasks, dtype=np.bool_)
-        X = self.X.toarray() if problem.data.sparse else self.X
         pairs = [(k, m) for k in range(q) for m in range(k + 1)]
         for part, last, (k, m) in zip(self.parts, self.last, pairs, strict=True):
             now = h if q == 1 else np.ascontiguousarray(h[:, k, m])
-            _update_blocks(X, self.place, self.starts, now, last, part, flags)
+            _update_blocks(self.X, self.place, self.starts, now, last, part, flags)
             changed |= flags
         self.full = self.parts[0] if q == 1 else self._assemble(problem, pairs)
         return changed

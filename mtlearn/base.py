@@ -1,0 +1,498 @@
+"""What every estimator shares: check, TaskData, solve, keep; predict, score, tags."""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+)
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils.validation import check_is_fitted
+
+from . import checks
+from .relations import check_relation
+from .solution import warn_unless_converged
+from .tasks import UNKNOWN, TaskData, find_tasks, index_tasks, score_rows, shorten
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a family needs of one call of `fit`.
+
+    Attributes
+    ----------
+    data : TaskData
+        The tasks that take part in the problem.
+    form : ArrowForm or MatrixForm
+    intercept : str
+        "free", "shrunk", "shared" or "none".
+    part : ndarray of shape (n_tasks,), bool
+        Which of `tasks_` take part: those with labels, or all if the relation says
+        something about the others.
+    labelled : ndarray of shape (n_tasks,), bool
+    labels : ndarray or None
+        Classifiers: the sorted union of the labels.
+    """
+
+    data: TaskData
+    form: object
+    intercept: str
+    part: np.ndarray
+    labelled: np.ndarray
+    labels: np.ndarray | None = None
+
+    def reweighted(self, sample_weight):
+        """The same fit with other sample weights, zero where they were zero."""
+        return replace(self, data=replace(self.data, sample_weight=sample_weight))
+
+
+class TaskEstimator(MultiOutputMixin, BaseEstimator):
+    """Base of all estimators: both data layouts in, predictions out.
+
+    A family writes `_check_parameters`, `_loss_strength` and `_solve`; the rest is
+    here.
+    """
+
+    __metadata_request__fit = {"task": True}
+    __metadata_request__predict = {"task": True}
+    __metadata_request__score = {"task": True}
+
+    # ------------------------------------------------------------ fit
+
+    def fit(self, X, y, sample_weight=None, *, task=None):
+        """Fit the model to the labels of all tasks.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            Features; in the long layout one column may hold the task ids
+            (`task_column`).
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            One label per row (long layout, or a single task), or one column per task
+            with NaN where a label was not observed.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Non-negative weights; rows of weight zero are as if absent. Two-dimensional
+            only with a two-dimensional `y`.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, where no column of `X` holds them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter are not as described; the message names it.
+        TypeError
+            If a parameter has the wrong type.
+        """
+        fit = self._prepare(X, y, sample_weight, task)
+        start = self._warm_model(fit)
+        self._keep(fit, self._solve(fit, start))
+        return self
+
+    def _prepare(self, X, y, sample_weight, task):
+        """Check everything and sort it into tasks. Sets: tasks_, layout."""
+        self._check_common()
+        self._check_parameters()
+        relation = check_relation(self.relation)
+        intercept = checks.check_intercept(self.fit_intercept)
+        X, ids = checks.check_features(self, X, task, reset=True)
+        y, names = checks.check_labels(self, X, y, long=ids is not None)
+        weight = checks.check_sample_weight(sample_weight, y.shape)
+        X, y, ids, weight = _drop_weightless(X, y, ids, weight)
+        y, labels = self._encode(y)
+        if y.ndim == 2:
+            tasks, codes = np.arange(y.shape[1]) if names is None else names, None
+        elif ids is None:
+            tasks, codes = np.arange(1), np.zeros(len(y), dtype=np.int64)
+        else:
+            name = "task" if self.task_column is None else f"X[{self.task_column!r}]"
+            tasks, codes = index_tasks(ids, name)
+        tasks, codes, y, weight = _align(relation, tasks, codes, y, weight)
+        self._previous_tasks = getattr(self, "tasks_", None)
+        self.tasks_ = tasks
+        self._layout = "wide" if codes is None else "single" if ids is None else "long"
+        fit = self._bind(relation, X, y, codes, weight, intercept, labels)
+        return fit
+
+    def _bind(self, relation, X, y, codes, weight, intercept, labels):
+        """Weights per task, tasks without labels, the relation's form."""
+        tasks = self.tasks_
+        counts = _count_labels(y, codes, weight, len(tasks))
+        task_weight = checks.check_task_weight(self.task_weight, tasks, counts)
+        labelled = counts > 0
+        if task_weight is not None:
+            labelled &= task_weight > 0
+        if not labelled.any():
+            raise ValueError("No label is left: the labelled rows have weight 0.")
+        part = np.ones(len(tasks), dtype=bool) if relation.spreads else labelled
+        bare = ~labelled & (codes is None or not relation.spreads)
+        if bare.any():
+            whose = "model of their neighbours" if relation.spreads else "shared model"
+            warnings.warn(
+                f"{int(bare.sum())} of {len(tasks)} tasks have no labels in this fit "
+                f"and get the {whose}: {shorten(tasks[bare])}.",
+                UserWarning,
+                stacklevel=5,
+            )
+        strength = self._loss_strength()
+        if strength != 1.0:
+            task_weight = strength * (
+                np.ones(len(tasks)) if task_weight is None else task_weight
+            )
+        data = TaskData(X, y, len(tasks), codes, weight, task_weight)
+        data = data if part.all() else data.only(part)
+        form = relation.form(tasks[part])
+        return Fit(data, form, intercept, part, labelled, labels)
+
+    def _check_common(self):
+        checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
+        checks.check_number("tol", self.tol, 0, strict=True)
+        checks.check_number("max_iter", self.max_iter, 1, whole=True)
+        checks.check_number("verbose", int(self.verbose), 0, whole=True)
+        checks.check_choice("warm_start", bool(self.warm_start), (True, False))
+
+    def _check_parameters(self):
+        """Check the family's own parameters."""
+
+    def _loss_strength(self):
+        """Factor in front of the loss; the penalty's is in `_solve`."""
+        return 1.0
+
+    def _warm_model(self, fit):
+        """The last fit's model as a start, where it is one of the same problem."""
+        if not self.warm_start or not hasattr(self, "coef_"):
+            return None
+        same = np.array_equal(self._previous_tasks, self.tasks_)
+        if not same or self.coef_.shape[-1] != fit.data.n_features:
+            return None
+        return self.coef_[fit.part], self.intercept_[fit.part]
+
+    def _keep(self, fit, solution):
+        """Store the model; tasks that took no part get the mean of those that did."""
+        n_tasks = len(self.tasks_)
+        coef = np.zeros((n_tasks, *solution.coef.shape[1:]))
+        intercept = np.zeros((n_tasks, *solution.intercept.shape[1:]))
+        coef[fit.part], intercept[fit.part] = solution.coef, solution.intercept
+        coef[~fit.part] = solution.coef.mean(axis=0)
+        # nothing determines a free intercept of a task without labels
+        loose = ~fit.labelled if fit.intercept == "free" else ~fit.part
+        intercept[loose] = intercept[~loose].mean(axis=0)
+        self.coef_, self.intercept_ = coef, intercept
+        self.shared_coef_ = coef.mean(axis=0)
+        self.shared_intercept_ = intercept.mean(axis=0)
+        self.n_iter_ = solution.n_iter
+        self.optimality_ = solution.certificate
+        if self.verbose:
+            _report(type(self).__name__, solution)
+        warn_unless_converged(solution, type(self).__name__, self.tol)
+
+    # ------------------------------------------------------------ predict
+
+    def _scores(self, X, task=None):
+        """Linear scores: (n_samples,) or, wide, (n_samples, n_tasks); classes last.
+
+        Also returns the position of each row's task, None without ids.
+        """
+        check_is_fitted(self)
+        X, ids = checks.check_features(self, X, task, reset=False)
+        codes = self._codes(ids, X.shape[0])
+        coef = np.concatenate([self.coef_, self.shared_coef_[None]])
+        intercept = np.concatenate([self.intercept_, self.shared_intercept_[None]])
+        if coef.ndim == 2:
+            return self._linear(X, codes, coef, intercept), codes
+        columns = [
+            self._linear(X, codes, coef[:, k], intercept[:, k])
+            for k in range(coef.shape[1])
+        ]
+        return np.stack(columns, axis=-1), codes
+
+    def _linear(self, X, codes, coef, intercept):
+        if self._layout == "wide":
+            return X @ coef[:-1].T + intercept[:-1]
+        if self._layout == "single":
+            return X @ coef[0] + intercept[0]
+        return score_rows(X, codes, coef, intercept)
+
+    def _codes(self, ids, n_rows):
+        """Position of each row's task; one past the last for an unknown one."""
+        if self._layout != "long":
+            if ids is not None:
+                raise ValueError(
+                    "`task` was given, but this estimator was fitted without task ids"
+                    + (
+                        ": every column of its `y` is a task, and predict returns one "
+                        "column for each."
+                        if self._layout == "wide"
+                        else " on a single task."
+                    )
+                )
+            return None
+        if ids is None:
+            raise ValueError(
+                "`task` is missing: this estimator was fitted with task ids by "
+                "`task=`, so predict and score need the task of every row too. (With "
+                "`task_column` the ids travel inside X.)"
+            )
+        name = "task" if self.task_column is None else f"X[{self.task_column!r}]"
+        codes = find_tasks(self.tasks_, ids, name)
+        unknown = codes == UNKNOWN
+        if unknown.any():
+            if self.handle_unknown == "error":
+                new = np.asarray(ids, dtype=object)[np.flatnonzero(unknown)]
+                raise ValueError(
+                    f"{int(unknown.sum())} rows belong to tasks that fit never saw: "
+                    f"{shorten(dict.fromkeys(new.tolist()), 4)}. With "
+                    "handle_unknown='shared' they get the shared model."
+                )
+            codes[unknown] = len(self.tasks_)
+        return codes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        wide = self.task_column is None
+        tags.input_tags.sparse = True
+        tags.input_tags.categorical = not wide
+        tags.target_tags.required = True
+        tags.target_tags.single_output = True
+        tags.target_tags.multi_output = wide
+        return tags
+
+
+class TaskRegressor(RegressorMixin, TaskEstimator):
+    """What regressors add: numeric labels, predictions, R2."""
+
+    def _encode(self, y):
+        return checks.check_targets(y), None
+
+    def predict(self, X, *, task=None):
+        """Predict the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            Two-dimensional if `fit` had a two-dimensional `y`.
+        """
+        return self._scores(X, task)[0]
+
+    def score(self, X, y, sample_weight=None, *, task=None):
+        """Coefficient of determination R2 of the predictions.
+
+        Parameters
+        ----------
+        X, task
+            As in `predict`.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            With two dimensions, NaN entries do not count and the result is the plain
+            mean over the tasks.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        fitted = self.predict(X, task=task)
+        y = np.asarray(y, dtype=np.float64)
+        if y.ndim == 1 or fitted.ndim == 1:
+            return float(r2_score(y, fitted, sample_weight=sample_weight))
+        scores = [
+            r2_score(*columns[:2], sample_weight=columns[2])
+            for columns in _observed_columns(y, fitted, sample_weight)
+        ]
+        return float(np.mean(scores))
+
+
+class TaskClassifier(ClassifierMixin, TaskEstimator):
+    """What classifiers add: classes, decisions, accuracy."""
+
+    __metadata_request__decision_function = {"task": True}
+
+    def _encode(self, y):
+        codes, labels = checks.check_classes(y)
+        if len(labels) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least two classes over all tasks, but "
+                f"y has only one class: {labels[0]!r}."
+            )
+        return codes, labels
+
+    def _keep(self, fit, solution):
+        """Store the model, the classes of all tasks and those of each."""
+        super()._keep(fit, solution)
+        labels = fit.labels
+        own = np.ones((len(self.tasks_), len(labels)), dtype=bool)
+        own[fit.part] = present_classes(fit.data, len(labels))
+        own[~fit.labelled] = True
+        self._own, self._labels = own, labels
+        self.task_classes_ = [labels[row] for row in own]
+        if self._layout != "wide":
+            self.classes_ = labels
+        elif len(labels) == 2:
+            self.classes_ = np.arange(len(self.tasks_))
+        else:
+            self.classes_ = self.task_classes_
+
+    def _masked_scores(self, X, task):
+        """Scores; minus infinity for classes that a row's task does not have."""
+        z, codes = self._scores(X, task)
+        if len(self._labels) == 2:
+            return z
+        if codes is None:
+            own = self._own if self._layout == "wide" else self._own[0]
+            return np.where(own, z, -np.inf)
+        own = np.vstack([self._own, np.ones((1, len(self._labels)), dtype=bool)])
+        return np.where(own[codes], z, -np.inf)
+
+    def decision_function(self, X, *, task=None):
+        """Linear scores of the classes.
+
+        Parameters
+        ----------
+        X, task
+            As in `predict`.
+
+        Returns
+        -------
+        scores : ndarray or list of ndarray
+            Two classes: (n_samples,), or (n_samples, n_tasks) if `fit` had a
+            two-dimensional `y`; positive means the second class. More: (n_samples,
+            n_classes), minus infinity for classes that the task does not have; with a
+            two-dimensional `y` a list with an array per task over its own classes.
+        """
+        z = self._masked_scores(X, task)
+        if self._layout != "wide" or z.ndim == 2:
+            return z
+        return [_own_scores(z[:, t], own) for t, own in enumerate(self._own)]
+
+    def predict(self, X, *, task=None):
+        """Predict the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            Two-dimensional if `fit` had a two-dimensional `y`.
+        """
+        z = self._masked_scores(X, task)
+        if len(self._labels) == 2:
+            return self._labels[(z > 0).astype(np.intp)]
+        return self._labels[z.argmax(axis=-1)]
+
+    def score(self, X, y, sample_weight=None, *, task=None):
+        """Accuracy of the predictions.
+
+        Parameters
+        ----------
+        X, task
+            As in `predict`.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            With two dimensions the score is the share of correct entries (not of
+            correct rows); NaN entries do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        fitted = self.predict(X, task=task)
+        y = np.asarray(y)
+        if y.ndim == 1 or fitted.ndim == 1:
+            return float(accuracy_score(y, fitted, sample_weight=sample_weight))
+        codes, labels = checks.check_classes(y)
+        seen = ~np.isnan(codes)
+        right = labels[codes[seen].astype(np.intp)] == fitted[seen]
+        weight = None
+        if sample_weight is not None:
+            weight = np.broadcast_to(np.asarray(sample_weight)[:, None], y.shape)[seen]
+        return float(np.average(right, weights=weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = self.task_column is None
+        return tags
+
+
+def present_classes(data, n_labels):
+    """Which classes each task of `data` has labels of, (n_tasks, n_labels) bool."""
+    present = np.zeros((data.n_tasks, n_labels), dtype=bool)
+    present[data.task_of, data.labels.astype(np.intp)] = True
+    return present
+
+
+def _own_scores(z, own):
+    """Decision of one task: (n,) for two classes of its own, else (n, n_own)."""
+    z = z[:, own]
+    return z[:, 1] - z[:, 0] if z.shape[1] == 2 else z
+
+
+def _observed_columns(y, fitted, sample_weight):
+    """Yield labels, predictions and weights of every column with two labels or more."""
+    for column, prediction in zip(y.T, fitted.T, strict=True):
+        seen = ~np.isnan(column)
+        weight = None if sample_weight is None else np.asarray(sample_weight)[seen]
+        if seen.sum() > 1:
+            yield column[seen], prediction[seen], weight
+
+
+def _drop_weightless(X, y, ids, weight):
+    """Remove rows of weight zero before anyone sees their ids or labels."""
+    if weight is None or weight.ndim == 2 or weight.all():
+        return X, y, ids, weight
+    keep = np.flatnonzero(weight)
+    if ids is not None:
+        ids = ids.iloc[keep] if hasattr(ids, "iloc") else np.asarray(ids)[keep]
+    return X[keep], y[keep], ids, weight[keep]
+
+
+def _align(relation, tasks, codes, y, weight):
+    """Give the model the tasks that its relation names, in sorted order."""
+    model = relation.model_tasks(tasks)
+    if len(model) == len(tasks) and np.array_equal(model, tasks):
+        return tasks, codes, y, weight
+    place = {task: position for position, task in enumerate(model.tolist())}
+    position = np.array([place[task] for task in tasks.tolist()], dtype=np.int64)
+    if codes is not None:
+        return model, position[codes], y, weight
+    wide = np.full((len(y), len(model)), np.nan)
+    wide[:, position] = y
+    if weight is not None and weight.ndim == 2:
+        spread = np.zeros(wide.shape)
+        spread[:, position] = weight
+        weight = spread
+    return model, None, wide, weight
+
+
+def _count_labels(y, codes, weight, n_tasks):
+    """Labelled rows of positive weight of each task."""
+    if codes is not None:
+        return np.bincount(codes, minlength=n_tasks)
+    seen = ~np.isnan(y)
+    if weight is not None and weight.ndim == 2:
+        seen &= weight > 0
+    return seen.sum(axis=0)
+
+
+def _report(name, solution):
+    """Print the history of a fit."""
+    for step, (objective, certificate) in enumerate(solution.history):
+        print(f"{name}: step {step}, objective {objective:.8g}, gap {certificate:.2g}")

@@ -1,0 +1,351 @@
+"""The door: what users pass becomes clean arrays here, or one clear sentence."""
+
+import numbers
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from .tasks import column_names, shorten, split_task_column
+
+# ---------------------------------------------------------------- parameters
+
+
+def check_number(name, value, low=None, high=None, *, strict=False, whole=False):
+    """Check a numeric parameter and return it.
+
+    Raises
+    ------
+    TypeError
+        If it is not a (whole) number.
+    ValueError
+        If it is outside [low, high], or at `low` where `strict`.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    if not isinstance(value, kind) or isinstance(value, (bool, np.bool_)):
+        what = "an integer" if whole else "a number"
+        raise TypeError(
+            f"`{name}` must be {what}, got {value!r} of type {type(value).__name__}."
+        )
+    below = low is not None and (value <= low if strict else value < low)
+    if below or (high is not None and value > high) or not np.isfinite(value):
+        sign = ">" if strict else ">="
+        limits = [f"{sign} {low}"] if low is not None else []
+        limits += [f"<= {high}"] if high is not None else []
+        raise ValueError(
+            f"`{name}` must be finite and {' and '.join(limits)}, got {value!r}."
+        )
+    return value
+
+
+def check_choice(name, value, choices):
+    """Check a parameter that is one of a few values and return it."""
+    same = [c for c in choices if type(c) is type(value) and c == value]
+    if not same:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}."
+        )
+    return value
+
+
+_INTERCEPTS = {True: "free", "free": "free", False: "none"}
+
+
+def check_intercept(value):
+    """Return the solvers' word for the parameter `fit_intercept`."""
+    choices = (True, "free", "shrunk", "shared", False)
+    if isinstance(value, np.bool_):
+        value = bool(value)
+    value = check_choice("fit_intercept", value, choices)
+    return _INTERCEPTS.get(value, value)
+
+
+# ---------------------------------------------------------------- X and the ids
+
+
+def check_features(estimator, X, task, *, reset):
+    """Split off the ids, check the features.
+
+    Returns
+    -------
+    X : ndarray (C order) or csr_array of shape (n_samples, n_features), float64
+    ids : sequence of length n_samples, or None
+    """
+    if getattr(X, "ndim", 2) != 2 or np.iscomplexobj(X):
+        check_array(X, estimator=estimator, input_name="X")
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    column, ids = estimator.task_column, task
+    if column is not None:
+        if task is not None:
+            raise ValueError(
+                "The task ids came twice: in `task` and in the column "
+                f"`task_column`={column!r}. Give one of them."
+            )
+        if getattr(X, "shape", (0, 2))[1] < 2:
+            raise ValueError(
+                f"Found array with {X.shape[1]} feature(s) (shape={X.shape}) while a "
+                "minimum of 1 is required beside the column of ids "
+                f"`task_column`={column!r}."
+            )
+        X, ids = split_task_column(X, column)
+    elif hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+        X = np.column_stack([np.asarray(c) for c in X.columns])
+    try:
+        X = check_array(
+            X,
+            accept_sparse="csr",
+            dtype=np.float64,
+            order="C",
+            estimator=estimator,
+            input_name="X",
+        )
+    except ValueError as error:
+        raise _with_hint(error, X) from error.__cause__
+    if sp.issparse(X):
+        X = sp.csr_array(X)
+        X.sum_duplicates()
+    if ids is not None and _length(ids) != X.shape[0]:
+        raise ValueError(
+            f"`task` has {_length(ids)} ids, but X has {X.shape[0]} rows: expected one "
+            "id per row."
+        )
+    return X, ids
+
+
+def _with_hint(error, X):
+    """Name the text columns when a string stopped the conversion to numbers."""
+    if "could not convert" not in str(error) or not hasattr(X, "dtypes"):
+        return error
+    text = [
+        name
+        for name, kind in zip(column_names(X), X.dtypes, strict=False)
+        if not _numeric(kind)
+    ]
+    return ValueError(
+        f"{error}. X must be numeric beside the task ids, but the columns "
+        f"{shorten(text)} are not: encode them (OneHotEncoder), or name the column of "
+        "ids in `task_column`."
+    )
+
+
+def _numeric(kind):
+    check = getattr(kind, "is_numeric", None)
+    if check is not None:
+        return check()
+    return getattr(kind, "kind", "O") in "iufb"
+
+
+def _length(values):
+    return values.shape[0] if hasattr(values, "shape") else len(values)
+
+
+# ---------------------------------------------------------------- y and its weights
+
+
+def check_labels(estimator, X, y, *, long):
+    """Return `y` as an array of one or two dimensions, with the names of its columns.
+
+    Parameters
+    ----------
+    long : bool
+        Whether ids came with the rows; a two-dimensional `y` is refused then.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+    names : ndarray of shape (n_tasks,) or None
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is "
+            "None."
+        )
+    if sp.issparse(y):
+        raise TypeError(
+            "Sparse `y` is not supported: an absent entry could mean zero or not "
+            "observed. Pass y.toarray(), with NaN where a label is missing."
+        )
+    names = column_names(y)
+    table = np.asarray(y)
+    if table.dtype.kind == "c":
+        raise ValueError("Complex data not supported: `y` must be real.")
+    if table.ndim not in (1, 2) or (table.ndim == 2 and table.shape[1] == 0):
+        raise ValueError(
+            "`y` must have shape (n_samples,) or (n_samples, n_tasks), got "
+            f"{table.shape}."
+        )
+    if table.shape[0] != X.shape[0]:
+        raise ValueError(
+            f"X and y have inconsistent numbers of samples: {X.shape[0]} and "
+            f"{table.shape[0]}."
+        )
+    if table.ndim == 2 and long:
+        if table.shape[1] != 1:
+            raise ValueError(
+                f"`y` has {table.shape[1]} columns, but every row of X names its task "
+                "(`task` or `task_column`): expected one label per row. Drop the ids "
+                "if each column of `y` is a task."
+            )
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. Use y.ravel() "
+            "to silence this.",
+            DataConversionWarning,
+            stacklevel=4,
+        )
+        table = table.ravel()
+    if table.ndim == 1 or names is None:
+        return table, None
+    return table, np.asarray(names)
+
+
+def check_targets(y):
+    """Numbers for a regression: finite in one dimension, NaN allowed in two."""
+    wide = y.ndim == 2
+    if y.dtype.kind in "US":
+        raise ValueError(
+            f"`y` must be numeric for a regression, got strings such as {y.flat[0]!r}."
+        )
+    y = check_array(
+        y,
+        ensure_2d=False,
+        dtype=np.float64,
+        input_name="y",
+        ensure_min_samples=1,
+        ensure_all_finite="allow-nan" if wide else True,
+    )
+    _require_a_label(~np.isnan(y))
+    return y
+
+
+def check_classes(y):
+    """Labels of a classification as codes.
+
+    Returns
+    -------
+    codes : ndarray of the shape of `y`, float64
+        Position of each label in `labels`, NaN where it is missing.
+    labels : ndarray of shape (n_labels,)
+        The sorted union over all tasks.
+    """
+    if y.ndim == 1:
+        if y.dtype.kind in "fc" or y.dtype.kind == "O":
+            check_array(y, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(y)
+        missing = np.zeros(len(y), dtype=bool)
+        if y.dtype.kind == "O":
+            missing = np.array([_is_nan(v) for v in y], dtype=bool)
+            if missing.any():
+                raise ValueError("Input y contains NaN: every row needs a label.")
+    elif y.dtype.kind == "O":
+        missing = np.array([[_is_nan(v) for v in row] for row in y], dtype=bool)
+    else:
+        missing = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
+    _require_a_label(~missing)
+    found = y[~missing]
+    if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
+        found = found.astype(np.float64)
+        found = found.astype(np.int64) if np.all(found == np.rint(found)) else found
+    if y.ndim == 2:
+        check_classification_targets(found)
+    try:
+        labels, place = np.unique(found, return_inverse=True)
+    except TypeError:
+        raise TypeError("`y` holds labels of types that cannot be sorted.") from None
+    codes = np.full(y.shape, np.nan)
+    codes[~missing] = place
+    return codes, labels
+
+
+def _is_nan(value):
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
+def _require_a_label(observed):
+    if not observed.any():
+        raise ValueError(
+            "`y` has no label at all: expected at least one entry that is not NaN."
+        )
+
+
+def check_sample_weight(weight, shape):
+    """Non-negative finite weights of shape (n_samples,), or of `y`'s in two dimensions.
+
+    Returns
+    -------
+    ndarray or None
+    """
+    if weight is None:
+        return None
+    if isinstance(weight, numbers.Number):
+        weight = np.full(shape[0], float(weight))
+    weight = np.asarray(weight)
+    if weight.dtype.kind not in "iufb":
+        weight = np.asarray(weight, dtype=np.float64)
+    weight = weight.astype(np.float64)
+    allowed = [shape[:1], shape] if len(shape) == 2 else [shape]
+    if weight.shape not in allowed:
+        expected = " or ".join(map(str, allowed))
+        raise ValueError(
+            f"`sample_weight` must have shape {expected}, got {weight.shape}."
+        )
+    if not np.all(np.isfinite(weight)):
+        raise ValueError("`sample_weight` must be finite, got NaN or infinity.")
+    if weight.size and weight.min() < 0:
+        raise ValueError(
+            f"`sample_weight` must be non-negative, got {weight.min():.3g}."
+        )
+    if not weight.any():
+        raise ValueError("`sample_weight` is zero everywhere: there is nothing to fit.")
+    return weight
+
+
+def check_task_weight(task_weight, tasks, counts):
+    """The lambda_t in the order of `tasks`.
+
+    Parameters
+    ----------
+    task_weight : None, "balanced", dict or array-like of shape (n_tasks,)
+    tasks : ndarray of shape (n_tasks,)
+    counts : ndarray of shape (n_tasks,)
+        Labelled rows of each task.
+
+    Returns
+    -------
+    ndarray of shape (n_tasks,), or None for all ones
+    """
+    if task_weight is None:
+        return None
+    if isinstance(task_weight, str):
+        check_choice("task_weight", task_weight, ("balanced",))
+        labelled = counts > 0
+        share = counts.sum() / max(labelled.sum(), 1)
+        return np.where(labelled, share / np.maximum(counts, 1), 1.0)
+    if isinstance(task_weight, dict):
+        known = tasks.tolist()
+        unknown = [key for key in task_weight if key not in set(known)]
+        if unknown:
+            raise ValueError(
+                f"`task_weight` names unknown tasks {shorten(unknown)}; the tasks are "
+                f"{shorten(known)}."
+            )
+        weights = np.array([task_weight.get(task, 1.0) for task in known], dtype=float)
+    else:
+        weights = np.asarray(task_weight, dtype=np.float64)
+        if weights.shape != (len(tasks),):
+            raise ValueError(
+                f"`task_weight` must have one entry for each of the {len(tasks)} "
+                f"tasks, got shape {weights.shape}."
+            )
+    if not np.all(np.isfinite(weights)) or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            "`task_weight` must be finite, non-negative and not zero everywhere, got "
+            f"{shorten(weights)}."
+        )
+    return weights

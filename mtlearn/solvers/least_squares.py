@@ -1,0 +1,196 @@
+"""Least squares without a penalty, from the rows themselves.
+
+Among the minimisers of the squared loss this is the one of smallest Omega: every task
+(or, where only a common model exists, all of them at once) is solved by a QR of its
+scaled columns, and what the rows leave open is filled in so that Omega is least.
+"""
+
+import numpy as np
+from scipy import linalg
+
+from ..relations import ArrowForm
+from ..solution import Solution, Status
+from .coupled import conjugate_gradient
+
+_RANK = 1e-11  # a scaled column whose remainder is shorter depends on the others
+
+
+def solve_least_norm(data, form, *, intercept="free"):
+    """Minimise the squared loss, and among its minimisers Omega(W).
+
+    Parameters
+    ----------
+    data : TaskData
+    form : ArrowForm or MatrixForm
+    intercept : {"free", "shrunk", "shared", "none"}
+
+    Returns
+    -------
+    Solution
+        Its certificate is half the squared length of the part of the residual that the
+        columns could still explain, over the objective of the zero model.
+    """
+    pooled = isinstance(form, ArrowForm) and form.private == 0
+    if pooled and intercept == "shrunk":
+        intercept = "shared"
+    units = _units(data, pooled, intercept)
+    beta = _shared_intercept(units) if intercept == "shared" else 0.0
+    W = np.array([unit.solve(beta) for unit in units])
+    shrunk = intercept == "shrunk"
+    if not pooled and any(unit.null.shape[1] for unit in units):
+        W = _least_omega(form, W, [unit.null for unit in units], shrunk)
+    explained = sum(unit.left_over(w, beta) for unit, w in zip(units, W, strict=True))
+    W = np.repeat(W, data.n_tasks, axis=0) if pooled else W
+    d = data.n_features
+    coef = np.ascontiguousarray(W[:, :d])
+    b = _intercepts(data, coef, intercept, W, beta)
+    z = data.forward(coef) + np.repeat(b, data.sizes)
+    value = 0.5 * float(data.weights @ (data.labels - z) ** 2)
+    scale = 0.5 * float(data.weights @ data.labels**2)
+    bound = explained / max(scale, 1e-300)
+    return Solution(
+        coef, b, value, bound, 1, Status.CONVERGED, history=[(value, bound)]
+    )
+
+
+class _Unit:
+    """Rows that share one coefficient vector, as a factorised least squares problem.
+
+    Attributes
+    ----------
+    Z : ndarray of shape (n_rows, p)
+        Rows times the root of their weights.
+    y, ones : ndarray of shape (n_rows,)
+        Labels and a constant one, alike.
+    null : ndarray of shape (p, n_open)
+        Orthonormal basis of what the rows leave open.
+    """
+
+    def __init__(self, Z, y, ones):
+        self.Z, self.y, self.ones = Z, y, ones
+        p = Z.shape[1]
+        size = np.sqrt(np.einsum("ij,ij->j", Z, Z))
+        self.size = np.where(size > 0, size, 1.0)
+        if len(Z) == 0 or not size.any():
+            self.Q, self.rank = np.zeros((len(Z), 0)), 0
+            self.order, self.R = np.arange(p), np.zeros((0, p))
+        else:
+            self.Q, self.R, self.order = linalg.qr(
+                Z / self.size, mode="economic", pivoting=True
+            )
+            diagonal = np.abs(np.diag(self.R))
+            self.rank = int(np.sum(diagonal > _RANK * max(1.0, diagonal[0])))
+        self.null = self._null_space(p)
+
+    def _null_space(self, p):
+        r = self.rank
+        basis = np.zeros((p, p - r))
+        if r < p:
+            if r:
+                inner = linalg.solve_triangular(self.R[:r, :r], self.R[:r, r:])
+                basis[self.order[:r]] = -inner
+            basis[self.order[r:]] = np.eye(p - r)
+            basis = np.linalg.qr(basis / self.size[:, None])[0]
+        return basis
+
+    def solve(self, beta):
+        """Coefficients of smallest norm for labels less beta."""
+        w = np.zeros(self.Z.shape[1])
+        r = self.rank
+        if r:
+            target = self.Q[:, :r].T @ (self.y - beta * self.ones)
+            w[self.order[:r]] = linalg.solve_triangular(self.R[:r, :r], target)
+            w /= self.size
+        return w - self.null @ (self.null.T @ w)
+
+    def unexplained(self, v):
+        """The part of v outside the span of the columns."""
+        Q = self.Q[:, : self.rank]
+        return v - Q @ (Q.T @ v)
+
+    def left_over(self, w, beta):
+        """1/2 |part of the residual inside the span of the columns|^2."""
+        residual = self.y - self.Z @ w - beta * self.ones
+        return 0.5 * float(np.sum((self.Q[:, : self.rank].T @ residual) ** 2))
+
+
+def _units(data, pooled, intercept):
+    """One unit per task, or a single one of all rows."""
+    X, place, starts = data.features, data.place, data.starts
+    blocks = []
+    for t in range(data.n_tasks):
+        part = slice(starts[t], starts[t + 1])
+        rows = X[place[part]]
+        rows = rows.toarray() if data.sparse else np.array(rows)
+        weight, y = data.weights[part], data.labels[part].copy()
+        ones = np.ones(len(y))
+        if intercept == "shrunk":
+            rows = np.column_stack([rows, ones])
+        elif intercept == "free" and len(y):
+            level = np.abs(rows).max(axis=0)
+            rows -= np.average(rows, axis=0, weights=weight)
+            # what centring leaves of a constant column is rounding, not a feature
+            rows[:, np.abs(rows).max(axis=0) <= 1e-14 * len(y) * level] = 0.0
+            y -= np.average(y, weights=weight)
+        root = np.sqrt(weight)
+        blocks.append((rows * root[:, None], y * root, ones * root))
+    if pooled:
+        blocks = [tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))]
+    return [_Unit(*block) for block in blocks]
+
+
+def _shared_intercept(units):
+    """The one intercept that leaves the least unexplained over all units."""
+    top = bottom = 0.0
+    for unit in units:
+        rest = unit.unexplained(unit.ones)
+        top += rest @ unit.y
+        bottom += rest @ rest
+    total = sum(unit.ones @ unit.ones for unit in units)
+    return top / bottom if bottom > 1e-12 * total else 0.0
+
+
+def _least_omega(form, W, null, shrunk):
+    """Fill in what the rows leave open so that Omega is least.
+
+    With shrunken intercepts the last column of W is the intercept, and Omega counts its
+    deviation from a common one, which is free.
+    """
+    n_tasks, p = W.shape
+    sizes = [basis.shape[1] for basis in null]
+    cuts = np.cumsum([0, *sizes])
+    common = np.zeros((n_tasks, p))
+    if shrunk:
+        common[:, -1] = 1.0
+
+    def spread(c):
+        D = np.array([N @ c[cuts[t] : cuts[t + 1]] for t, N in enumerate(null)])
+        return D + c[-1] * common if shrunk else D
+
+    def gather(G):
+        parts = [N.T @ G[t] for t, N in enumerate(null)]
+        parts.append([np.vdot(common, G)] if shrunk else [])
+        return np.concatenate(parts)
+
+    c = conjugate_gradient(
+        lambda c: gather(form.precision_dot(spread(c))),
+        -gather(form.precision_dot(W)),
+        lambda r: r,
+        max_iter=10 * (cuts[-1] + 10),
+    )
+    if shrunk:
+        # the common part is no part of the model: only the open directions move W
+        c[-1] = 0.0
+    return W + spread(c)
+
+
+def _intercepts(data, coef, intercept, W, beta):
+    """Intercepts (n_tasks,) that go with the coefficients."""
+    if intercept == "shrunk":
+        return W[:, -1].copy()
+    if intercept != "free":
+        return np.full(data.n_tasks, beta if intercept == "shared" else 0.0)
+    weight, residual = data.weights, data.labels - data.forward(coef)
+    total = data.sums(weight)
+    sums = data.sums(weight * residual)
+    return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
