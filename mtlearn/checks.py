@@ -75,7 +75,8 @@ def check_features(estimator, X, task, *, reset):
     X : ndarray (C order) or csr_array of shape (n_samples, n_features), float64
     ids : sequence of length n_samples, or None
     """
-    if getattr(X, "ndim", 2) != 2 or np.iscomplexobj(X):
+    dtype = getattr(X, "dtype", None)
+    if getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
         check_array(X, estimator=estimator, input_name="X")
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     column, ids = estimator.task_column, task
