@@ -274,8 +274,8 @@ def _id_array(ids, name):
 def _refuse_missing(n_missing, name):
     if n_missing:
         raise ValueError(
-            f"`{name}` has missing ids (NaN or None): every row needs to name its task. "
-            "Drop the rows, or give them an id of their own."
+            f"`{name}` has missing ids (NaN or None): every row needs to name its "
+            "task. Drop the rows, or give them an id of their own."
         )
 
 

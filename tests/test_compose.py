@@ -12,6 +12,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -22,6 +23,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.utils.estimator_checks import check_estimator
 
+from mtlearn import PerTaskRegressor, SharedMean
 from mtlearn.compose import FeaturesOnly, features_only
 from mtlearn.datasets import make_task_regression
 from mtlearn.metrics import TaskScorer
@@ -155,6 +157,20 @@ def test_transformers_that_change_the_number_of_columns(frame):
     assert list(out.columns) == ["bare0", "school", "bare1"]
     with pytest.raises(AttributeError, match="Bare has no get_feature_names_out"):
         features_only(Bare(), "school").fit(frame).get_feature_names_out()
+
+
+def test_the_least_that_a_transformer_must_have(frame):
+    class Double(BaseEstimator):
+        def fit(self, X, y=None):
+            self.n_features_in_ = X.shape[1]
+            return self
+
+        def transform(self, X):
+            return 2 * X.to_numpy()
+
+    out = features_only(Double(), "school").fit_transform(frame)
+    expected = frame.assign(**{name: 2 * frame[name] for name in "uvw"})
+    pd.testing.assert_frame_equal(out, expected)
 
 
 def test_a_transformer_that_makes_a_column_of_the_same_name(frame):
@@ -362,10 +378,6 @@ def pupils():
 
 
 def test_user_code_word_for_word(pupils):
-    from sklearn.metrics import r2_score
-
-    from mtlearn import PerTaskRegressor, SharedMean
-
     df, y = pupils
     pipe = make_pipeline(
         features_only(StandardScaler(), task_column="school"),
@@ -391,8 +403,6 @@ def test_user_code_word_for_word(pupils):
 
 
 def test_user_code_with_arrays(pupils):
-    from mtlearn import PerTaskRegressor
-
     df, y = pupils
     by_name = make_pipeline(
         features_only(StandardScaler(), task_column="school"),
@@ -406,3 +416,33 @@ def test_user_code_with_arrays(pupils):
         by_position.fit(df.to_numpy(), y).predict(df.to_numpy()),
         by_name.fit(df, y).predict(df),
     )
+
+
+def test_user_code_with_sparse_features(pupils):
+    """Trap: string ids cannot be stacked beside a sparse matrix."""
+    df, y = pupils
+    df = df.round()
+    dense = make_pipeline(
+        features_only(
+            OneHotEncoder(handle_unknown="ignore", sparse_output=False), "school"
+        ),
+        PerTaskRegressor(task_column="school"),
+    )
+    sparse = clone(dense).set_params(featuresonly__transformer__sparse_output=True)
+    expected = dense.fit(df, y).predict(df)
+    np.testing.assert_allclose(sparse.fit(df, y).predict(df), expected, rtol=1e-6)
+    # arrays of numbers: the result is a sparse matrix with the ids in their column
+    codes = df.assign(school=df["school"].str[-1].astype(int)).to_numpy(dtype=float)
+    sparse.set_params(featuresonly__task_column=-1, pertaskregressor__task_column=-1)
+    np.testing.assert_allclose(sparse.fit(codes, y).predict(codes), expected, rtol=1e-6)
+
+
+def test_a_scaler_over_the_ids_is_refused(pupils):
+    """Trap: it made tasks of scaled ids, and a training R2 of 1."""
+    df, y = pupils
+    df = df.assign(school=df["school"].str[-1].astype(int))
+    scaler = StandardScaler().set_output(transform="pandas")
+    model = PerTaskRegressor(task_column="school")
+    with pytest.raises(ValueError, match="floats that are not integers"):
+        make_pipeline(scaler, model).fit(df, y)
+    make_pipeline(features_only(scaler, "school"), model).fit(df, y)

@@ -107,6 +107,12 @@ def test_layouts_agree(columns):
     )
 
 
+def test_a_column_of_labels_with_ids_is_the_long_layout(rows):
+    y, y_pred, task, _ = rows
+    scores = task_scores("r2", y[:, None], y_pred[:, None], task)
+    assert scores == task_scores("r2", y, y_pred, task)
+
+
 def test_complete_wide_target_agrees_with_scikit_learn(columns):
     Y, Y_pred, _ = columns
     Y = np.nan_to_num(Y)

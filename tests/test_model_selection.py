@@ -9,17 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 from sklearn.model_selection import (
     GridSearchCV,
+    GroupKFold,
     KFold,
     cross_val_predict,
     cross_val_score,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.metadata_routing import get_routing_for_object
 
+from mtlearn import PerTaskRegressor, SharedMean
+from mtlearn.datasets import make_task_regression
+from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import (
     LeaveTasksOut,
     TaskShuffleSplit,
@@ -395,3 +401,57 @@ def test_rows_sorted_by_task_keep_their_task_in_training():
         Ridge(1e-3), level, y, cv=TaskStratifiedKFold(6), groups=school
     )
     assert np.abs(ours - y).max() < 0.1 < np.abs(plain - y).min()
+
+
+@pytest.fixture
+def pupils():
+    """30 rows of each of eight schools, sorted by school."""
+    X, y, task = make_task_regression(
+        8, 30, 3, noise=0.5, shuffle=False, return_X_y=True, random_state=0
+    )
+    df = pd.DataFrame(X, columns=["intake", "age", "ses"])
+    return df.assign(school=[f"school {t}" for t in task]), y
+
+
+def test_user_code_word_for_word(pupils):
+    df, y = pupils
+    pipe = make_pipeline(
+        ColumnTransformer(
+            [("task", "passthrough", ["school"])],
+            remainder=StandardScaler(),
+            verbose_feature_names_out=False,
+        ).set_output(transform="pandas"),
+        PerTaskRegressor(task_column="school", relation=SharedMean()),
+    )
+    cv = TaskStratifiedKFold(5, task_column="school", shuffle=True, random_state=0)
+    search = GridSearchCV(
+        pipe,
+        {"pertaskregressor__relation__correlation": [0, 0.5, 0.9, 1]},
+        cv=cv,
+        scoring="r2",
+    ).fit(df, y)
+    assert search.best_score_ > 0.8
+    known = cross_val_score(
+        pipe, df, y, cv=cv, scoring=TaskScorer(r2_score, task_column="school")
+    )
+    unseen = cross_val_score(pipe, df, y, cv=GroupKFold(5), groups=df["school"])
+    out = LeaveTasksOut(4, task_column="school")
+    also_unseen = cross_val_score(pipe, df, y, cv=out)
+    assert known.min() > max(unseen.mean(), also_unseen.mean())
+
+
+def test_user_code_the_second_way(pupils):
+    """Ids by `task=`: one word for the estimator, the splitter and the scorer."""
+    df, y = pupils
+    X, school = df[["intake", "age", "ses"]], df["school"]
+    with config_context(enable_metadata_routing=True):
+        grid = {"relation__correlation": [0, 0.9]}
+        for scoring in (None, TaskScorer("r2", average="worst")):
+            search = GridSearchCV(
+                PerTaskRegressor(relation=SharedMean()),
+                grid,
+                cv=TaskStratifiedKFold(3),
+                scoring=scoring,
+                error_score="raise",
+            ).fit(X, y, task=school)
+            assert search.best_score_ > 0.5
