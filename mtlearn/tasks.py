@@ -465,7 +465,12 @@ class TaskData:
             in_order = len(self.rows) == self.X.shape[0] and bool(
                 np.all(np.diff(self.rows) == 1)
             )
-            self._shared["features"] = self.X if in_order else self.X[self.rows]
+            if in_order:
+                self._shared["features"] = self.X
+            elif self.sparse:
+                self._shared["features"] = self.X[self.rows]
+            else:
+                self._shared["features"] = self.X.take(self.rows, axis=0)
         return self._shared["features"]
 
     @property

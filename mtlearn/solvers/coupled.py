@@ -4,6 +4,8 @@ Each solver keeps the factors of the blocks that did not change since the last c
 takes an optional border: unpenalised unknowns that all tasks share (an intercept).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from scipy import linalg
@@ -15,8 +17,31 @@ _DIRECT = 1500  # unknowns up to which a dense factorisation is the simplest
 _GRADED = (
     1e10  # ratio of scales beyond which an eigendecomposition loses the small ones
 )
+_TINY = 1e-6  # b^2 below which differences of inverses lose too many digits
 _CG_TOL = 1e-12
 _CG_STEPS = 2000
+
+
+class Change(NamedTuple):
+    """Rows whose curvature changed since the last call: block t gained
+    sum_i delta_i x_i x_i' over its rows (a 1 appended where blocks are wider).
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    place : ndarray of shape (n,)
+        Row of `X` of each observation, task after task.
+    starts : ndarray of shape (n_tasks + 1,)
+    delta : ndarray of shape (n,)
+    count : ndarray of shape (n_tasks,)
+        How many deltas of a task are not zero; -1 where the rows do not tell.
+    """
+
+    X: np.ndarray
+    place: np.ndarray
+    starts: np.ndarray
+    delta: np.ndarray
+    count: np.ndarray
 
 
 class Blocks:
@@ -24,7 +49,10 @@ class Blocks:
 
     Attributes
     ----------
-    hessian : ndarray of shape (n_blocks, p, p)
+    hessian : ndarray of shape (n_blocks, p + own, p + own)
+    own : int
+        How many trailing unknowns are unpenalised and the task's own (a free
+        intercept): they are eliminated together with the task.
     border : ndarray of shape (n_blocks, p, q)
         Mixed derivatives in the coefficients and the shared intercepts; q may be 0.
     corner : ndarray of shape (n_blocks, q, q)
@@ -33,13 +61,29 @@ class Blocks:
         None where every task has its own block, in order.
     """
 
-    def __init__(self, hessian, border=None, corner=None, which=None):
+    def __init__(self, hessian, border=None, corner=None, which=None, own=0):
         n_blocks, p = hessian.shape[:2]
-        self.hessian, self.which = hessian, which
+        self.hessian, self.which, self.own = hessian, which, own
         self.border = np.zeros((n_blocks, p, 0)) if border is None else border
         self.corner = np.zeros((n_blocks, 0, 0)) if corner is None else corner
         self.n_tasks = n_blocks if which is None else len(which)
         self.times = None if which is None else np.bincount(which, minlength=n_blocks)
+
+    @property
+    def p(self):
+        """Number of penalised unknowns of a task."""
+        return self.hessian.shape[1] - self.own
+
+    def reduced(self):
+        """Hessians with the tasks' own unpenalised unknowns minimised out."""
+        if not self.own:
+            return self.hessian
+        p = self.p
+        cross = self.hessian[:, :p, p:]
+        swept = np.linalg.solve(
+            ground(self.hessian[:, p:, p:]), cross.transpose(0, 2, 1)
+        )
+        return self.hessian[:, :p, :p] - np.matmul(cross, swept)
 
     def total(self, blocks):
         """Sum over tasks of what is stored per block."""
@@ -73,7 +117,8 @@ class ArrowSolver:
     """Common part and private parts: eliminate each task, solve for the common part.
 
     With M_t = alpha I + b^2 H_t the Schur complement of the common part is
-    alpha I + a^2 sum_t alpha M_t^-1 H_t, a sum of positive terms.
+    alpha I + a^2 sum_t alpha M_t^-1 H_t, a sum of positive terms. As b^2 M_t^-1 H_t =
+    I - alpha M_t^-1, the inverses alone give every product, unless b is tiny.
     """
 
     def __init__(self, form, alpha):
@@ -81,21 +126,17 @@ class ArrowSolver:
         self.inverse = None
         self.pivot = 1.0
 
-    def update(self, blocks, changed=None):
-        """Take new blocks; `changed` marks those that differ from the last call's."""
+    def update(self, blocks, change=None):
+        """Take new blocks; `change` tells how they differ from the last call's."""
         self.blocks = blocks
-        a, b, alpha = self.form.shared, self.form.private, self.alpha
-        n_blocks, p, _ = blocks.hessian.shape
+        a, b = self.form.shared, self.form.private
+        p, q = blocks.p, blocks.border.shape[2]
         if b > 0:
-            if self.inverse is None:
-                self.inverse = np.empty_like(blocks.hessian)
-                changed = None
-            shift = np.full(n_blocks, alpha)
-            self.pivot = invert_blocks(
-                blocks.hessian, shift, b * b, changed, self.inverse
-            )
+            self._invert(blocks, change)
+        self.tiny = b * b <= _TINY
+        if self.tiny:
+            self.hessian = blocks.reduced()
         self.head = None
-        q = blocks.border.shape[2]
         if a == 0 and q == 0:
             return
         head = np.zeros((p + q, p + q))
@@ -105,6 +146,21 @@ class ArrowSolver:
             head[p:, :p] = head[:p, p:].T
             head[p:, p:] = self._corner()
         self.head = factor_spd(head)
+
+    def _invert(self, blocks, change):
+        """(alpha I + b^2 H_t)^-1, bordered by the task's own intercept, if any."""
+        n_blocks, p, b = len(blocks.hessian), blocks.p, self.form.private
+        todo = np.ones(n_blocks, dtype=np.bool_)
+        if self.inverse is None:
+            self.full = np.empty_like(blocks.hessian)
+        elif change is not None:
+            todo = change.count != 0
+            if p + blocks.own <= _SMALL and blocks.which is None:
+                _shift_inverses(*change, blocks.own, b, p // 3, self.full, todo)
+        shift = np.full(n_blocks, self.alpha)
+        pivot = invert_blocks(blocks.hessian, shift, b, blocks.own, todo, self.full)
+        self.pivot = min(self.pivot, pivot)
+        self.inverse = self.full[:, :p, :p]
 
     def _common(self, p):
         a, b, alpha, blocks = (
@@ -116,13 +172,12 @@ class ArrowSolver:
         if a == 0:
             return alpha * np.eye(p)
         if b == 0:
-            return alpha * np.eye(p) + a * a * blocks.total(blocks.hessian)
-        if b * b > 1e-6:
-            # alpha M^-1 H = (I - alpha M^-1) alpha / b^2 needs no product
+            return alpha * np.eye(p) + a * a * blocks.total(self.hessian)
+        if not self.tiny:
             total = -alpha * blocks.total(self.inverse)
             total[np.diag_indices(p)] += blocks.n_tasks
             return alpha * np.eye(p) + (a * a * alpha / (b * b)) * total
-        damped = blocks.total(np.matmul(self.inverse, blocks.hessian))
+        damped = blocks.total(np.matmul(self.inverse, self.hessian))
         damped = 0.5 * (damped + damped.T)
         return alpha * np.eye(p) + a * a * alpha * damped
 
@@ -149,21 +204,36 @@ class ArrowSolver:
         if self.head is None:
             return theta, np.zeros(0)
         p = rhs.shape[1]
-        border = blocks.each(blocks.border)
         head = np.concatenate([rhs[0], rhs_border])
-        if b > 0:
-            if a > 0:
-                head[:p] -= a * b * blocks.dot(blocks.hessian, theta[1:]).sum(axis=0)
+        if b > 0 and a > 0:
+            head[:p] -= a * b * self._hessian_total(rhs[1:], theta[1:])
+        border = blocks.each(blocks.border) if len(rhs_border) else None
+        if b > 0 and border is not None:
             head[p:] -= b * np.einsum("tpq,tp->q", border, theta[1:])
         head = solve_spd(self.head, head)
         theta[0] = head[:p]
-        if b > 0:
+        if b > 0 and a > 0:
+            theta[1:] -= a * b * self._inverse_hessian_dot(theta[0])
+        if b > 0 and border is not None:
             pull = np.einsum("tpq,q->tp", border, head[p:])
-            if a > 0:
-                common = np.broadcast_to(theta[0], (blocks.n_tasks, p))
-                pull = pull + a * blocks.dot(blocks.hessian, common)
             theta[1:] -= b * blocks.dot(self.inverse, pull)
         return theta, head[p:]
+
+    def _hessian_total(self, rhs, solved):
+        """sum_t H_t s_t where M_t s_t = rhs_t."""
+        if self.tiny:
+            return self.blocks.dot(self.hessian, solved).sum(axis=0)
+        rest = rhs.sum(axis=0) - self.alpha * solved.sum(axis=0)
+        return rest / self.form.private**2
+
+    def _inverse_hessian_dot(self, v):
+        """M_t^-1 H_t v for every task."""
+        blocks = self.blocks
+        if self.tiny:
+            common = np.broadcast_to(v, (blocks.n_tasks, len(v)))
+            return blocks.dot(self.inverse, blocks.dot(self.hessian, common))
+        kept = v - self.alpha * (self.inverse @ v)
+        return blocks.each(kept) / self.form.private**2
 
 
 class MatrixSolver:
@@ -180,10 +250,12 @@ class MatrixSolver:
         self.pivot = 1.0
         self._spectrum = None
 
-    def update(self, blocks, changed=None):
+    def update(self, blocks, change=None):
         """Take new blocks."""
+        if blocks.own:
+            blocks = Blocks(blocks.reduced(), which=blocks.which)
         self.blocks = blocks
-        n, p = blocks.n_tasks, blocks.hessian.shape[1]
+        n, p = blocks.n_tasks, blocks.p
         if n * p <= _DIRECT:
             self._precondition = self._direct(n, p)
         else:
@@ -242,7 +314,8 @@ class MatrixSolver:
         hessian = np.ascontiguousarray(self.blocks.each(self.blocks.hessian))
         inverse = np.empty_like(hessian)
         shift = self.alpha * self.form.precision.diagonal()
-        self.pivot = invert_blocks(hessian, shift, 1.0, None, inverse)
+        todo = np.ones(len(hessian), dtype=np.bool_)
+        self.pivot = invert_blocks(hessian, shift, 1.0, 0, todo, inverse)
         return lambda r: np.matmul(inverse, r[:, :, None])[:, :, 0]
 
 
@@ -290,14 +363,13 @@ def ground(corner):
 
 def factor_spd(M):
     """Cholesky factor, or the eigendecomposition where M is not safely definite."""
-    scale = np.sqrt(np.maximum(np.diag(M), 1e-300))
-    try:
-        factor = linalg.cho_factor(M / scale / scale[:, None], lower=True)
-        if np.diag(factor[0]).min() > 1e-8:
-            return scale, factor, None
-    except linalg.LinAlgError:
-        pass
-    values, vectors = linalg.eigh(M / scale / scale[:, None])
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(M), 1e-300))
+    M = M * scale * scale[:, None]
+    # LAPACK directly: the checks of the SciPy wrappers cost more than a small system
+    factor, info = linalg.lapack.dpotrf(M, lower=1)
+    if info == 0 and np.diag(factor).min() > 1e-8:
+        return scale, factor, None
+    values, vectors = linalg.eigh(M)
     keep = values > 1e-14 * len(values) * max(values[-1], 1e-300)
     inverse = np.where(keep, 1.0 / np.where(keep, values, 1.0), 0.0)
     return scale, None, (inverse, vectors)
@@ -307,32 +379,34 @@ def solve_spd(factor, rhs):
     """Solve with what `factor_spd` returned; rhs of shape (n,)."""
     scale, cholesky, spectrum = factor
     if cholesky is not None:
-        return linalg.cho_solve(cholesky, rhs / scale) / scale
+        return scale * linalg.lapack.dpotrs(cholesky, scale * rhs, lower=1)[0]
     inverse, vectors = spectrum
-    return vectors @ (inverse * (vectors.T @ (rhs / scale))) / scale
+    return scale * (vectors @ (inverse * (vectors.T @ (scale * rhs))))
 
 
-def invert_blocks(H, shift, scale, changed, out):
-    """Write (shift_t I + scale H_t)^-1 into `out` for the changed blocks.
+def invert_blocks(H, shift, scale, own, todo, out):
+    """Write (diag(shift_t) + S H_t S)^-1 into `out` for the blocks marked in `todo`.
+
+    The last `own` unknowns are not shifted and S is 1 for them, `scale` for the others.
 
     Returns the smallest ratio of a squared pivot to its diagonal entry: 1 - R^2 of the
     feature that the ones before it explain best, whatever the units.
     """
-    n_blocks, p, _ = H.shape
-    if changed is None:
-        changed = np.ones(n_blocks, dtype=np.bool_)
+    p = H.shape[1]
     if p <= _SMALL:
-        return _invert_small(H, shift, scale, changed, out)
+        return _invert_small(H, shift, scale, own, todo, out)
     lowest = 1.0
     diagonal = np.arange(p)
-    for t in np.flatnonzero(changed):
-        M = scale * H[t]
-        M[diagonal, diagonal] += shift[t]
+    factors = np.where(diagonal < p - own, scale, 1.0)
+    for t in np.flatnonzero(todo):
+        M = H[t] * factors * factors[:, None]
+        M[diagonal[: p - own], diagonal[: p - own]] += shift[t]
+        if own:
+            M[p - own :, p - own :] = ground(M[p - own :, p - own :])
+        full = np.maximum(M[diagonal, diagonal], 1e-300)
         factor, info = linalg.lapack.dpotrf(M, lower=1)
         if info == 0:
-            ratio = np.min(
-                np.diag(factor) ** 2 / np.maximum(M[diagonal, diagonal], 1e-300)
-            )
+            ratio = np.min(np.diag(factor)[: p - own] ** 2 / full[: p - own])
             inverse, info = linalg.lapack.dpotri(factor, lower=1)
         if info != 0:
             ratio, inverse = 0.0, linalg.pinvh(M)
@@ -343,27 +417,71 @@ def invert_blocks(H, shift, scale, changed, out):
 
 
 @njit(cache=True)
-def _invert_small(H, shift, scale, changed, out):
+def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
+    """Sherman-Morrison row by row where at most `most` rows of a block changed.
+
+    Marks in `todo` what is left to invert afresh.
+    """
+    d, p = X.shape[1], P.shape[1]
+    x = np.ones(p)
+    u = np.empty(p)
+    for t in range(starts.shape[0] - 1):
+        if count[t] <= 0 or count[t] > most:
+            continue
+        M = P[t]
+        sound = True
+        for i in range(starts[t], starts[t + 1]):
+            if delta[i] == 0.0:
+                continue
+            row = X[place[i]]
+            for j in range(d):
+                x[j] = scale * row[j]
+            if p > d and own == 0:
+                x[d] = scale
+            u[:] = 0.0
+            for j in range(p):
+                c = x[j]
+                for k in range(p):
+                    u[k] += c * M[j, k]
+            bottom = 1.0
+            for j in range(p):
+                bottom += delta[i] * x[j] * u[j]
+            if not bottom > 1e-6:
+                # a row that alone holds a direction: invert afresh
+                sound = False
+                break
+            c = delta[i] / bottom
+            for j in range(p):
+                f = c * u[j]
+                for k in range(p):
+                    M[j, k] -= f * u[k]
+        todo[t] = not sound
+
+
+@njit(cache=True)
+def _invert_small(H, shift, scale, own, todo, out):
     """Cholesky, inverse of the factor, its square; inner loops run along rows."""
     p = H.shape[1]
     L = np.empty((p, p))
     R = np.empty((p, p))
     column = np.empty(p)
+    full = np.empty(p)
     lowest = 1.0
     for t in range(H.shape[0]):
-        if not changed[t]:
+        if not todo[t]:
             continue
         for i in range(p):
+            s = scale if i < p - own else 1.0
             for j in range(i + 1):
-                L[i, j] = scale * H[t, i, j]
-            L[i, i] += shift[t]
+                L[i, j] = s * (scale if j < p - own else 1.0) * H[t, i, j]
+            if i < p - own:
+                L[i, i] += shift[t]
+            full[i] = L[i, i]
         for j in range(p):
-            full = scale * H[t, j, j] + shift[t]
             pivot = L[j, j]
-            floor = 1e-15 * full
-            if full > 0.0:
-                lowest = min(lowest, max(pivot, 0.0) / full)
-            if not pivot > floor:
+            if full[j] > 0.0 and j < p - own:
+                lowest = min(lowest, max(pivot, 0.0) / full[j])
+            if not pivot > 1e-15 * full[j]:
                 # numerically dependent on the features before it: take it out
                 pivot = 1e300
             root = np.sqrt(pivot)

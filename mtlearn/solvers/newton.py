@@ -21,6 +21,7 @@ from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .coupled import (
     Blocks,
+    Change,
     conjugate_gradient,
     coupled_solver,
     factor_spd,
@@ -521,35 +522,32 @@ class CholeskyStep:
     """Blocks of the size of the features, kept where no row changed its curvature."""
 
     def __init__(self, problem):
-        self.blocks = RowHessians(problem)
+        self.hessians = RowHessians(problem)
         self.solver = coupled_solver(problem.form, problem.alpha)
 
     def direction(self, problem, gradient, h, accuracy):
         """Newton direction."""
-        changed = self.blocks.update(problem, h)
-        full = self.blocks.full
-        n_coef, form = problem.n_coef, problem.form
-        if problem.intercept == "none":
-            self.solver.update(Blocks(full), changed)
-            return State(
-                self.solver.solve(-gradient.coef, np.zeros(0))[0], gradient.beta
-            )
-        xx, x1 = (
-            full[:, :n_coef, :n_coef],
-            np.ascontiguousarray(full[:, :n_coef, n_coef:]),
-        )
-        if problem.intercept == "free":
-            swept = np.linalg.solve(gradient.corner, x1.transpose(0, 2, 1))
-            self.solver.update(Blocks(xx - np.matmul(x1, swept)), changed)
-            rhs = form.pull(np.einsum("tpq,tq->tp", x1, gradient.shift)) - gradient.coef
-            theta, _ = self.solver.solve(rhs, np.zeros(0))
+        change = self.hessians.update(problem, h)
+        full = self.hessians.full
+        n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
+        if intercept == "none":
+            self.solver.update(Blocks(full), change)
+            theta, _ = self.solver.solve(-gradient.coef, np.zeros(0))
+            return State(theta, np.zeros_like(gradient.beta))
+        border = np.ascontiguousarray(full[:, :n_coef, n_coef:])
+        if intercept == "free":
+            self.solver.update(Blocks(full, own=problem.q), change)
+            swept = np.linalg.solve(gradient.corner, border.transpose(0, 2, 1))
+            shift = np.einsum("tpq,tq->tp", border, gradient.shift)
+            theta, _ = self.solver.solve(form.pull(shift) - gradient.coef, np.zeros(0))
             moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
             return State(theta, -gradient.shift - moved)
-        border, corner = full[:, :, n_coef:], full[:, n_coef:, n_coef:]
-        if problem.intercept == "shared":
-            full, border = np.ascontiguousarray(xx), x1
-        blocks = Blocks(full, np.ascontiguousarray(border), corner)
-        self.solver.update(blocks, changed)
+        corner = full[:, n_coef:, n_coef:]
+        if intercept == "shared":
+            full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
+        else:
+            border = np.ascontiguousarray(full[:, :, n_coef:])
+        self.solver.update(Blocks(full, border, corner), change)
         theta, beta = self.solver.solve(-gradient.coef, -gradient.beta[0])
         return State(theta, beta[None, :])
 
@@ -572,16 +570,20 @@ class RowHessians:
         self.last = np.zeros((pairs, len(self.place)))
 
     def update(self, problem, h):
-        """Bring the blocks to curvature `h`; return which tasks' changed."""
-        changed = np.zeros(self.n_tasks, dtype=np.bool_)
-        q, flags = problem.q, np.empty(self.n_tasks, dtype=np.bool_)
+        """Bring the blocks to curvature `h`; return the `Change`."""
+        q, count = problem.q, np.zeros(self.n_tasks, dtype=np.int64)
         pairs = [(k, m) for k in range(q) for m in range(k + 1)]
         for part, last, (k, m) in zip(self.parts, self.last, pairs, strict=True):
             now = h if q == 1 else np.ascontiguousarray(h[:, k, m])
-            _update_blocks(self.X, self.place, self.starts, now, last, part, flags)
-            changed |= flags
-        self.full = self.parts[0] if q == 1 else self._assemble(problem, pairs)
-        return changed
+            _update_blocks(self.X, self.place, self.starts, now, last, part, count)
+        if q == 1:
+            self.full, delta = self.parts[0], self.last[0]
+            self.last = h[None, :].copy()
+        else:
+            self.full, delta = self._assemble(problem, pairs), self.last[0]
+            count[:] = -1
+            self.last[:] = np.array([h[:, k, m] for k, m in pairs])
+        return Change(self.X, self.place, self.starts, delta, count)
 
     def _assemble(self, problem, pairs):
         """Blocks of all classes: coefficients class after class, then intercepts."""
@@ -741,11 +743,11 @@ _STEPPERS = {
 
 
 @njit(cache=True)
-def _update_blocks(X, place, starts, now, last, blocks, changed):
+def _update_blocks(X, place, starts, now, last, blocks, count):
     """Add the rows whose curvature changed, or build the block anew from all rows.
 
     A last column of ones is added where the blocks are wider than `X`. `last` becomes
-    `now`.
+    the difference, `count` how many rows of a task differ.
     """
     d, width = X.shape[1], blocks.shape[1]
     chunk = 256
@@ -757,25 +759,39 @@ def _update_blocks(X, place, starts, now, last, blocks, changed):
         for i in range(s, e):
             different += now[i] != last[i]
             active += now[i] != 0.0
-        changed[t] = different > 0
-        if different == 0:
-            continue
-        rebuild = different >= active
+        count[t] = different
         block = blocks[t]
+        rebuild = different >= active and different > 0
         if rebuild:
             block[:, :] = 0.0
+        few = width <= 16 or (not rebuild and 3 * different <= width)
         size = 0
         for i in range(s, e):
-            c = now[i] if rebuild else now[i] - last[i]
-            last[i] = now[i]
-            if c != 0.0:
-                row = X[place[i]]
+            last[i] = now[i] - last[i]
+            c = now[i] if rebuild else last[i]
+            if c == 0.0:
+                continue
+            row = X[place[i]]
+            if few:
+                # short or few rows: a product of their own costs less than a buffer
                 for j in range(d):
-                    rows[size, j] = row[j]
-                    scaled[size, j] = c * row[j]
+                    f = c * row[j]
+                    for k in range(d):
+                        block[j, k] += f * row[k]
+                    if width > d:
+                        block[j, d] += f
+                        block[d, j] += f
                 if width > d:
-                    scaled[size, d] = c
-                size += 1
-            if size == chunk or (i == e - 1 and size > 0):
-                block += np.dot(scaled[:size].T, rows[:size])
+                    block[d, d] += c
+                continue
+            for j in range(d):
+                rows[size, j] = row[j]
+                scaled[size, j] = c * row[j]
+            if width > d:
+                scaled[size, d] = c
+            size += 1
+            if size == chunk:
+                block += np.dot(scaled.T, rows)
                 size = 0
+        if size > 0:
+            block += np.dot(scaled[:size].T, rows[:size])
