@@ -430,7 +430,10 @@ def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
             continue
         M = P[t]
         sound = True
-        for i in range(starts[t], starts[t + 1]):
+        for j in range(p):
+            # an unknown that was taken out has to come back by a fresh inversion
+            sound &= M[j, j] > 1e-200
+        for i in range(starts[t], starts[t + 1] if sound else starts[t]):
             if delta[i] == 0.0:
                 continue
             row = X[place[i]]
