@@ -7,10 +7,14 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from .tasks import column_names, shorten, split_task_column
+from .tasks import (
+    column_names,
+    factorize_integers,
+    shorten,
+    split_task_column,
+)
 
 # ---------------------------------------------------------------- parameters
 
@@ -232,33 +236,51 @@ def check_classes(y):
     labels : ndarray of shape (n_labels,)
         The sorted union over all tasks.
     """
-    if y.ndim == 1:
-        if y.dtype.kind in "fc" or y.dtype.kind == "O":
-            check_array(y, ensure_2d=False, dtype=None, input_name="y")
-        check_classification_targets(y)
-        missing = np.zeros(len(y), dtype=bool)
-        if y.dtype.kind == "O":
-            missing = np.array([_is_nan(v) for v in y], dtype=bool)
-            if missing.any():
-                raise ValueError("Input y contains NaN: every row needs a label.")
-    elif y.dtype.kind == "O":
-        missing = np.array([[_is_nan(v) for v in row] for row in y], dtype=bool)
-    else:
-        missing = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
+    missing = missing_labels(y)
+    if y.ndim == 1 and missing.any():
+        raise ValueError("Input y contains NaN: every row needs a label.")
     _require_a_label(~missing)
-    found = y[~missing]
-    if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
-        found = found.astype(np.float64)
-        found = found.astype(np.int64) if np.all(found == np.rint(found)) else found
-    if y.ndim == 2:
-        check_classification_targets(found)
-    try:
-        labels, place = np.unique(found, return_inverse=True)
-    except TypeError:
-        raise TypeError("`y` holds labels of types that cannot be sorted.") from None
+    complete = not missing.any()
+    labels, place = _sorted_labels(y.ravel() if complete else y[~missing])
+    if complete:
+        return place.reshape(y.shape).astype(np.float64), labels
     codes = np.full(y.shape, np.nan)
     codes[~missing] = place
     return codes, labels
+
+
+def missing_labels(y):
+    """Which entries of an array of labels are NaN, None or pandas.NA."""
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype.kind != "O":
+        return np.zeros(y.shape, dtype=bool)
+    flat = np.fromiter((_is_nan(v) for v in y.ravel()), bool, y.size)
+    return flat.reshape(y.shape)
+
+
+def _sorted_labels(found):
+    """The distinct labels, sorted, and the position of each entry among them."""
+    if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
+        found = found.astype(np.float64)
+        found = found.astype(np.int64) if np.all(found == np.rint(found)) else found
+    if found.dtype.kind in "iu":
+        return factorize_integers(found)
+    if found.dtype.kind == "f":
+        if not np.all(np.isfinite(found)):
+            raise ValueError("Input y contains infinity; expected class labels.")
+        if np.any(found != np.rint(found)):
+            raise ValueError(
+                "Unknown label type: continuous. `y` must hold classes, got numbers "
+                f"such as {found[found != np.rint(found)][0]:.6g}; for those use a "
+                "regressor."
+            )
+        labels, place = factorize_integers(found.astype(np.int64))
+        return labels.astype(found.dtype), place
+    try:
+        return np.unique(found, return_inverse=True)
+    except TypeError:
+        raise TypeError("`y` holds labels of types that cannot be sorted.") from None
 
 
 def _is_nan(value):

@@ -221,7 +221,7 @@ def _factorize(ids, name):
     if values.dtype.kind == "f":
         values = _integer_ids(values, name)
     if values.dtype.kind in "iu":
-        return _factorize_integers(values)
+        return factorize_integers(values)
     try:
         found, codes = _factorize_objects(values)
     except TypeError as error:
@@ -314,7 +314,7 @@ def _plain_dtype(found, name):
     return found
 
 
-def _factorize_integers(values):
+def factorize_integers(values):
     """Distinct integers and codes; by counting where their range is short."""
     if values.size == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -392,7 +392,7 @@ class TaskData:
                 tasks, rows = np.nonzero(self.observed.T)
                 starts = np.searchsorted(tasks, np.arange(self.n_tasks + 1))
             else:
-                rows, starts = _sort_codes(self.codes, self.n_tasks)
+                rows, starts = sort_codes(self.codes, self.n_tasks)
             self._shared["blocks"] = rows.astype(np.int64), starts.astype(np.int64)
         return self._shared["blocks"]
 
@@ -588,7 +588,7 @@ def score_rows(X, codes, W, b):
     return z + b[codes]
 
 
-def _sort_codes(codes, n_tasks):
+def sort_codes(codes, n_tasks):
     """Stable order of the rows by task, and where each task starts."""
     counts = np.bincount(codes, minlength=n_tasks)
     starts = np.concatenate(([0], np.cumsum(counts)))

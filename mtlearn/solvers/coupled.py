@@ -18,6 +18,7 @@ _GRADED = (
     1e10  # ratio of scales beyond which an eigendecomposition loses the small ones
 )
 _TINY = 1e-6  # b^2 below which differences of inverses lose too many digits
+_CAREFUL = 1e-6  # squared pivots, relative, below which inverses are too coarse
 _CG_TOL = 1e-12
 _CG_STEPS = 2000
 
@@ -118,12 +119,15 @@ class ArrowSolver:
 
     With M_t = alpha I + b^2 H_t the Schur complement of the common part is
     alpha I + a^2 sum_t alpha M_t^-1 H_t, a sum of positive terms. As b^2 M_t^-1 H_t =
-    I - alpha M_t^-1, the inverses alone give every product, unless b is tiny.
+    I - alpha M_t^-1, the inverses alone give every product. Where M_t is so badly
+    conditioned that an explicit inverse loses the answer (columns far from zero without
+    an intercept of the task's own), its Cholesky factor is used instead.
     """
 
     def __init__(self, form, alpha):
         self.form, self.alpha = form, alpha
-        self.inverse = None
+        self.full = None
+        self.factors = None
         self.pivot = 1.0
 
     def update(self, blocks, change=None):
@@ -133,8 +137,8 @@ class ArrowSolver:
         p, q = blocks.p, blocks.border.shape[2]
         if b > 0:
             self._invert(blocks, change)
-        self.tiny = b * b <= _TINY
-        if self.tiny:
+        self.plain = b * b > _TINY and self.factors is None
+        if not self.plain:
             self.hessian = blocks.reduced()
         self.head = None
         if a == 0 and q == 0:
@@ -151,7 +155,7 @@ class ArrowSolver:
         """(alpha I + b^2 H_t)^-1, bordered by the task's own intercept, if any."""
         n_blocks, p, b = len(blocks.hessian), blocks.p, self.form.private
         todo = np.ones(n_blocks, dtype=np.bool_)
-        if self.inverse is None:
+        if self.full is None:
             self.full = np.empty_like(blocks.hessian)
         elif change is not None:
             todo = change.count != 0
@@ -161,23 +165,39 @@ class ArrowSolver:
         pivot = invert_blocks(blocks.hessian, shift, b, blocks.own, todo, self.full)
         self.pivot = min(self.pivot, pivot)
         self.inverse = self.full[:, :p, :p]
+        self.factors = None
+        if self.pivot < _CAREFUL:
+            eye = self.alpha * np.eye(p)
+            self.factors = [factor_spd(eye + b * b * H) for H in blocks.reduced()]
+
+    def _invert_dot(self, V):
+        """M_t^-1 v_t for every task; V of shape (n_tasks, p)."""
+        if self.factors is None:
+            return self.blocks.dot(self.inverse, V)
+        which = self.blocks.which
+        which = range(self.blocks.n_tasks) if which is None else which
+        solved = [solve_spd(self.factors[u], v) for u, v in zip(which, V, strict=True)]
+        return np.array(solved)
+
+    def _invert_columns(self, columns):
+        """M_u^-1 times a matrix per block, of shape (n_blocks, p, q)."""
+        if self.factors is None:
+            return np.matmul(self.inverse, columns)
+        pairs = zip(self.factors, columns, strict=True)
+        return np.array([solve_spd(factor, B) for factor, B in pairs])
 
     def _common(self, p):
-        a, b, alpha, blocks = (
-            self.form.shared,
-            self.form.private,
-            self.alpha,
-            self.blocks,
-        )
+        a, b = self.form.shared, self.form.private
+        alpha, blocks = self.alpha, self.blocks
         if a == 0:
             return alpha * np.eye(p)
         if b == 0:
             return alpha * np.eye(p) + a * a * blocks.total(self.hessian)
-        if not self.tiny:
+        if self.plain:
             total = -alpha * blocks.total(self.inverse)
             total[np.diag_indices(p)] += blocks.n_tasks
             return alpha * np.eye(p) + (a * a * alpha / (b * b)) * total
-        damped = blocks.total(np.matmul(self.inverse, self.hessian))
+        damped = blocks.total(self._invert_columns(self.hessian))
         damped = 0.5 * (damped + damped.T)
         return alpha * np.eye(p) + a * a * alpha * damped
 
@@ -185,13 +205,13 @@ class ArrowSolver:
         """(I - b^2 H M^-1) columns = alpha M^-1 columns, per block."""
         if self.form.private == 0:
             return columns
-        return self.alpha * np.matmul(self.inverse, columns)
+        return self.alpha * self._invert_columns(columns)
 
     def _corner(self):
         blocks, b = self.blocks, self.form.private
         corner = blocks.corner
         if b > 0:
-            inner = np.matmul(self.inverse, blocks.border)
+            inner = self._invert_columns(blocks.border)
             corner = corner - b * b * np.matmul(blocks.border.transpose(0, 2, 1), inner)
         return ground(blocks.total(corner))
 
@@ -200,7 +220,7 @@ class ArrowSolver:
         a, b, blocks = self.form.shared, self.form.private, self.blocks
         theta = np.zeros_like(rhs)
         if b > 0:
-            theta[1:] = blocks.dot(self.inverse, rhs[1:])
+            theta[1:] = self._invert_dot(rhs[1:])
         if self.head is None:
             return theta, np.zeros(0)
         p = rhs.shape[1]
@@ -216,12 +236,12 @@ class ArrowSolver:
             theta[1:] -= a * b * self._inverse_hessian_dot(theta[0])
         if b > 0 and border is not None:
             pull = np.einsum("tpq,q->tp", border, head[p:])
-            theta[1:] -= b * blocks.dot(self.inverse, pull)
+            theta[1:] -= b * self._invert_dot(pull)
         return theta, head[p:]
 
     def _hessian_total(self, rhs, solved):
         """sum_t H_t s_t where M_t s_t = rhs_t."""
-        if self.tiny:
+        if not self.plain:
             return self.blocks.dot(self.hessian, solved).sum(axis=0)
         rest = rhs.sum(axis=0) - self.alpha * solved.sum(axis=0)
         return rest / self.form.private**2
@@ -229,9 +249,9 @@ class ArrowSolver:
     def _inverse_hessian_dot(self, v):
         """M_t^-1 H_t v for every task."""
         blocks = self.blocks
-        if self.tiny:
+        if not self.plain:
             common = np.broadcast_to(v, (blocks.n_tasks, len(v)))
-            return blocks.dot(self.inverse, blocks.dot(self.hessian, common))
+            return self._invert_dot(blocks.dot(self.hessian, common))
         kept = v - self.alpha * (self.inverse @ v)
         return blocks.each(kept) / self.form.private**2
 
@@ -376,11 +396,13 @@ def factor_spd(M):
 
 
 def solve_spd(factor, rhs):
-    """Solve with what `factor_spd` returned; rhs of shape (n,)."""
+    """Solve with what `factor_spd` returned; rhs of shape (n,) or (n, m)."""
     scale, cholesky, spectrum = factor
+    scale = scale if rhs.ndim == 1 else scale[:, None]
     if cholesky is not None:
         return scale * linalg.lapack.dpotrs(cholesky, scale * rhs, lower=1)[0]
     inverse, vectors = spectrum
+    inverse = inverse if rhs.ndim == 1 else inverse[:, None]
     return scale * (vectors @ (inverse * (vectors.T @ (scale * rhs))))
 
 

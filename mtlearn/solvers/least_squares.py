@@ -1,8 +1,8 @@
-"""Least squares without a penalty, from the rows themselves.
+"""Least squares from the rows themselves, where products of rows lose the answer.
 
-Among the minimisers of the squared loss this is the one of smallest Omega: every task
-(or, where only a common model exists, all of them at once) is solved by a QR of its
-scaled columns, and what the rows leave open is filled in so that Omega is least.
+Without a penalty: among the minimisers of the squared loss this is the one of smallest Omega: every task (or, where only a common model exists, all of them at once) is solved
+by a QR of its scaled columns, and what the rows leave open is filled in so that Omega is
+least. With a penalty, and small: a QR of the rows with the penalty's appended.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .coupled import conjugate_gradient
 
+_DENSE = 2000  # most unknowns of one dense factorisation
 _RANK = 1e-11  # a scaled column whose remainder is shorter depends on the others
 
 
@@ -51,6 +52,52 @@ def solve_least_norm(data, form, *, intercept="free"):
     return Solution(
         coef, b, value, bound, 1, Status.CONVERGED, history=[(value, bound)]
     )
+
+
+def solve_augmented(data, form, alpha, *, intercept):
+    """Minimise the squared loss plus 1/2 alpha Omega(W) by one dense QR.
+
+    Its error grows with the condition of the rows, not with its square.
+
+    Parameters
+    ----------
+    data : TaskData
+    form : ArrowForm or MatrixForm
+    alpha : float
+    intercept : {"free", "shrunk", "shared", "none"}
+
+    Returns
+    -------
+    (coef, intercept) or None
+        None where the system has more than `_DENSE` unknowns.
+    """
+    n, d = len(data.rows), data.n_features
+    p = d + (intercept == "shrunk")
+    if (data.n_tasks + 1) * (p + 1) > _DENSE or n > 20 * _DENSE:
+        return None
+    if isinstance(form, ArrowForm):
+        common = np.full((data.n_tasks, 1), form.shared)
+        mix = np.hstack([common, form.private * np.eye(data.n_tasks)])
+        mix = mix[:, np.any(mix != 0, axis=0)]
+    else:
+        mix = linalg.cholesky(form.kernel(), lower=True)
+    X = data.features[data.place]
+    X = X.toarray() if data.sparse else X
+    root = np.sqrt(data.weights)[:, None]
+    ones = np.ones((n, 1))
+    extended = np.hstack([X, ones]) if intercept == "shrunk" else X
+    design = (mix[data.task_of][:, :, None] * extended[:, None, :]).reshape(n, -1)
+    size = design.shape[1]
+    free = np.eye(data.n_tasks)[data.task_of] if intercept == "free" else ones
+    free = free if intercept != "none" else ones[:, :0]
+    bottom = np.hstack([np.sqrt(alpha) * np.eye(size), np.zeros((size, free.shape[1]))])
+    A = np.vstack([root * np.hstack([design, free]), bottom])
+    y = np.concatenate([root[:, 0] * data.labels, np.zeros(size)])
+    solved = linalg.lstsq(A, y, cond=1e-15, lapack_driver="gelsy")[0]
+    W = mix @ solved[:size].reshape(mix.shape[1], p)
+    b = np.broadcast_to(solved[size:], (data.n_tasks,)) if intercept != "none" else 0.0
+    b = b + W[:, d] if intercept == "shrunk" else b
+    return np.ascontiguousarray(W[:, :d]), np.zeros(data.n_tasks) + b
 
 
 class _Unit:

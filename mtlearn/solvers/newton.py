@@ -10,6 +10,7 @@ coordinates of the form and the intercepts minimised out to second order,
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -28,7 +29,7 @@ from .coupled import (
     ground,
     solve_spd,
 )
-from .least_squares import solve_least_norm
+from .least_squares import solve_augmented, solve_least_norm
 
 INTERCEPTS = ("free", "shrunk", "shared", "none")
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
@@ -58,6 +59,17 @@ class State:
         return State(
             self.theta + step * direction.theta, self.beta + step * direction.beta
         )
+
+
+class Point(NamedTuple):
+    """What a step may look at: where we are, and the derivatives there."""
+
+    state: State
+    z: np.ndarray
+    g: np.ndarray
+    h: np.ndarray
+    gradient: object
+    accuracy: float
 
 
 # ---------------------------------------------------------------- the problem
@@ -295,17 +307,19 @@ def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start)
         solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
         if solution.status is Status.CONVERGED:
             return solution
-    return solve_newton(
-        data,
-        Squared(),
-        form,
-        alpha,
-        intercept=intercept,
-        tol=tol,
-        max_iter=max_iter,
-        solver=solver,
-        start=start,
+    options = {"intercept": intercept, "tol": tol, "solver": solver}
+    solution = solve_newton(
+        data, Squared(), form, alpha, max_iter=max_iter, start=start, **options
     )
+    if solution.status is Status.CONVERGED:
+        return solution
+    start = solve_augmented(data, form, alpha, intercept=intercept)
+    if start is None:
+        return solution
+    again = solve_newton(
+        data, Squared(), form, alpha, max_iter=max_iter, start=start, **options
+    )
+    return min(solution, again, key=lambda s: s.objective)
 
 
 def choose_solver(data, q, intercept):
@@ -415,7 +429,9 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
         if n_iter == max_iter:
             break
         # 2) direction, and the exact minimum along it
-        direction = stepper.direction(problem, gradient, h, bound / max(value, 1e-300))
+        accuracy = bound / max(value, 1e-300)
+        point = Point(state, z, g, h, gradient, accuracy)
+        direction = stepper.direction(problem, point)
         dz = problem.scores(direction)
         step = line_search(problem, state, direction, z, dz, gradient)
         if step == 0.0:
@@ -525,9 +541,10 @@ class CholeskyStep:
         self.hessians = RowHessians(problem)
         self.solver = coupled_solver(problem.form, problem.alpha)
 
-    def direction(self, problem, gradient, h, accuracy):
+    def direction(self, problem, point):
         """Newton direction."""
-        change = self.hessians.update(problem, h)
+        gradient = point.gradient
+        change = self.hessians.update(problem, point.h)
         full = self.hessians.full
         n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
         if intercept == "none":
@@ -603,8 +620,13 @@ class RowHessians:
 class DualStep:
     """A system of the size of the rows with curvature: for wide dense data.
 
-    With S the map from theta to scores and D the curvature,
-    (alpha A + S' D S)^-1 = (I - K S' (alpha D^-1 + S K S')^-1 S) K / alpha.
+    With Q = X K X' / alpha the step ends at weights K X' a / alpha where, on the rows
+    with curvature h,
+
+        (Q + 1 / h) a + b = z - g / h - Q_rest a_rest,   a_rest = -g_rest,
+
+    and a sums to zero over every unpenalised intercept b. The weights are computed from
+    `a` afresh, not as a correction, so that a tiny alpha costs no digits.
     """
 
     def __init__(self, problem):
@@ -614,50 +636,62 @@ class DualStep:
         rows = rows.toarray() if data.sparse else rows
         place, task = data.place, data.task_of
         kernel = problem.form.kernel()
-        self.gram = rows[np.ix_(place, place)] if data.wide else rows
+        gram = rows[np.ix_(place, place)] if data.wide else rows
         if problem.intercept == "shrunk":
-            self.gram = self.gram + 1.0
-        self.gram = self.gram * kernel[np.ix_(task, task)] / problem.alpha
+            gram = gram + 1.0
+        self.gram = gram * kernel[np.ix_(task, task)] / problem.alpha
 
-    def direction(self, problem, gradient, h, accuracy):
+    def direction(self, problem, point):
         """Newton direction."""
-        form, alpha = problem.form, problem.alpha
-        rhs = -gradient.reduced(problem, h)
-        flat = self._spread(form, rhs) / alpha
-        still = np.zeros_like(gradient.beta)
-        s = problem.scores(State(flat, still))
+        form, state = problem.form, point.state
+        a, beta = self._target(problem, point)
+        pulled = form.pull(problem.carry(a)[0]) / problem.alpha
+        if not isinstance(form, ArrowForm):
+            pulled = form.kernel_dot(pulled)
+        return State(pulled - state.theta, beta - state.beta)
+
+    def _target(self, problem, point):
+        """Dual variables and intercepts at the end of the step."""
+        g, h, beta = point.g, point.h, point.state.beta.copy()
         active = np.flatnonzero(h > 0)
-        a = np.zeros(len(h))
-        a[active] = self._rows(problem, active, h, s)
-        pulled = form.pull(problem.carry(a)[0])
-        theta = flat - self._spread(form, pulled) / alpha
-        if not problem.n_free:
-            return State(theta, still)
-        dz = problem.scores(State(theta, still))
-        moved = problem.gather(problem.sums(problem.bend(h, dz)))
-        moved = np.linalg.solve(gradient.corner, moved[:, :, None])[:, :, 0]
-        return State(theta, -gradient.shift - moved)
-
-    @staticmethod
-    def _spread(form, v):
-        return v if isinstance(form, ArrowForm) else form.kernel_dot(v)
-
-    def _rows(self, problem, active, h, s):
-        """Solve (D^-1 + S K S' / alpha) a = s, with a summing to zero per intercept."""
+        rest = np.flatnonzero(h <= 0)
+        a = -g
         M = self.gram[np.ix_(active, active)]
         M[np.diag_indices(len(active))] += 1.0 / h[active]
-        factor = linalg.cho_factor(M, lower=True, overwrite_a=True, check_finite=False)
-        a = linalg.cho_solve(factor, s[active], check_finite=False)
+        right = point.z[active] - g[active] / h[active]
+        if np.any(a[rest]):
+            right = right - self.gram[np.ix_(active, rest)] @ a[rest]
         if not problem.n_free:
-            return a
-        group = problem.data.task_of[active] if problem.intercept == "free" else None
-        group = np.zeros(len(active), dtype=np.intp) if group is None else group
-        _, group = np.unique(group, return_inverse=True)
-        B = np.zeros((len(active), group.max(initial=-1) + 1))
+            a[active] = _definite_solver(M)(right)
+            return a, beta
+        free = problem.intercept == "free"
+        owner = problem.data.task_of if free else np.zeros(len(a), dtype=np.intp)
+        groups, group = np.unique(owner[active], return_inverse=True)
+        B = np.zeros((len(active), len(groups)))
         B[np.arange(len(active)), group] = 1.0
-        swept = linalg.cho_solve(factor, B, check_finite=False)
-        short = solve_spd(factor_spd(B.T @ swept), B.T @ a)
-        return a - swept @ short
+        # centred rows leave Q no curvature along B; B'a is known, so lend it some
+        lent = float(np.mean(np.diag(self.gram)))
+        solve = _definite_solver(M + lent * (B @ B.T))
+        first, swept = solve(right), solve(B)
+        idle = np.bincount(owner[rest], a[rest], problem.n_free)[groups]
+        level = solve_spd(factor_spd(B.T @ swept), B.T @ first + idle)
+        a[active] = first - swept @ level
+        beta[groups, 0] = level - lent * idle
+        return a, beta
+
+
+def _definite_solver(M):
+    """Solve with a matrix that is positive definite up to rounding."""
+    jitter = 0.0
+    diagonal = np.diag_indices(len(M))
+    while True:
+        try:
+            factor = linalg.cho_factor(M, lower=True, check_finite=False)
+            break
+        except linalg.LinAlgError:
+            jitter = max(10 * jitter, 1e-15 * len(M) * float(M[diagonal].max()))
+            M[diagonal] += jitter
+    return lambda rhs: linalg.cho_solve(factor, rhs, check_finite=False)
 
 
 class ConjugateStep:
@@ -670,8 +704,9 @@ class ConjugateStep:
     def __init__(self, problem):
         self.squares = problem.data.squared()
 
-    def direction(self, problem, gradient, h, accuracy):
-        """Inexact Newton direction; `accuracy` is the certificate over the value."""
+    def direction(self, problem, point):
+        """Inexact Newton direction, the more exact the closer the minimum is."""
+        gradient, h, accuracy = point.gradient, point.h, point.accuracy
         precondition = self._diagonal(problem, h)
         still = np.zeros_like(gradient.beta)
 
