@@ -6,8 +6,9 @@ import numpy as np
 
 from . import checks
 from .base import TaskClassifier, TaskRegressor
-from .losses import SquaredEpsilonInsensitive, SquaredHinge
+from .losses import SquaredEpsilonInsensitive
 from .solution import Solution, Status
+from .solvers.dual import solve_squared_hinge
 from .solvers.newton import SOLVERS, solve_newton
 
 
@@ -50,9 +51,12 @@ class MultiTaskSVM(TaskClassifier):
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
-    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
+    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg", "dual-descent"}, \
+            default="auto"
         How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data), or matrix-free (wide and sparse).
+        of the rows (wide data), or matrix-free (wide and sparse). "dual-descent":
+        coordinate descent on the dual, for sparse `X` without intercepts; "auto" takes
+        it there, and as a start where there are intercepts.
     tol : float, default=1e-8
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop.
@@ -79,6 +83,7 @@ class MultiTaskSVM(TaskClassifier):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
     n_iter_ : int
+        Newton steps, or passes over the rows of "dual-descent".
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     n_features_in_ : int
@@ -106,6 +111,9 @@ class MultiTaskSVM(TaskClassifier):
 
     Keerthi, S. S. and DeCoste, D., A modified finite Newton method for fast solution of
     large scale linear SVMs, JMLR 6, 2005.
+
+    Hsieh, C.-J. et al., A dual coordinate descent method for large-scale linear SVM,
+    ICML 2008.
 
     Examples
     --------
@@ -154,7 +162,7 @@ class MultiTaskSVM(TaskClassifier):
 
     def _check_parameters(self):
         checks.check_number("C", self.C, 0, strict=True)
-        checks.check_choice("solver", self.solver, SOLVERS)
+        checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
         _check_supported(self, "squared_hinge", "hinge")
 
     def _loss_strength(self):
@@ -173,7 +181,17 @@ class MultiTaskSVM(TaskClassifier):
             begin = start
             if start is not None and n_labels > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solutions.append(_newton(self, fit, data.relabel(signs), _HINGE, begin))
+            solution = solve_squared_hinge(
+                data.relabel(signs),
+                fit.form,
+                1.0,
+                intercept=fit.intercept,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                solver=self.solver,
+                start=begin,
+            )
+            solutions.append(solution)
         return solutions[0] if n_labels == 2 else _stack(solutions)
 
 
@@ -317,11 +335,19 @@ class MultiTaskSVR(TaskRegressor):
         return float(self.C)
 
     def _solve(self, fit, start):
-        loss = SquaredEpsilonInsensitive(self.epsilon)
-        return _newton(self, fit, fit.data, loss, start)
+        return solve_newton(
+            fit.data,
+            SquaredEpsilonInsensitive(self.epsilon),
+            fit.form,
+            1.0,
+            intercept=fit.intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            solver=self.solver,
+            start=start,
+        )
 
 
-_HINGE = SquaredHinge()
 _KERNELS = ("rbf", "poly", "sigmoid", "precomputed")
 
 
@@ -341,20 +367,6 @@ def _check_supported(estimator, smooth, kinked):
             f"`kernel`={kernel!r} is not available in this version of {name}; use "
             "'linear', after scikit-learn's Nystroem if the problem is not linear."
         )
-
-
-def _newton(estimator, fit, data, loss, start):
-    return solve_newton(
-        data,
-        loss,
-        fit.form,
-        1.0,
-        intercept=fit.intercept,
-        tol=estimator.tol,
-        max_iter=estimator.max_iter,
-        solver=estimator.solver,
-        start=start,
-    )
 
 
 def _stack(solutions):

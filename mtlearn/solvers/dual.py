@@ -10,16 +10,76 @@ visited together, so that only the columns of that task are at hand. The certifi
 the duality gap.
 """
 
+from dataclasses import replace
+
 import numpy as np
+import scipy.sparse as sp
 from numba import njit
 from sklearn.utils import check_random_state
 
 from ..losses import SquaredHinge
+from ..relations import ArrowForm
 from ..solution import Solution, Status
 from ..tasks import sort_codes
+from .newton import choose_solver, goal, solve_newton
+
+_PASSES_PER_STEP = 3  # passes that one step of `max_iter` stands for
+_PATIENCE = 30  # fewer passes than this are a user's wish to stop early
+_START_PASSES = 12
 
 
-def solve_dual(data, form, alpha, *, tol=1e-8, goal=None, max_iter=200, seed=0):
+def solve_squared_hinge(
+    data, form, alpha, *, intercept, tol, max_iter, solver, start=None
+):
+    """Squared hinge plus 1/2 alpha Omega(W), by what suits the data.
+
+    Wide sparse rows go to `solve_dual`: alone without intercepts, otherwise (and where
+    it is slow) to give Newton's method a start.
+
+    Parameters
+    ----------
+    data, form, alpha, intercept, tol, max_iter, start
+        As in `solve_newton`.
+    solver : {"auto", "dual-descent", "newton-cholesky", "newton-dual", "newton-cg"}
+
+    Returns
+    -------
+    Solution
+    """
+    suits = data.sparse and not data.wide and isinstance(form, ArrowForm)
+    if solver == "dual-descent" and not (suits and intercept == "none"):
+        raise ValueError(
+            "`solver`='dual-descent' is for sparse X in the long layout with "
+            "fit_intercept=False and a relation that is 'independent', 'shared_mean' "
+            "or 'pooled'; use 'auto'."
+        )
+    if solver == "auto":
+        solver = choose_solver(data, 1, intercept)
+        solver = "dual-descent" if suits and solver == "newton-cg" else solver
+    options = {"tol": tol, "max_iter": max_iter, "intercept": intercept}
+    loss = SquaredHinge()
+    if solver == "dual-descent" and intercept == "none":
+        passes = _PASSES_PER_STEP * max_iter
+        solution = solve_dual(data, form, alpha, tol=tol, max_iter=passes)
+        if solution.status is Status.CONVERGED or passes < _PATIENCE:
+            return solution
+        start, solver = (solution.coef, solution.intercept), "newton-cg"
+    elif solver == "dual-descent":
+        if start is None:
+            start = _penalised_start(data, form, alpha)
+        solver = "newton-cg"
+    return solve_newton(data, loss, form, alpha, solver=solver, start=start, **options)
+
+
+def _penalised_start(data, form, alpha):
+    """A start for a problem with intercepts: a few passes with them penalised."""
+    ones = sp.csr_array(np.ones((data.X.shape[0], 1)))
+    extended = replace(data, X=sp.hstack([data.X, ones]).tocsr(), _shared={})
+    solution = solve_dual(extended, form, alpha, tol=1e-4, max_iter=_START_PASSES)
+    return solution.coef[:, :-1], solution.coef[:, -1]
+
+
+def solve_dual(data, form, alpha, *, tol=1e-8, max_iter=300, seed=0):
     """Minimise the squared hinge plus 1/2 alpha Omega(W), without intercepts.
 
     Parameters

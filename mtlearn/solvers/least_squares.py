@@ -1,8 +1,9 @@
 """Least squares from the rows themselves, where products of rows lose the answer.
 
-Without a penalty: among the minimisers of the squared loss this is the one of smallest Omega: every task (or, where only a common model exists, all of them at once) is solved
-by a QR of its scaled columns, and what the rows leave open is filled in so that Omega is
-least. With a penalty, and small: a QR of the rows with the penalty's appended.
+Without a penalty: among the minimisers of the squared loss the one of smallest Omega.
+Every task (or, where only a common model exists, all of them at once) is solved by a QR
+of its scaled columns, and what the rows leave open is filled in so that Omega is least.
+With a penalty, and small: a QR of the rows with the penalty's appended.
 """
 
 import numpy as np
