@@ -308,8 +308,10 @@ def _plain_dtype(found, name):
     values = found.tolist()
     if values and all(isinstance(v, str) for v in values):
         return np.array(values)
-    number = (numbers.Real, np.bool_)
-    if values and all(isinstance(v, number) for v in values):
+    if values and all(isinstance(v, numbers.Integral) for v in values):
+        inside = all(-(2**63) <= v < 2**63 for v in values)
+        return np.array(values, dtype=np.int64) if inside else found
+    if values and all(isinstance(v, (numbers.Real, np.bool_)) for v in values):
         return _integer_ids(np.array(values, dtype=np.float64), name)
     return found
 
@@ -319,7 +321,7 @@ def factorize_integers(values):
     if values.size == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     low, high = int(values.min()), int(values.max())
-    if high - low > 4 * values.size + 1024:
+    if high - low > 4 * values.size + 1024 or high >= 2**63:
         found, codes = np.unique(values, return_inverse=True)
         return found, codes.astype(np.int64)
     shifted = values.astype(np.int64) - low

@@ -349,6 +349,8 @@ def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
             break
         z = precondition(residual)
         now = np.vdot(residual, z)
+        if not 0 < now < np.inf:
+            break
         direction = z if direction is None else z + (now / last) * direction
         product = dot(direction)
         bend = np.vdot(direction, product)

@@ -209,43 +209,49 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
     blocks, target, border_target = _normal_equations(moments, intercept)
     solver = coupled_solver(form, alpha)
     solver.update(blocks)
-    theta, beta = np.zeros_like(form.pull(target)), np.zeros_like(border_target)
-    border = blocks.each(blocks.border)
-    corner = ground(blocks.total(blocks.corner))
+    border = blocks.each(blocks.border) if len(border_target) else None
+    corner = blocks.total(blocks.corner)
     scale = moments.objective(np.zeros_like(moments.cross), 0.0)
+    theta, beta = solver.solve(form.pull(target), border_target)
     history = []
     for n_iter in range(1, _REFINEMENTS + 1):
         W = form.lift(theta)
-        pull = target - blocks.dot(blocks.hessian, W) - border @ beta
-        short = border_target - np.einsum("tpq,tp->q", border, W)
-        short -= blocks.total(blocks.corner) @ beta
+        pull = target - blocks.dot(blocks.hessian, W)
+        if border is not None:
+            pull -= border @ beta
         descent = form.pull(pull) - alpha * form.metric(theta)
-        shift = np.linalg.solve(corner, short) if len(short) else short
-        reduced = descent - form.pull(border @ shift)
-        bound = form.dual_norm2(reduced) / (2 * alpha) + 0.5 * float(short @ shift)
+        short, reduced, bound = border_target, descent, 0.0
+        if border is not None:
+            short = short - np.einsum("tpq,tp->q", border, W) - corner @ beta
+            shift = np.linalg.solve(ground(corner), short)
+            reduced = descent - form.pull(border @ shift)
+            bound = 0.5 * float(short @ shift)
+        bound += form.dual_norm2(reduced) / (2 * alpha)
         coef, b = _from_extended(moments, W, beta, intercept)
         penalty = 0.5 * alpha * np.vdot(theta, form.metric(theta))
         value = moments.objective(coef, b) + float(penalty)
         history.append((value, bound / max(scale, 1e-300)))
-        if n_iter > 1 and bound <= 1e-3 * goal(tol, scale, value):
+        enough = goal(tol, scale, value)
+        if bound <= 1e-3 * enough or n_iter == _REFINEMENTS:
             break
         step, beta_step = solver.solve(descent, short)
         theta, beta = theta + step, beta + beta_step
-    lost = solver.pivot < _COLLINEAR or bound > goal(tol, scale, value)
+    lost = solver.pivot < _COLLINEAR or bound > enough
     status = Status.STALLED if lost else Status.CONVERGED
     certificate = bound / max(scale, 1e-300)
-    return Solution(coef, b, value, certificate, n_iter - 1, status, history=history)
+    return Solution(coef, b, value, certificate, n_iter, status, history=history)
 
 
 def _normal_equations(moments, intercept):
     """Blocks and right-hand sides: (n_tasks, p) for the tasks, (q,) for the border."""
-    pairs = np.column_stack([moments.group, moments.scale])
-    kinds, first, which = np.unique(
-        pairs, axis=0, return_index=True, return_inverse=True
-    )
-    which = which.ravel()
-    if len(kinds) == moments.n_tasks:
-        first, which = np.arange(moments.n_tasks), None
+    first, which = np.arange(moments.n_tasks), None
+    if len(moments.weight) < moments.n_tasks:
+        # tasks with the same rows and the same weight share one block
+        pairs = np.column_stack([moments.group, moments.scale])
+        _, first, which = np.unique(
+            pairs, axis=0, return_index=True, return_inverse=True
+        )
+        which = which.ravel()
     group, scale = moments.group[first], moments.scale[first]
     gram = (
         moments.gram
