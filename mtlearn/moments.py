@@ -10,7 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-_CHUNK = 512  # rows of one centred buffer: small enough to stay in cache
+from .tasks import gram_chunk
+
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 
 
@@ -63,7 +64,7 @@ class TaskMoments:
     @classmethod
     def from_data(cls, data):
         """Gather the moments of `TaskData` in one pass over its rows."""
-        return _from_wide(data) if data.wide else _from_long(data)
+        return _from_wide(data) if data.wide else _from_rows(data)
 
     @property
     def n_tasks(self):
@@ -179,23 +180,21 @@ def _combine(one, two, sign):
     )
 
 
-# ---------------------------------------------------------------- long layout
+# ---------------------------------------------------------------- rows of their own
 
 
-def _from_long(data):
+def _from_rows(data):
+    """Moments of tasks that each have rows of their own, block by block."""
     n_tasks, d = data.n_tasks, data.n_features
-    scale = np.ones(n_tasks) if data.task_weight is None else data.task_weight
     rows, starts = data.rows, data.starts
-    y = data.y[rows]
-    weights = (
-        np.ones(len(rows)) if data.sample_weight is None else data.sample_weight[rows]
-    )
+    labels, weight = data.take(data.y), data.sample_weight
+    weights = np.ones(len(rows)) if weight is None else data.take(weight)
     out = TaskMoments(
         weight=np.zeros(n_tasks),
         mean=np.zeros((n_tasks, d)),
         gram=np.zeros((n_tasks, d, d)),
         group=np.arange(n_tasks),
-        scale=scale,
+        scale=np.ones(n_tasks) if data.task_weight is None else data.task_weight,
         y_mean=np.zeros(n_tasks),
         y_square=np.zeros(n_tasks),
         cross=np.zeros((n_tasks, d)),
@@ -206,7 +205,7 @@ def _from_long(data):
             X,
             places,
             starts[first : last + 1] - s,
-            y[s:e],
+            labels[s:e],
             weights[s:e],
             out.weight[first:last],
             out.mean[first:last],
@@ -237,8 +236,9 @@ def _dense_batches(data, rows, starts):
 def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, cross):
     """Means first, then centred rows in a buffer, chunk by chunk, for every task."""
     d = X.shape[1]
-    buffer = np.empty((_CHUNK, d))
-    label = np.empty(_CHUNK)
+    chunk = gram_chunk(d)
+    buffer = np.empty((chunk, d))
+    label = np.empty(chunk)
     for t in range(starts.shape[0] - 1):
         s, e = starts[t], starts[t + 1]
         total = 0.0
@@ -256,8 +256,8 @@ def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, c
         y_mean[t] /= total
         for j in range(d):
             m[j] /= total
-        for low in range(s, e, _CHUNK):
-            size = min(_CHUNK, e - low)
+        for low in range(s, e, chunk):
+            size = min(chunk, e - low)
             for k in range(size):
                 root = np.sqrt(weights[low + k])
                 row = X[rows[low + k]]
@@ -270,13 +270,15 @@ def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, c
             cross[t] += np.dot(label[:size], part)
 
 
-# ---------------------------------------------------------------- wide layout
+# ---------------------------------------------------------------- rows in common
 
 
 def _from_wide(data):
     n_tasks, d = data.n_tasks, data.n_features
     group, first = _same_rows(data)
     n_groups = len(first)
+    if 2 * n_groups > n_tasks > 1:
+        return _from_rows(data)
     out = TaskMoments(
         weight=np.zeros(n_groups),
         mean=np.zeros((n_groups, d)),

@@ -15,6 +15,9 @@ from numba import njit
 
 UNKNOWN = -1
 
+_THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
+_WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
+
 
 # ---------------------------------------------------------------- the column of ids
 
@@ -603,6 +606,17 @@ def sort_codes(codes, n_tasks):
 
 
 @njit(cache=True)
+def gram_chunk(width):
+    """Rows of a buffer whose product with itself BLAS does on one thread.
+
+    Threads cost small products more than they give; wide ones are worth them.
+    """
+    if width > 128:
+        return 512
+    return max(16, min(512, 260_000 // (width * width)))
+
+
+@njit(cache=True)
 def _counting_sort(codes, place, order):
     for i in range(codes.shape[0]):
         t = codes[i]
@@ -629,19 +643,33 @@ def _gather_centred(X, rows, starts, means, out):
 
 
 @njit(cache=True)
+def _rows_at_once(n_rows, n_columns):
+    """Rows of a block to multiply at once: threads pay for large blocks only."""
+    if n_rows * n_columns > _WORTH_THREADS:
+        return n_rows
+    return max(1, _THREADLESS // max(n_columns, 1))
+
+
+@njit(cache=True)
 def _forward_dense(X, starts, W, z):
     for t in range(starts.shape[0] - 1):
-        s, e = starts[t], starts[t + 1]
-        if e > s:
+        first, last = starts[t], starts[t + 1]
+        step = _rows_at_once(last - first, X.shape[1])
+        for s in range(first, last, step):
+            e = min(s + step, last)
             np.dot(X[s:e], W[t], z[s:e])
 
 
 @njit(cache=True)
 def _adjoint_dense(X, starts, g, G):
+    part = np.empty(X.shape[1])
     for t in range(starts.shape[0] - 1):
-        s, e = starts[t], starts[t + 1]
-        if e > s:
-            np.dot(g[s:e], X[s:e], G[t])
+        first, last = starts[t], starts[t + 1]
+        step = _rows_at_once(last - first, X.shape[1])
+        for s in range(first, last, step):
+            e = min(s + step, last)
+            np.dot(g[s:e], X[s:e], part)
+            G[t] += part
 
 
 @njit(cache=True)

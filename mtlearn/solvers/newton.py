@@ -20,6 +20,7 @@ from ..losses import Logistic, Squared
 from ..moments import TaskMoments
 from ..relations import ArrowForm
 from ..solution import Solution, Status
+from ..tasks import gram_chunk
 from .coupled import (
     Blocks,
     Change,
@@ -342,7 +343,8 @@ def choose_solver(data, q, intercept):
     n = n_rows * data.n_tasks if data.wide else n_rows
     p = q * (d + (intercept == "shrunk"))
     filled = data.X.nnz / max(1, n_rows) if data.sparse else d
-    cost = {"newton-cg": 2500.0 * filled * n * q}
+    # passes over the rows run at the speed of memory, products at that of the processor
+    cost = {"newton-cg": 20_000.0 * filled * n * q}
     blocks = 1 if data.wide and q == 1 and data.observed.all() else data.n_tasks
     dense_copy = 8.0 * n_rows * d if data.sparse else 0.0
     if 8.0 * blocks * p * p + dense_copy <= _GRAM_BYTES:
@@ -791,7 +793,7 @@ def _update_blocks(X, place, starts, now, last, blocks, count):
     the difference, `count` how many rows of a task differ.
     """
     d, width = X.shape[1], blocks.shape[1]
-    chunk = 256
+    chunk = gram_chunk(width)
     rows = np.ones((chunk, width))
     scaled = np.empty((chunk, width))
     for t in range(starts.shape[0] - 1):
