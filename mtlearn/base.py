@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import checks
 from .relations import check_relation
 from .solution import warn_unless_converged
+from .solvers.newton import in_row_space
 from .tasks import UNKNOWN, TaskData, find_tasks, index_tasks, score_rows, shorten
 
 
@@ -93,8 +94,12 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
             If a parameter has the wrong type.
         """
         fit = self._prepare(X, y, sample_weight, task)
-        start = self._warm_model(fit)
-        self._keep(fit, self._solve(fit, start))
+        solution = in_row_space(
+            lambda data, start: self._solve(replace(fit, data=data), start),
+            fit.data,
+            self._warm_model(fit),
+        )
+        self._keep(fit, solution)
         return self
 
     def _prepare(self, X, y, sample_weight, task):

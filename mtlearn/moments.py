@@ -275,7 +275,7 @@ def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, c
 
 def _from_wide(data):
     n_tasks, d = data.n_tasks, data.n_features
-    group, first = _same_rows(data)
+    group, first = same_rows(data)
     n_groups = len(first)
     if 2 * n_groups > n_tasks > 1:
         return _from_rows(data)
@@ -294,7 +294,7 @@ def _from_wide(data):
     return out
 
 
-def _same_rows(data):
+def same_rows(data):
     """Group the tasks whose labels are observed on the same rows, equally weighted."""
     key = data.observed
     if data.sample_weight is not None and data.sample_weight.ndim == 2:

@@ -150,6 +150,10 @@ class ArrowSolver:
             head[p:, :p] = head[:p, p:].T
             head[p:, p:] = self._corner()
         self.head = factor_spd(head)
+        if b == 0:
+            cholesky = self.head[1]
+            lowest = 0.0 if cholesky is None else float(np.diag(cholesky).min())
+            self.pivot = lowest * lowest
 
     def _invert(self, blocks, change):
         """(alpha I + b^2 H_t)^-1, bordered by the task's own intercept, if any."""

@@ -6,9 +6,12 @@ of its scaled columns, and what the rows leave open is filled in so that Omega i
 With a penalty, and small: a QR of the rows with the penalty's appended.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import linalg
 
+from ..moments import same_rows
 from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .coupled import conjugate_gradient
@@ -39,8 +42,9 @@ def solve_least_norm(data, form, *, intercept="free"):
     beta = _shared_intercept(units) if intercept == "shared" else 0.0
     W = np.array([unit.solve(beta) for unit in units])
     shrunk = intercept == "shrunk"
-    if not pooled and any(unit.null.shape[1] for unit in units):
-        W = _least_omega(form, W, [unit.null for unit in units], shrunk)
+    null = [unit.columns.null for unit in units]
+    if not pooled and any(basis.shape[1] for basis in null):
+        W = _least_omega(form, W, null, shrunk)
     explained = sum(unit.left_over(w, beta) for unit, w in zip(units, W, strict=True))
     W = np.repeat(W, data.n_tasks, axis=0) if pooled else W
     d = data.n_features
@@ -101,21 +105,20 @@ def solve_augmented(data, form, alpha, *, intercept):
     return np.ascontiguousarray(W[:, :d]), np.zeros(data.n_tasks) + b
 
 
-class _Unit:
-    """Rows that share one coefficient vector, as a factorised least squares problem.
+class _Columns:
+    """A factorised matrix of rows (times the roots of their weights).
 
     Attributes
     ----------
     Z : ndarray of shape (n_rows, p)
-        Rows times the root of their weights.
-    y, ones : ndarray of shape (n_rows,)
-        Labels and a constant one, alike.
+    ones : ndarray of shape (n_rows,)
+        A constant column, weighted alike.
     null : ndarray of shape (p, n_open)
         Orthonormal basis of what the rows leave open.
     """
 
-    def __init__(self, Z, y, ones):
-        self.Z, self.y, self.ones = Z, y, ones
+    def __init__(self, Z, ones):
+        self.Z, self.ones = Z, ones
         p = Z.shape[1]
         size = np.sqrt(np.einsum("ij,ij->j", Z, Z))
         self.size = np.where(size > 0, size, 1.0)
@@ -128,6 +131,7 @@ class _Unit:
             )
             diagonal = np.abs(np.diag(self.R))
             self.rank = int(np.sum(diagonal > _RANK * max(1.0, diagonal[0])))
+        self.Q = self.Q[:, : self.rank]
         self.null = self._null_space(p)
 
     def _null_space(self, p):
@@ -141,60 +145,90 @@ class _Unit:
             basis = np.linalg.qr(basis / self.size[:, None])[0]
         return basis
 
-    def solve(self, beta):
-        """Coefficients of smallest norm for labels less beta."""
+    def solve(self, y):
+        """Coefficients of smallest norm that explain y best."""
         w = np.zeros(self.Z.shape[1])
         r = self.rank
         if r:
-            target = self.Q[:, :r].T @ (self.y - beta * self.ones)
-            w[self.order[:r]] = linalg.solve_triangular(self.R[:r, :r], target)
+            w[self.order[:r]] = linalg.solve_triangular(self.R[:r, :r], self.Q.T @ y)
             w /= self.size
         return w - self.null @ (self.null.T @ w)
 
     def unexplained(self, v):
         """The part of v outside the span of the columns."""
-        Q = self.Q[:, : self.rank]
-        return v - Q @ (Q.T @ v)
+        return v - self.Q @ (self.Q.T @ v)
+
+
+@dataclass
+class _Unit:
+    """Least squares problem of one coefficient vector: columns, labels, weight."""
+
+    columns: _Columns
+    y: np.ndarray
+    weight: float
+
+    def solve(self, beta):
+        """Coefficients of smallest norm for labels less beta."""
+        return self.columns.solve(self.y - beta * self.columns.ones)
 
     def left_over(self, w, beta):
         """1/2 |part of the residual inside the span of the columns|^2."""
-        residual = self.y - self.Z @ w - beta * self.ones
-        return 0.5 * float(np.sum((self.Q[:, : self.rank].T @ residual) ** 2))
+        columns = self.columns
+        residual = self.y - columns.Z @ w - beta * columns.ones
+        return 0.5 * self.weight * float(np.sum((columns.Q.T @ residual) ** 2))
 
 
 def _units(data, pooled, intercept):
     """One unit per task, or a single one of all rows."""
-    X, place, starts = data.features, data.place, data.starts
-    blocks = []
-    for t in range(data.n_tasks):
-        part = slice(starts[t], starts[t + 1])
-        rows = X[place[part]]
-        rows = rows.toarray() if data.sparse else np.array(rows)
-        weight, y = data.weights[part], data.labels[part].copy()
-        ones = np.ones(len(y))
-        if intercept == "shrunk":
-            rows = np.column_stack([rows, ones])
-        elif intercept == "free" and len(y):
-            level = np.abs(rows).max(axis=0)
-            rows -= np.average(rows, axis=0, weights=weight)
-            # what centring leaves of a constant column is rounding, not a feature
-            rows[:, np.abs(rows).max(axis=0) <= 1e-14 * len(y) * level] = 0.0
-            y -= np.average(y, weights=weight)
-        root = np.sqrt(weight)
-        blocks.append((rows * root[:, None], y * root, ones * root))
     if pooled:
-        blocks = [tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))]
-    return [_Unit(*block) for block in blocks]
+        blocks = [_block(data, t, intercept) for t in range(data.n_tasks)]
+        root = np.repeat(np.sqrt(_task_weights(data)), data.sizes)
+        Z, y, ones = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return [_Unit(_Columns(Z * root[:, None], ones * root), y * root, 1.0)]
+    group = same_rows(data)[0] if data.wide else np.arange(data.n_tasks)
+    known, units = {}, []
+    for t, (u, weight) in enumerate(zip(group, _task_weights(data), strict=True)):
+        Z, y, ones = _block(data, t, intercept)
+        if u not in known:
+            known[u] = _Columns(Z, ones)
+        units.append(_Unit(known[u], y, weight))
+    return units
+
+
+def _task_weights(data):
+    return np.ones(data.n_tasks) if data.task_weight is None else data.task_weight
+
+
+def _block(data, t, intercept):
+    """Rows, labels and a constant of one task, times the roots of the row weights."""
+    part = slice(data.starts[t], data.starts[t + 1])
+    place = data.place[part]
+    rows = data.features[place]
+    rows = rows.toarray() if data.sparse else rows
+    y, ones = data.labels[part].copy(), np.ones(len(place))
+    weight = ones
+    if data.sample_weight is not None:
+        weight = data.take(data.sample_weight)[part]
+    if intercept == "shrunk":
+        rows = np.column_stack([rows, ones])
+    elif intercept == "free" and len(y):
+        level = np.abs(rows).max(axis=0)
+        rows = rows - np.average(rows, axis=0, weights=weight)
+        # what centring leaves of a constant column is rounding, not a feature
+        rows[:, np.abs(rows).max(axis=0) <= 1e-14 * len(y) * level] = 0.0
+        y -= np.average(y, weights=weight)
+    root = np.sqrt(weight)
+    return rows * root[:, None], y * root, ones * root
 
 
 def _shared_intercept(units):
     """The one intercept that leaves the least unexplained over all units."""
     top = bottom = 0.0
     for unit in units:
-        rest = unit.unexplained(unit.ones)
-        top += rest @ unit.y
-        bottom += rest @ rest
-    total = sum(unit.ones @ unit.ones for unit in units)
+        rest = unit.columns.unexplained(unit.columns.ones)
+        top += unit.weight * (rest @ unit.y)
+        bottom += unit.weight * (rest @ rest)
+    total = sum(unit.weight * np.sum(unit.columns.ones**2) for unit in units)
     return top / bottom if bottom > 1e-12 * total else 0.0
 
 

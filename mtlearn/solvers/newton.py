@@ -9,7 +9,7 @@ coordinates of the form and the intercepts minimised out to second order,
     objective - minimum <= |g|_*^2 / (2 alpha) + 1/2 g_b' H_bb^-1 g_b.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ _ROUNDING = 1e-15  # relative to the zero model's objective: below it is noise
 _GRAM_BYTES = 1 << 31  # blocks larger than this are never formed
 _DUAL_ROWS = 6000
 _COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
+_DEPENDENT = 1e-8  # the same without a penalty, which would hide what is lost
 _REFINEMENTS = 4
 _SEARCH_STEPS = 40
 
@@ -199,7 +200,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
     ----------
     moments : TaskMoments
     form, alpha, intercept, tol
-        As in `solve_newton`.
+        As in `solve_newton`; alpha may be 0.
 
     Returns
     -------
@@ -227,7 +228,11 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
             shift = np.linalg.solve(ground(corner), short)
             reduced = descent - form.pull(border @ shift)
             bound = 0.5 * float(short @ shift)
-        bound += form.dual_norm2(reduced) / (2 * alpha)
+        step, beta_step = solver.solve(descent, short)
+        if alpha > 0:
+            bound += form.dual_norm2(reduced) / (2 * alpha)
+        else:
+            bound = 0.5 * float(np.vdot(descent, step) + short @ beta_step)
         coef, b = _from_extended(moments, W, beta, intercept)
         penalty = 0.5 * alpha * np.vdot(theta, form.metric(theta))
         value = moments.objective(coef, b) + float(penalty)
@@ -235,9 +240,9 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
         enough = goal(tol, scale, value)
         if bound <= 1e-3 * enough or n_iter == _REFINEMENTS:
             break
-        step, beta_step = solver.solve(descent, short)
         theta, beta = theta + step, beta + beta_step
-    lost = solver.pivot < _COLLINEAR or bound > enough
+    coarse = _COLLINEAR if alpha > 0 else _DEPENDENT
+    lost = solver.pivot < coarse or not bound <= enough
     status = Status.STALLED if lost else Status.CONVERGED
     certificate = bound / max(scale, 1e-300)
     return Solution(coef, b, value, certificate, n_iter, status, history=history)
@@ -293,6 +298,34 @@ def _from_extended(moments, W, beta, intercept):
 # ---------------------------------------------------------------- which way
 
 
+def in_row_space(solve, data, start):
+    """Solve with features that are coordinates in the span of the rows, if fewer.
+
+    The best coefficients of every loss and relation lie in that span, so nothing is
+    lost; with fewer rows than features, and those rows common to all tasks, much is
+    saved.
+
+    Parameters
+    ----------
+    solve : callable
+        From (data, start) to a Solution.
+    data : TaskData
+    start : (coef, intercept) or None
+
+    Returns
+    -------
+    Solution
+    """
+    if data.sparse or not data.wide or data.X.shape[0] >= data.n_features:
+        return solve(data, start)
+    basis = linalg.qr(data.X.T, mode="economic")[0]
+    if start is not None:
+        start = np.ascontiguousarray(start[0] @ basis), start[1]
+    reduced = replace(data, X=np.ascontiguousarray(data.X @ basis), _shared={})
+    solution = solve(reduced, start)
+    return replace(solution, coef=solution.coef @ basis.T)
+
+
 def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start):
     """Squared loss: without a penalty, from moments, or from the rows.
 
@@ -306,9 +339,9 @@ def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start)
     Solution
     """
     if alpha == 0:
-        return solve_least_norm(data, form, intercept=intercept)
+        return _solve_unpenalised(data, form, intercept, tol)
     if solver == "auto":
-        solver = choose_solver(data, 1, intercept)
+        solver = choose_solver(data, 1, intercept, squared=True)
     if solver == "newton-cholesky":
         moments = TaskMoments.from_data(data)
         solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
@@ -329,7 +362,27 @@ def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start)
     return min(solution, again, key=lambda s: s.objective)
 
 
-def choose_solver(data, q, intercept):
+def _solve_unpenalised(data, form, intercept, tol):
+    """Least squares from moments, if they leave nothing open; else from the rows.
+
+    Where every task's columns are independent the relation has no say.
+    """
+    pooled = isinstance(form, ArrowForm) and form.private == 0
+    plain = "shared" if pooled else "free"
+    if 8.0 * data.n_tasks * data.n_features**2 <= _GRAM_BYTES:
+        solution = solve_moments(
+            TaskMoments.from_data(data),
+            ArrowForm(data.n_tasks, float(pooled), float(not pooled)),
+            0.0,
+            intercept=plain if intercept == "shrunk" else intercept,
+            tol=tol,
+        )
+        if solution.status is Status.CONVERGED:
+            return solution
+    return solve_least_norm(data, form, intercept=intercept)
+
+
+def choose_solver(data, q, intercept, squared=False):
     """Pick the way to solve a step by what it costs in flops and memory.
 
     Parameters
@@ -338,6 +391,8 @@ def choose_solver(data, q, intercept):
     q : int
         Scores per observation.
     intercept : str
+    squared : bool
+        Whether curvature is constant, so that tasks with common rows share a block.
     """
     n_rows, d = data.X.shape
     n = n_rows * data.n_tasks if data.wide else n_rows
@@ -345,10 +400,11 @@ def choose_solver(data, q, intercept):
     filled = data.X.nnz / max(1, n_rows) if data.sparse else d
     # passes over the rows run at the speed of memory, products at that of the processor
     cost = {"newton-cg": 20_000.0 * filled * n * q}
-    blocks = 1 if data.wide and q == 1 and data.observed.all() else data.n_tasks
+    common = squared and data.wide and bool(data.observed.all())
+    blocks, reads = (1, n_rows) if common else (data.n_tasks, n)
     dense_copy = 8.0 * n_rows * d if data.sparse else 0.0
     if 8.0 * blocks * p * p + dense_copy <= _GRAM_BYTES:
-        cost["newton-cholesky"] = float(n) * p * p + float(data.n_tasks) * p**3
+        cost["newton-cholesky"] = float(reads) * p * p + float(blocks) * p**3
     if q == 1 and n <= _DUAL_ROWS:
         cost["newton-dual"] = n**3 / 3.0 + float(n) * n * min(filled, n) / 5
     return min(cost, key=cost.get)
@@ -648,6 +704,7 @@ class DualStep:
         if problem.intercept == "shrunk":
             gram = gram + 1.0
         self.gram = gram * kernel[np.ix_(task, task)] / problem.alpha
+        self.last, self.factor = None, None
 
     def direction(self, problem, point):
         """Newton direction."""
@@ -661,31 +718,45 @@ class DualStep:
     def _target(self, problem, point):
         """Dual variables and intercepts at the end of the step."""
         g, h, beta = point.g, point.h, point.state.beta.copy()
-        active = np.flatnonzero(h > 0)
-        rest = np.flatnonzero(h <= 0)
+        if self.last is None or not np.array_equal(h, self.last):
+            self.last, self.factor = h, self._factorise(problem, h)
+        active, rest, solve, groups, B, lent, swept, corner = self.factor
         a = -g
-        M = self.gram[np.ix_(active, active)]
-        M[np.diag_indices(len(active))] += 1.0 / h[active]
         right = point.z[active] - g[active] / h[active]
         if np.any(a[rest]):
             right = right - self.gram[np.ix_(active, rest)] @ a[rest]
+        a[active] = solve(right)
         if not problem.n_free:
-            a[active] = _definite_solver(M)(right)
             return a, beta
-        free = problem.intercept == "free"
-        owner = problem.data.task_of if free else np.zeros(len(a), dtype=np.intp)
-        groups, group = np.unique(owner[active], return_inverse=True)
+        idle = np.bincount(self._owner(problem)[rest], a[rest], problem.n_free)[groups]
+        level = solve_spd(corner, B.T @ a[active] + idle)
+        a[active] -= swept @ level
+        beta[groups, 0] = level - lent * idle
+        return a, beta
+
+    def _factorise(self, problem, h):
+        """What depends on the curvature alone."""
+        active, rest = np.flatnonzero(h > 0), np.flatnonzero(h <= 0)
+        M = self.gram[np.ix_(active, active)]
+        M[np.diag_indices(len(active))] += 1.0 / h[active]
+        if not problem.n_free:
+            return active, rest, _definite_solver(M), None, None, 0.0, None, None
+        groups, group = np.unique(self._owner(problem)[active], return_inverse=True)
         B = np.zeros((len(active), len(groups)))
         B[np.arange(len(active)), group] = 1.0
         # centred rows leave Q no curvature along B; B'a is known, so lend it some
         lent = float(np.mean(np.diag(self.gram)))
         solve = _definite_solver(M + lent * (B @ B.T))
-        first, swept = solve(right), solve(B)
-        idle = np.bincount(owner[rest], a[rest], problem.n_free)[groups]
-        level = solve_spd(factor_spd(B.T @ swept), B.T @ first + idle)
-        a[active] = first - swept @ level
-        beta[groups, 0] = level - lent * idle
-        return a, beta
+        swept = solve(B)
+        corner = factor_spd(B.T @ swept)
+        return active, rest, solve, groups, B, lent, swept, corner
+
+    @staticmethod
+    def _owner(problem):
+        """Which unpenalised intercept each observation has."""
+        if problem.intercept == "free":
+            return problem.data.task_of
+        return np.zeros(len(problem.y), dtype=np.intp)
 
 
 def _definite_solver(M):
