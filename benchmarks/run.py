@@ -45,8 +45,8 @@ class Race:
     ----------
     scans : dict of list of (seconds, objective, (tol, max_iter))
         Fits from loose to tight tolerances, by library.
-    steps : list of (seconds, objective, None)
-        Ours after one Newton step, two, and so on: only to be drawn.
+    short : list of (seconds, objective, (None, max_iter))
+        Ours after one iteration, two, and so on: only to be drawn.
     seconds : dict of float
         Median time to the target by library, infinite where none got there.
     default : (seconds, objective)
@@ -55,7 +55,7 @@ class Race:
 
     problem: object
     scans: dict
-    steps: list
+    short: list
     best: float
     seconds: dict = field(default_factory=dict)
     default: tuple = (np.nan, np.nan)
@@ -102,7 +102,7 @@ def run_race(problem, args):
         name: scan(fit, problem, best, args.cap) for name, fit in SVM_LIBRARIES.items()
     }
     best = min(best, *(value for points in scans.values() for _, value, _ in points))
-    race = Race(problem, scans, newton_steps(problem), best)
+    race = Race(problem, scans, short_fits(problem), best)
     repeat(race, args.repeats)
     return race
 
@@ -133,14 +133,16 @@ def fit_again(fit, *args):
     return min(runs, key=lambda run: run.seconds)
 
 
-def newton_steps(problem):
-    """Our fit cut short after one step, two, and so on, to the end."""
-    points = []
+def short_fits(problem):
+    """Our fit cut short at `max_iter` 1, 2, ..., until more changes nothing."""
+    points, last = [], np.inf
     for max_iter in range(1, 50):
         run = fit_again(mtlearn_svm, problem, None, max_iter)
-        points.append((run.seconds, svm_objective(problem, run.coef), None))
-        if run.n_iter < max_iter:
+        value = svm_objective(problem, run.coef)
+        points.append((run.seconds, value, (None, max_iter)))
+        if last - value <= 1e-12 * value:
             break
+        last = value
     return points
 
 
@@ -241,7 +243,7 @@ def draw(races, path):
 
 def draw_race(axis, race):
     """Draw the curves of one problem; what is below the floor is drawn on it."""
-    curves = race.scans | {"mtlearn": race.steps}
+    curves = race.scans | {"mtlearn": race.short}
     for (name, points), marker in zip(curves.items(), "osD"):
         seconds, values, _ = zip(*points)
         gaps = [max(race.gap(value), FLOOR) for value in values]

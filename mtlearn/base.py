@@ -93,13 +93,16 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         TypeError
             If a parameter has the wrong type.
         """
-        fit = self._prepare(X, y, sample_weight, task)
+        fit = self._weigh(self._prepare(X, y, sample_weight, task))
         solution = in_row_space(
             lambda data, start: self._solve(replace(fit, data=data), start),
             fit.data,
             self._warm_model(fit),
         )
         self._keep(fit, solution)
+        if self.verbose:
+            _report(type(self).__name__, solution)
+        warn_unless_converged(solution, type(self).__name__, self.tol)
         return self
 
     def _prepare(self, X, y, sample_weight, task):
@@ -145,7 +148,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
                 f"{int(bare.sum())} of {len(tasks)} tasks have no labels in this fit "
                 f"and get the {whose}: {shorten(tasks[bare])}.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         strength = self._loss_strength()
         if strength != 1.0:
@@ -166,6 +169,10 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
 
     def _check_parameters(self):
         """Check the family's own parameters."""
+
+    def _weigh(self, fit):
+        """Change the sample weights, if the family's parameters say so."""
+        return fit
 
     def _loss_strength(self):
         """Factor in front of the loss; the penalty's is in `_solve`."""
@@ -195,9 +202,6 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         self.shared_intercept_ = intercept.mean(axis=0)
         self.n_iter_ = solution.n_iter
         self.optimality_ = solution.certificate
-        if self.verbose:
-            _report(type(self).__name__, solution)
-        warn_unless_converged(solution, type(self).__name__, self.tol)
 
     # ------------------------------------------------------------ predict
 

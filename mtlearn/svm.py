@@ -168,8 +168,7 @@ class MultiTaskSVM(TaskClassifier):
     def _loss_strength(self):
         return float(self.C)
 
-    def _prepare(self, X, y, sample_weight, task):
-        fit = super()._prepare(X, y, sample_weight, task)
+    def _weigh(self, fit):
         return _weigh_classes(fit, self.class_weight)
 
     def _solve(self, fit, start):

@@ -39,12 +39,23 @@ def solve_least_norm(data, form, *, intercept="free"):
     if pooled and intercept == "shrunk":
         intercept = "shared"
     units = _units(data, pooled, intercept)
-    beta = _shared_intercept(units) if intercept == "shared" else 0.0
+    beta, open_beta = (
+        _shared_intercept(units) if intercept == "shared" else (0.0, False)
+    )
     W = np.array([unit.solve(beta) for unit in units])
-    shrunk = intercept == "shrunk"
     null = [unit.columns.null for unit in units]
-    if not pooled and any(basis.shape[1] for basis in null):
-        W = _least_omega(form, W, null, shrunk)
+    # moving the common intercept moves the deviations, or the coefficients, against it
+    against = np.zeros_like(W)
+    if intercept == "shrunk":
+        against[:, -1] = 1.0
+    elif open_beta:
+        against = np.array([-unit.columns.solve(unit.columns.ones) for unit in units])
+    dot = (lambda V: V) if pooled else form.precision_dot
+    if np.any(against) or any(basis.shape[1] for basis in null):
+        moved, shift = _least_omega(dot, W, null, against)
+        W = W + moved
+        if open_beta:
+            W, beta = W + shift * against, beta + shift
     explained = sum(unit.left_over(w, beta) for unit, w in zip(units, W, strict=True))
     W = np.repeat(W, data.n_tasks, axis=0) if pooled else W
     d = data.n_features
@@ -222,48 +233,51 @@ def _block(data, t, intercept):
 
 
 def _shared_intercept(units):
-    """The one intercept that leaves the least unexplained over all units."""
+    """The one intercept that leaves the least unexplained, and whether it is open."""
     top = bottom = 0.0
     for unit in units:
         rest = unit.columns.unexplained(unit.columns.ones)
         top += unit.weight * (rest @ unit.y)
         bottom += unit.weight * (rest @ rest)
     total = sum(unit.weight * np.sum(unit.columns.ones**2) for unit in units)
-    return top / bottom if bottom > 1e-12 * total else 0.0
+    settled = bottom > 1e-12 * total
+    return (top / bottom, False) if settled else (0.0, True)
 
 
-def _least_omega(form, W, null, shrunk):
-    """Fill in what the rows leave open so that Omega is least.
+def _least_omega(precision_dot, W, null, against):
+    """What to add to W within the open directions so that Omega is least.
 
-    With shrunken intercepts the last column of W is the intercept, and Omega counts its
-    deviation from a common one, which is free.
+    The common intercept is one more open direction: a unit of it adds `against` to what
+    Omega counts.
+
+    Returns
+    -------
+    moved : ndarray of shape (n_units, p)
+        The change within `null`.
+    shift : float
+        The change of the common intercept.
     """
-    n_tasks, p = W.shape
-    sizes = [basis.shape[1] for basis in null]
-    cuts = np.cumsum([0, *sizes])
-    common = np.zeros((n_tasks, p))
-    if shrunk:
-        common[:, -1] = 1.0
+    cuts = np.cumsum([0, *(basis.shape[1] for basis in null)])
+    bound = bool(np.any(against))
+
+    def within(c):
+        return np.array([N @ c[cuts[t] : cuts[t + 1]] for t, N in enumerate(null)])
 
     def spread(c):
-        D = np.array([N @ c[cuts[t] : cuts[t + 1]] for t, N in enumerate(null)])
-        return D + c[-1] * common if shrunk else D
+        return within(c) + c[-1] * against if bound else within(c)
 
     def gather(G):
         parts = [N.T @ G[t] for t, N in enumerate(null)]
-        parts.append([np.vdot(common, G)] if shrunk else [])
+        parts.append([np.vdot(against, G)] if bound else [])
         return np.concatenate(parts)
 
     c = conjugate_gradient(
-        lambda c: gather(form.precision_dot(spread(c))),
-        -gather(form.precision_dot(W)),
+        lambda c: gather(precision_dot(spread(c))),
+        -gather(precision_dot(W)),
         lambda r: r,
         max_iter=10 * (cuts[-1] + 10),
     )
-    if shrunk:
-        # the common part is no part of the model: only the open directions move W
-        c[-1] = 0.0
-    return W + spread(c)
+    return within(c), float(c[-1]) if bound else 0.0
 
 
 def _intercepts(data, coef, intercept, W, beta):

@@ -736,7 +736,9 @@ class DualStep:
 
     def _factorise(self, problem, h):
         """What depends on the curvature alone."""
-        active, rest = np.flatnonzero(h > 0), np.flatnonzero(h <= 0)
+        # saturated rows (logistic) have a gradient, but no curvature to speak of
+        bends = h > 1e-13 * h.max()
+        active, rest = np.flatnonzero(bends), np.flatnonzero(~bends)
         M = self.gram[np.ix_(active, active)]
         M[np.diag_indices(len(active))] += 1.0 / h[active]
         if not problem.n_free:
