@@ -277,7 +277,8 @@ def _from_wide(data):
     n_tasks, d = data.n_tasks, data.n_features
     group, first = same_rows(data)
     n_groups = len(first)
-    if 2 * n_groups > n_tasks > 1:
+    alone = np.bincount(group)[group] == 1
+    if alone.all() and n_tasks > 1:
         return _from_rows(data)
     out = TaskMoments(
         weight=np.zeros(n_groups),
@@ -289,9 +290,19 @@ def _from_wide(data):
         y_square=np.zeros(n_tasks),
         cross=np.zeros((n_tasks, d)),
     )
-    for u in range(n_groups):
+    if alone.any() and n_tasks > 1:
+        _place(_from_rows(data.only(alone)), group[alone], np.flatnonzero(alone), out)
+    for u in np.unique(group[~alone] if n_tasks > 1 else group):
         _one_group(data, u, first[u], np.flatnonzero(group == u), out)
     return out
+
+
+def _place(part, groups, tasks, out):
+    """Copy moments of some tasks, each a group of its own, into those of all."""
+    out.weight[groups], out.mean[groups] = part.weight, part.mean
+    out.gram[groups] = part.gram
+    out.y_mean[tasks], out.y_square[tasks] = part.y_mean, part.y_square
+    out.cross[tasks] = part.cross
 
 
 def same_rows(data):

@@ -281,7 +281,11 @@ class _MatrixRelation(Relation):
     def _ordered(self, tasks):
         """The matrix, checked, in the order of `tasks`."""
         name, given = self._parameter, getattr(self, self._parameter)
-        matrix = given if sp.issparse(given) else np.asarray(given, dtype=np.float64)
+        matrix = (
+            np.asarray(given, dtype=np.float64)
+            if not sp.issparse(given)
+            else (sp.csr_array(given, dtype=np.float64))
+        )
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(
                 f"`{name}` of {type(self).__name__} must be a square matrix, got shape "
@@ -309,7 +313,6 @@ class _MatrixRelation(Relation):
         if names is not None:
             place = {task: i for i, task in enumerate(names)}
             order = [place[t] for t in tasks.tolist()]
-            matrix = sp.csr_array(matrix) if sp.issparse(matrix) else matrix
             matrix = matrix[order][:, order]
         return matrix
 
