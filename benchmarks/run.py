@@ -222,7 +222,7 @@ def draw(races, path):
     figure, axes = plt.subplots(
         n_rows,
         n_columns,
-        figsize=(3.3 * n_columns, 2.5 * n_rows + 0.6),
+        figsize=(max(6.6, 3.3 * n_columns), 2.5 * n_rows + 0.6),
         squeeze=False,
         sharex=True,
         sharey=True,

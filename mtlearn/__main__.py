@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -312,6 +313,9 @@ def _prepare(frame, source, target, task, classify=False):
             f"{source}: no column is left to predict from beside {target!r} and "
             f"{task!r}."
         )
+    infinite = [name for name in numeric if np.isinf(X[name]).any()]
+    if infinite:
+        raise ValueError(f"{source}: infinite values in {_listed(infinite)}.")
     return _Table(X, y, source, task, target, numeric, text, classes, notes)
 
 

@@ -267,9 +267,13 @@ class SharingComparison:
         return abs(mean) > 2 * error and mean * self._sign * overall > 0
 
     def _rival(self):
-        """A sentence where the cheaper model with offsets is as good."""
-        ours, offset = self._overall["multitask"], self._overall["pooled_offset"]
-        if self._sign * (offset - ours) >= 0:
+        """A sentence where the cheaper model with offsets is as good, and needed."""
+        offset = self._overall["pooled_offset"]
+        over = {
+            name: self._sign * (offset - self._overall[name])
+            for name in ("multitask", self.baseline)
+        }
+        if over["multitask"] >= 0 and over[self.baseline] > 0:
             yield (
                 f"One model with an offset for each task does as well or better "
                 f"({offset:.4g}): the tasks seem to differ in level, not in slope."
@@ -891,9 +895,9 @@ class SharingDisplay:
             self.ax_.annotate(
                 str(tasks[t]),
                 (x[t], gain[t]),
-                xytext=(5 * side, 3),
+                xytext=(5, 2 * side),
                 textcoords="offset points",
-                ha="left" if side > 0 else "right",
+                va="bottom" if side > 0 else "top",
                 fontsize="small",
                 color="0.3",
             )

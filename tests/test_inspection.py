@@ -363,6 +363,8 @@ def test_verdicts():
     assert "One model with an offset for each task does as well or better (0.5)" in (
         level.verdict()
     )
+    same = compared([1.1, 1.2, 1.1, 1.2], ones, [2, 2, 2, 2], offset=1.0)
+    assert "offset" not in same.verdict()
 
 
 def test_undefined_scores():

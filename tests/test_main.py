@@ -238,6 +238,7 @@ def edited(**columns):
             "'score' cannot be used: it is not numeric, but it has 80 different",
         ),
         (pupils()[["score", "school"]], {}, "no column is left to predict from"),
+        (edited(reading=[np.inf] + 79 * [1.5]), {}, "infinite values in reading."),
         (pupils().head(0), {}, "has no rows below its header"),
         (pupils().head(2), {}, "need at least as many rows"),
     ],

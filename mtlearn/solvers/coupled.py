@@ -4,6 +4,7 @@ Each solver keeps the factors of the blocks that did not change since the last c
 takes an optional border: unpenalised unknowns that all tasks share (an intercept).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +25,8 @@ _CG_STEPS = 2000
 
 
 class Change(NamedTuple):
-    """Rows whose curvature changed since the last call: block t gained
-    sum_i delta_i x_i x_i' over its rows (a 1 appended where blocks are wider).
+    """How blocks differ from the last call's: block t gained sum_i delta_i x_i x_i'
+    over its rows (a 1 appended where blocks are wider).
 
     Attributes
     ----------
@@ -36,6 +37,9 @@ class Change(NamedTuple):
     delta : ndarray of shape (n,)
     count : ndarray of shape (n_tasks,)
         How many deltas of a task are not zero; -1 where the rows do not tell.
+    refresh : callable
+        Brings the blocks marked in a bool array of shape (n_tasks,) up to date: a
+        solver that follows the rows needs few of them.
     """
 
     X: np.ndarray
@@ -43,6 +47,7 @@ class Change(NamedTuple):
     starts: np.ndarray
     delta: np.ndarray
     count: np.ndarray
+    refresh: Callable
 
 
 class Blocks:
@@ -139,6 +144,8 @@ class ArrowSolver:
             self._invert(blocks, change)
         self.plain = b * b > _TINY and self.factors is None
         if not self.plain:
+            if change is not None:
+                change.refresh(change.count != 0)
             self.hessian = blocks.reduced()
         self.head = None
         if a == 0 and q == 0:
@@ -164,13 +171,17 @@ class ArrowSolver:
         elif change is not None:
             todo = change.count != 0
             if p + blocks.own <= _SMALL and blocks.which is None:
-                _shift_inverses(*change, blocks.own, b, p // 3, self.full, todo)
+                _shift_inverses(*change[:-1], blocks.own, b, p // 2, self.full, todo)
+        if change is not None:
+            change.refresh(todo)
         shift = np.full(n_blocks, self.alpha)
         pivot = invert_blocks(blocks.hessian, shift, b, blocks.own, todo, self.full)
         self.pivot = min(self.pivot, pivot)
         self.inverse = self.full[:, :p, :p]
         self.factors = None
         if self.pivot < _CAREFUL:
+            if change is not None:
+                change.refresh(change.count != 0)
             eye = self.alpha * np.eye(p)
             self.factors = [factor_spd(eye + b * b * H) for H in blocks.reduced()]
 
@@ -276,6 +287,8 @@ class MatrixSolver:
 
     def update(self, blocks, change=None):
         """Take new blocks."""
+        if change is not None:
+            change.refresh(change.count != 0)
         if blocks.own:
             blocks = Blocks(blocks.reduced(), which=blocks.which)
         self.blocks = blocks

@@ -35,8 +35,6 @@ from .least_squares import solve_augmented, solve_least_norm
 INTERCEPTS = ("free", "shrunk", "shared", "none")
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
 
-_GOAL = 1e-6  # relative to the objective at the answer, whatever `tol` asks
-_ROUNDING = 1e-15  # relative to the zero model's objective: below it is noise
 _GRAM_BYTES = 1 << 31  # blocks larger than this are never formed
 _DUAL_ROWS = 6000
 _COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
@@ -437,8 +435,8 @@ def solve_newton(
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
         The certificate, a bound on the distance from the minimum, is compared with
-        tol times the objective of the zero model (and with 1e-6 of the objective
-        itself, whichever is smaller).
+        tol times the objective of the zero model, or a hundred times the objective
+        itself, whichever is smaller.
     max_iter : int
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}
         How the linear system of a step is solved: blocks of the size of the features,
@@ -508,8 +506,12 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
 
 
 def goal(tol, scale, value):
-    """What the bound must reach: `tol`, and a millionth of the objective itself."""
-    return min(tol * scale, max(_GOAL * value, _ROUNDING * scale))
+    """What the bound must reach.
+
+    That is `tol` times the objective of the zero model; less where the objective itself
+    is below a hundredth of that, so that the default is a millionth of it at most.
+    """
+    return tol * max(min(scale, 100.0 * value), 1e-7 * scale)
 
 
 class _Gradient:
@@ -608,13 +610,14 @@ class CholeskyStep:
     def direction(self, problem, point):
         """Newton direction."""
         gradient = point.gradient
-        change = self.hessians.update(problem, point.h)
+        change = self.hessians.compare(problem, point.h)
         full = self.hessians.full
         n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
         if intercept == "none":
             self.solver.update(Blocks(full), change)
             theta, _ = self.solver.solve(-gradient.coef, np.zeros(0))
             return State(theta, np.zeros_like(gradient.beta))
+        change.refresh(change.count != 0)
         border = np.ascontiguousarray(full[:, :n_coef, n_coef:])
         if intercept == "free":
             self.solver.update(Blocks(full, own=problem.q), change)
@@ -641,44 +644,51 @@ class RowHessians:
 
     def __init__(self, problem):
         data, q = problem.data, problem.q
+        self.q, self.d = q, problem.d
         self.width = problem.d + (problem.intercept != "none")
         self.place, self.starts = data.place, data.starts
         self.X = data.features.toarray() if data.sparse else data.features
         self.n_tasks = data.n_tasks
-        pairs = q * (q + 1) // 2
-        size = (pairs, data.n_tasks, self.width, self.width)
-        self.parts = np.zeros(size)
-        self.last = np.zeros((pairs, len(self.place)))
-
-    def update(self, problem, h):
-        """Bring the blocks to curvature `h`; return the `Change`."""
-        q, count = problem.q, np.zeros(self.n_tasks, dtype=np.int64)
-        pairs = [(k, m) for k in range(q) for m in range(k + 1)]
-        for part, last, (k, m) in zip(self.parts, self.last, pairs, strict=True):
-            now = h if q == 1 else np.ascontiguousarray(h[:, k, m])
-            _update_blocks(self.X, self.place, self.starts, now, last, part, count)
-        if q == 1:
-            self.full, delta = self.parts[0], self.last[0]
-            self.last = h[None, :].copy()
-        else:
-            self.full, delta = self._assemble(problem, pairs), self.last[0]
-            count[:] = -1
-            self.last[:] = np.array([h[:, k, m] for k, m in pairs])
-        return Change(self.X, self.place, self.starts, delta, count)
-
-    def _assemble(self, problem, pairs):
-        """Blocks of all classes: coefficients class after class, then intercepts."""
-        q, d = problem.q, problem.d
+        self.pairs = [(k, m) for k in range(q) for m in range(k + 1)]
+        n_pairs, n = len(self.pairs), len(self.place)
+        self.parts = np.zeros((n_pairs, data.n_tasks, self.width, self.width))
+        self.now = np.zeros((n_pairs, n))
+        self.built = np.zeros((n_pairs, n))
         size = q * self.width
-        full = np.zeros((self.n_tasks, size, size))
+        self.full = self.parts[0] if q == 1 else np.zeros((data.n_tasks, size, size))
+
+    def compare(self, problem, h):
+        """Take curvature `h`; return the `Change` since the last call."""
+        last = self.now[0]
+        if self.q == 1:
+            self.now = h[None]
+            delta = h - last
+            count = np.zeros(self.n_tasks, dtype=np.int64)
+            _count_changes(delta, self.starts, count)
+        else:
+            self.now = np.array([h[:, k, m] for k, m in self.pairs])
+            delta, count = last, np.full(self.n_tasks, -1)
+        return Change(self.X, self.place, self.starts, delta, count, self.refresh)
+
+    def refresh(self, todo):
+        """Bring the blocks marked in `todo` to the curvature of the last `compare`."""
+        if not todo.any():
+            return
+        for part, now, built in zip(self.parts, self.now, self.built, strict=True):
+            _update_blocks(self.X, self.place, self.starts, now, built, part, todo)
+        if self.q > 1:
+            self._assemble()
+
+    def _assemble(self):
+        """Blocks of all classes: coefficients class after class, then intercepts."""
+        q, d = self.q, self.d
         one = [
             np.r_[k * d : (k + 1) * d, np.arange(q * d + k, q * d + k + self.width - d)]
             for k in range(q)
         ]
-        for part, (k, m) in zip(self.parts, pairs, strict=True):
-            full[:, one[k][:, None], one[m]] = part
-            full[:, one[m][:, None], one[k]] = part
-        return full
+        for part, (k, m) in zip(self.parts, self.pairs, strict=True):
+            self.full[:, one[k][:, None], one[m]] = part
+            self.full[:, one[m][:, None], one[k]] = part
 
 
 class DualStep:
@@ -859,32 +869,42 @@ _STEPPERS = {
 
 
 @njit(cache=True)
-def _update_blocks(X, place, starts, now, last, blocks, count):
+def _count_changes(delta, starts, count):
+    for t in range(starts.shape[0] - 1):
+        for i in range(starts[t], starts[t + 1]):
+            count[t] += delta[i] != 0.0
+
+
+@njit(cache=True)
+def _update_blocks(X, place, starts, now, built, blocks, todo):
     """Add the rows whose curvature changed, or build the block anew from all rows.
 
-    A last column of ones is added where the blocks are wider than `X`. `last` becomes
-    the difference, `count` how many rows of a task differ.
+    A last column of ones is added where the blocks are wider than `X`. `built` holds
+    the curvature that the blocks stand for, and becomes `now`.
     """
     d, width = X.shape[1], blocks.shape[1]
     chunk = gram_chunk(width)
     rows = np.ones((chunk, width))
     scaled = np.empty((chunk, width))
     for t in range(starts.shape[0] - 1):
+        if not todo[t]:
+            continue
         s, e = starts[t], starts[t + 1]
         different, active = 0, 0
         for i in range(s, e):
-            different += now[i] != last[i]
+            different += now[i] != built[i]
             active += now[i] != 0.0
-        count[t] = different
+        if different == 0:
+            continue
         block = blocks[t]
-        rebuild = different >= active and different > 0
+        rebuild = different >= active
         if rebuild:
             block[:, :] = 0.0
         few = width <= 16 or (not rebuild and 3 * different <= width)
         size = 0
         for i in range(s, e):
-            last[i] = now[i] - last[i]
-            c = now[i] if rebuild else last[i]
+            c = now[i] if rebuild else now[i] - built[i]
+            built[i] = now[i]
             if c == 0.0:
                 continue
             row = X[place[i]]

@@ -1,0 +1,396 @@
+"""Every public estimator as scikit-learn wants it: checks, copies, parameters, tags."""
+
+import copy
+import inspect
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_array_equal
+from sklearn import config_context
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+import mtlearn
+from mtlearn import SharedMean, TaskCovariance, TaskGraph
+
+PUBLIC = [getattr(mtlearn, name) for name in mtlearn.__all__]
+ESTIMATORS = [c for c in PUBLIC if issubclass(c, BaseEstimator) and hasattr(c, "fit")]
+
+# what they feed as ids are random floats
+RANDOM_IDS = {
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+    "check_classifiers_one_label_sample_weights",
+    "check_decision_proba_consistency",
+    "check_class_weight_classifiers",
+}
+REFUSAL = "holds floats that are not integers"
+
+every_estimator = pytest.mark.parametrize(
+    "estimator", ESTIMATORS, ids=lambda c: c.__name__
+)
+
+
+@pytest.fixture
+def p(request, long_regression, long_classification):
+    """The long problem that suits the estimator of the test."""
+    estimator = request.node.callspec.params["estimator"]
+    return long_regression if is_regressor(estimator()) else long_classification
+
+
+def test_all_estimators_are_here():
+    names = {estimator.__name__ for estimator in ESTIMATORS}
+    assert names >= {
+        "MultiTaskSVM",
+        "MultiTaskSVR",
+        "PerTaskClassifier",
+        "PerTaskRegressor",
+    }
+    for estimator in ESTIMATORS:
+        assert is_regressor(estimator()) != is_classifier(estimator())
+
+
+# ---------------------------------------------------------------- scikit-learn's checks
+
+
+@parametrize_with_checks([estimator() for estimator in ESTIMATORS])
+def test_checks(estimator, check):
+    check(estimator)
+
+
+@every_estimator
+def test_checks_with_metadata_routing(estimator):
+    with config_context(enable_metadata_routing=True):
+        results = check_estimator(estimator(), on_skip=None, on_fail=None)
+    assert [r["check_name"] for r in results if r["status"] == "failed"] == []
+    assert len(results) > 50
+
+
+@every_estimator
+def test_checks_with_a_column_of_ids(estimator):
+    results = check_estimator(estimator(task_column=0), on_skip=None, on_fail=None)
+    failed = [r for r in results if r["status"] == "failed"]
+    assert {r["check_name"] for r in failed} <= RANDOM_IDS
+    for r in failed:
+        assert isinstance(r["exception"], ValueError)
+        assert REFUSAL in str(r["exception"])
+    assert len(results) - len(failed) > 50
+
+
+def test_no_check_is_left_out_for_want_of_array_api():
+    # the variable has to be set before SciPy is imported
+    script = """
+import json, warnings
+warnings.simplefilter("ignore")
+import mtlearn
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import check_estimator
+found = {}
+for name in mtlearn.__all__:
+    estimator = getattr(mtlearn, name)
+    if issubclass(estimator, BaseEstimator) and hasattr(estimator, "fit"):
+        results = check_estimator(estimator(), on_skip=None, on_fail=None)
+        found[name] = {
+            r["check_name"]: r["status"] for r in results if r["status"] != "passed"
+        }
+print(json.dumps(found))
+"""
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    assert set(found) == {estimator.__name__ for estimator in ESTIMATORS}
+    without_proba = "check_classifiers_multilabel_output_format_predict_proba"
+    for name, left in found.items():
+        may_skip = {} if "SVM" not in name else {without_proba: "skipped"}
+        assert left.items() <= may_skip.items()
+
+
+# ---------------------------------------------------------------- copies
+
+
+@every_estimator
+def test_clones_have_the_same_parameters_and_no_model(estimator, p):
+    model = estimator(relation=SharedMean(0.3), task_column="school", tol=1e-5)
+    model.fit(pd.DataFrame(p.X).assign(school=p.task).rename(columns=str), p.y)
+    copied = clone(model)
+    assert copied.relation is not model.relation
+    assert repr(copied) == repr(model)
+    assert not hasattr(copied, "coef_")
+
+
+@every_estimator
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, "pickle"])
+def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
+    if duplicate == "pickle":
+
+        def duplicate(model):
+            return pickle.loads(pickle.dumps(model))
+
+    for relation in ("shared_mean", TaskGraph(adjacency, tasks=p.tasks)):
+        model = estimator(relation=relation).fit(p.X, p.y, task=p.task)
+        other = duplicate(model)
+        assert_array_equal(
+            other.predict(p.X, task=p.task), model.predict(p.X, task=p.task)
+        )
+        assert_array_equal(
+            other.fit(p.X, p.y, task=p.task).coef_,
+            duplicate(model).fit(p.X, p.y, task=p.task).coef_,
+        )
+
+
+@every_estimator
+def test_fitting_twice_gives_the_same(estimator, p):
+    model = estimator(relation="shared_mean").fit(p.X, p.y, task=p.task)
+    coef, intercept = model.coef_.copy(), model.intercept_.copy()
+    model.fit(p.X, p.y, task=p.task)
+    assert_array_equal(model.coef_, coef)
+    assert_array_equal(model.intercept_, intercept)
+    sparse = sp.csr_array(p.X)
+    first = estimator().fit(sparse, p.y, task=p.task).coef_
+    assert_array_equal(estimator().fit(sparse, p.y, task=p.task).coef_, first)
+
+
+@every_estimator
+def test_a_global_seed_changes_nothing(estimator, p):
+    X, coefs = sp.csr_array(p.X), []
+    for seed in (0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        model = estimator(fit_intercept=False).fit(X, p.y, task=p.task)
+        coefs.append(model.coef_)
+    assert_array_equal(*coefs)
+
+
+# ---------------------------------------------------------------- input
+
+
+@every_estimator
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_read_only_input(estimator, p, order):
+    arrays = [
+        np.array(p.X, order=order),
+        p.y.copy(),
+        p.weight.copy(),
+        p.task.copy(),
+        np.linspace(0.5, 2.0, 5),
+    ]
+    for array in arrays:
+        array.flags.writeable = False
+    X, y, weight, task, task_weight = arrays
+    model = estimator(task_weight=task_weight).fit(X, y, weight, task=task)
+    expected = estimator(task_weight=np.linspace(0.5, 2.0, 5))
+    expected.fit(p.X, p.y, p.weight, task=p.task)
+    assert_array_equal(model.coef_, expected.coef_)
+    model.predict(X, task=task)
+    model.score(X, y, weight, task=task)
+
+
+@every_estimator
+def test_read_only_sparse_input(estimator, p):
+    X = sp.csr_array(p.X)
+    for part in (X.data, X.indices, X.indptr):
+        part.flags.writeable = False
+    model = estimator().fit(X, p.y, task=p.task)
+    model.predict(X, task=p.task)
+
+
+@every_estimator
+def test_input_is_left_alone(estimator, p, long_multiclass):
+    df = pd.DataFrame(p.X, columns=list("abcde")).assign(school=p.task)
+    before = df.copy(deep=True), p.y.copy(), p.weight.copy()
+    model = estimator(task_column="school").fit(df, p.y, p.weight)
+    model.predict(df)
+    model.score(df, p.y, p.weight)
+    pd.testing.assert_frame_equal(df, before[0])
+    assert_array_equal(p.y, before[1])
+    assert_array_equal(p.weight, before[2])
+    X = sp.csr_array(p.X)
+    X.data[0] = 0.0
+    estimator().fit(X, p.y, task=p.task)
+    assert X.nnz == p.X.size
+
+
+@every_estimator
+def test_views_with_strides(estimator, p):
+    wide = np.repeat(p.X, 2, axis=1)
+    rows = np.repeat(wide, 2, axis=0)
+    model = estimator().fit(rows[::2, ::2], np.repeat(p.y, 2)[::2], task=p.task)
+    expected = estimator().fit(p.X, p.y, task=p.task)
+    assert_array_equal(model.coef_, expected.coef_)
+
+
+@every_estimator
+def test_the_model_does_not_look_into_the_callers_arrays(estimator, p):
+    task = p.task.copy()
+    model = estimator().fit(p.X, p.y, task=task)
+    fitted = model.predict(p.X, task=p.task)
+    task[:] = "east"
+    assert model.tasks_.tolist() == p.tasks.tolist()
+    assert_array_equal(model.predict(p.X, task=p.task), fitted)
+
+
+# ---------------------------------------------------------------- parameters
+
+COMMON = [
+    "task_column",
+    "task_weight",
+    "fit_intercept",
+    "handle_unknown",
+    "solver",
+    "tol",
+    "max_iter",
+    "warm_start",
+    "verbose",
+]
+DEFAULTS = {
+    "task_column": None,
+    "task_weight": None,
+    "fit_intercept": True,
+    "handle_unknown": "shared",
+    "solver": "auto",
+    "warm_start": False,
+    "verbose": 0,
+}
+
+
+@every_estimator
+def test_common_parameters_come_last_in_one_order(estimator):
+    parameters = inspect.signature(estimator).parameters
+    common = [name for name in parameters if name in COMMON]
+    assert common == COMMON
+    assert list(parameters)[-len(COMMON) :] == COMMON
+    for name in COMMON:
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    for name, default in DEFAULTS.items():
+        assert parameters[name].default == default
+
+
+def test_the_models_own_parameters():
+    own = {
+        "PerTaskRegressor": {"alpha": 1.0, "relation": "independent"},
+        "PerTaskClassifier": {"C": 1.0, "relation": "independent"},
+        "MultiTaskSVM": {
+            "C": 1.0,
+            "relation": "shared_mean",
+            "loss": "squared_hinge",
+            "kernel": "linear",
+        },
+        "MultiTaskSVR": {
+            "C": 1.0,
+            "epsilon": 0.0,
+            "relation": "shared_mean",
+            "loss": "squared_epsilon_insensitive",
+            "kernel": "linear",
+        },
+    }
+    for name, expected in own.items():
+        parameters = inspect.signature(getattr(mtlearn, name)).parameters
+        assert list(parameters)[: len(expected)] == list(expected)
+        for parameter, default in expected.items():
+            assert parameters[parameter].default == default
+
+
+@every_estimator
+def test_parameters_are_stored_as_they_are(estimator):
+    # and checked by fit, not by the constructor
+    nonsense = {name: object() for name in estimator().get_params(deep=False)}
+    model = estimator(**nonsense)
+    for name, value in nonsense.items():
+        assert getattr(model, name) is value
+
+
+@every_estimator
+def test_fit_leaves_the_parameters_alone(estimator, p):
+    relation = SharedMean(0.3)
+    model = estimator(relation=relation, task_weight={"east": 2.0})
+    before = dict(model.get_params())
+    model.fit(p.X, p.y, task=p.task)
+    assert model.get_params() == before
+    assert model.relation is relation
+
+
+@every_estimator
+def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
+    model = estimator(relation=SharedMean(0.3))
+    assert model.get_params()["relation__correlation"] == 0.3
+    model.set_params(relation__correlation=0.9).fit(p.X, p.y, task=p.task)
+    expected = estimator(relation=SharedMean(0.9)).fit(p.X, p.y, task=p.task)
+    assert_array_equal(model.coef_, expected.coef_)
+    model.set_params(relation=TaskCovariance(np.eye(5)))
+    assert "relation__covariance" in model.get_params()
+    with pytest.raises(ValueError, match="Invalid parameter 'correlation'"):
+        model.set_params(relation__correlation=0.1)
+
+
+@every_estimator
+def test_representations_show_what_was_changed(estimator):
+    assert repr(estimator()) == f"{estimator.__name__}()"
+    shown = repr(estimator(relation=SharedMean(0.3), tol=1e-3))
+    assert "SharedMean(correlation=0.3)" in shown and "tol=0.001" in shown
+    assert "correlation" in estimator(relation=SharedMean(0.3))._repr_html_()
+
+
+@every_estimator
+def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
+    model = estimator()
+    assert model.fit(p.X, p.y, task=p.task) is model
+    public = {name for name in vars(model) if name.endswith("_")}
+    documented = {
+        "tasks_",
+        "coef_",
+        "intercept_",
+        "shared_coef_",
+        "shared_intercept_",
+        "n_iter_",
+        "optimality_",
+        "n_features_in_",
+    }
+    if is_classifier(model):
+        documented |= {"classes_", "task_classes_"}
+    assert public == documented
+    described = inspect.getdoc(estimator)
+    for name in documented | {"feature_names_in_"}:
+        assert f"{name} : " in described
+
+
+# ---------------------------------------------------------------- tags
+
+
+@every_estimator
+def test_tags(estimator):
+    tags = get_tags(estimator())
+    assert tags.input_tags.sparse and not tags.input_tags.allow_nan
+    assert not tags.input_tags.categorical
+    assert tags.target_tags.required
+    assert tags.target_tags.single_output and tags.target_tags.multi_output
+    if is_classifier(estimator()):
+        assert tags.classifier_tags.multi_label
+    tags = get_tags(estimator(task_column="school"))
+    assert tags.input_tags.categorical
+    assert tags.target_tags.single_output and not tags.target_tags.multi_output
+    if is_classifier(estimator()):
+        assert not tags.classifier_tags.multi_label
+
+
+@every_estimator
+def test_ids_are_requested_by_default(estimator):
+    with config_context(enable_metadata_routing=True):
+        routing = estimator().get_metadata_routing()
+        for method in ("fit", "predict", "score"):
+            assert getattr(routing, method).requests["task"] is True
+        for method in ("predict_proba", "predict_log_proba", "decision_function"):
+            if hasattr(estimator, method):
+                assert getattr(routing, method).requests["task"] is True

@@ -1,0 +1,138 @@
+"""Every public name has a numpydoc docstring, and every example runs."""
+
+import configparser
+import doctest
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpydoc.validate import ERROR_MSGS, validate
+from sklearn.base import BaseEstimator
+
+import mtlearn
+
+ROOT = Path(__file__).parents[1]
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(mtlearn.__path__, "mtlearn.")
+    if not module.name.endswith("__main__")
+)
+
+# what scikit-learn's classes give ours; documented there
+INHERITED = {"set_fit_request", "set_predict_request", "set_score_request"}
+
+
+def asked_checks():
+    """The numpydoc checks of setup.cfg: all but those that are listed after "all"."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = config["tool:numpydoc_validation"]["checks"].split()
+    assert listed[0] == "all"
+    assert set(listed[1:]) < set(ERROR_MSGS)
+    return set(ERROR_MSGS) - set(listed[1:])
+
+
+def public_names(module):
+    """Names that the module itself defines and does not hide."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == module.__name__
+    ]
+
+
+def documented():
+    """Dotted names that users meet: of `mtlearn`, and of its plain public modules."""
+    found = {f"mtlearn.{name}" for name in mtlearn.__all__}
+    for name in MODULES:
+        if name.rpartition(".")[2] in ("compose", "metrics", "model_selection"):
+            module = importlib.import_module(name)
+            found |= {f"{name}.{one}" for one in public_names(module)}
+        if name.rpartition(".")[2] in ("datasets", "inspection"):
+            module = importlib.import_module(name)
+            found |= {f"{name}.{one}" for one in public_names(module)}
+    return sorted(found)
+
+
+def methods(dotted):
+    """Public methods that a class of ours defines or overrides."""
+    module, _, name = dotted.rpartition(".")
+    value = getattr(importlib.import_module(module), name)
+    if not inspect.isclass(value):
+        return []
+    found = []
+    for attribute in dir(value):
+        if attribute.startswith("_") or attribute in INHERITED:
+            continue
+        member = inspect.getattr_static(value, attribute)
+        function = getattr(member, "__func__", member)
+        function = getattr(function, "fget", function)
+        ours = getattr(function, "__module__", "") or ""
+        if inspect.isfunction(function) and ours.startswith("mtlearn"):
+            found.append(f"{dotted}.{attribute}")
+    return found
+
+
+NAMES = documented()
+METHODS = sorted({method for name in NAMES for method in methods(name)})
+
+
+def test_there_is_something_to_look_at():
+    assert len(NAMES) > 15 and len(METHODS) > 20
+    assert "mtlearn.MultiTaskSVM.decision_function" in METHODS
+
+
+@pytest.mark.parametrize("name", NAMES + METHODS)
+def test_numpydoc(name):
+    errors = [
+        f"{code} {words}"
+        for code, words in validate(name)["errors"]
+        if code in asked_checks()
+    ]
+    assert errors == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_room_and_name_has_a_docstring(name):
+    module = importlib.import_module(name)
+    assert module.__doc__ and module.__doc__.strip()
+    for one in public_names(module):
+        value = getattr(module, one)
+        assert inspect.getdoc(value), f"{name}.{one}"
+        if inspect.isclass(value):
+            for attribute, member in vars(value).items():
+                if not attribute.startswith("_") and inspect.isfunction(member):
+                    told = inspect.getdoc(getattr(value, attribute))
+                    assert told, f"{name}.{one}.{attribute}"
+
+
+@pytest.mark.parametrize("name", ["mtlearn", *MODULES])
+def test_examples_run(name):
+    module = importlib.import_module(name)
+    with np.printoptions():
+        result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_estimators_and_relations_show_an_example(name):
+    module, _, last = name.rpartition(".")
+    value = getattr(importlib.import_module(module), last)
+    if inspect.isclass(value) and issubclass(value, BaseEstimator):
+        assert ">>> " in inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", mtlearn.__all__)
+def test_the_problem_stands_before_the_parameters(name):
+    value = getattr(mtlearn, name)
+    told = inspect.getdoc(value)
+    if hasattr(value, "fit"):
+        assert ".. math::" in told[: told.index("Parameters\n")]
+        assert "sum, not a mean" in " ".join(told.split())
+        assert "relative" in told
