@@ -303,16 +303,20 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
 
         Parameters
         ----------
-        X, task
-            As in `predict`.
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             With two dimensions, NaN entries do not count and the result is the plain
             mean over the tasks.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
 
         Returns
         -------
         score : float
+            The higher the better.
         """
         fitted = self.predict(X, task=task)
         y = np.asarray(y, dtype=np.float64)
@@ -335,7 +339,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         if len(labels) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least two classes over all tasks, but "
-                f"y has only one class: {labels[0]!r}."
+                f"y has only one class: {shorten(labels)}."
             )
         return codes, labels
 
@@ -371,8 +375,10 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
 
         Parameters
         ----------
-        X, task
-            As in `predict`.
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
 
         Returns
         -------
@@ -412,16 +418,20 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
 
         Parameters
         ----------
-        X, task
-            As in `predict`.
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             With two dimensions the score is the share of correct entries (not of
             correct rows); NaN entries do not count.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
 
         Returns
         -------
         score : float
+            The higher the better.
         """
         fitted = self.predict(X, task=task)
         y = np.asarray(y)

@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .tasks import (
+    as_floats,
     column_names,
     factorize_integers,
     shorten,
@@ -212,7 +213,7 @@ def check_targets(y):
     wide = y.ndim == 2
     if y.dtype.kind in "US":
         raise ValueError(
-            f"`y` must be numeric for a regression, got strings such as {y.flat[0]!r}."
+            f"`y` must be numeric for a regression, got strings such as {str(y.flat[0])!r}."
         )
     y = check_array(
         y,
@@ -308,10 +309,7 @@ def check_sample_weight(weight, shape):
         return None
     if isinstance(weight, numbers.Number):
         weight = np.full(shape[0], float(weight))
-    weight = np.asarray(weight)
-    if weight.dtype.kind not in "iufb":
-        weight = np.asarray(weight, dtype=np.float64)
-    weight = weight.astype(np.float64)
+    weight = as_floats("sample_weight", weight)
     allowed = [shape[:1], shape] if len(shape) == 2 else [shape]
     if weight.shape not in allowed:
         expected = " or ".join(map(str, allowed))
@@ -360,7 +358,7 @@ def check_task_weight(task_weight, tasks, counts):
             )
         weights = np.array([task_weight.get(task, 1.0) for task in known], dtype=float)
     else:
-        weights = np.asarray(task_weight, dtype=np.float64)
+        weights = as_floats("task_weight", task_weight)
         if weights.shape != (len(tasks),):
             raise ValueError(
                 f"`task_weight` must have one entry for each of the {len(tasks)} "

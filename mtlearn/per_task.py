@@ -314,8 +314,10 @@ class PerTaskClassifier(TaskClassifier):
 
         Parameters
         ----------
-        X, task
-            As in `predict`.
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
 
         Returns
         -------
@@ -335,7 +337,20 @@ class PerTaskClassifier(TaskClassifier):
         return [p[:, t][:, own] for t, own in enumerate(self._own)]
 
     def predict_log_proba(self, X, *, task=None):
-        """Logarithms of the probabilities of `predict_proba`, in the same shape."""
+        """Logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        log_p : ndarray or list of ndarray
+            In the shape of `predict_proba`; minus infinity where that is 0.
+        """
         p = self.predict_proba(X, task=task)
         with np.errstate(divide="ignore"):
             return [np.log(one) for one in p] if isinstance(p, list) else np.log(p)

@@ -12,7 +12,7 @@ from scipy import linalg
 from scipy.sparse.linalg import splu
 from sklearn.base import BaseEstimator
 
-from .tasks import column_names, shorten
+from .tasks import as_floats, column_names, shorten
 
 # ---------------------------------------------------------------- forms
 
@@ -142,15 +142,37 @@ class Relation(BaseEstimator):
     spreads = False
 
     def model_tasks(self, tasks):
-        """Ids of all tasks of the model, sorted, given those of the data."""
+        """Ids of all tasks of the model, sorted.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of the tasks of the data.
+
+        Returns
+        -------
+        tasks : ndarray
+            Those, or all that the relation names.
+        """
         return tasks
 
     def form(self, tasks):
-        """Bind the relation to the tasks of a fit, in their order."""
+        """Bind the relation to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : ArrowForm or MatrixForm
+            The quadratic form Omega.
+        """
         raise NotImplementedError
 
     def kernel(self, tasks):
-        """Task kernel K.
+        """Task kernel.
 
         Parameters
         ----------
@@ -160,11 +182,25 @@ class Relation(BaseEstimator):
         Returns
         -------
         K : ndarray of shape (n_tasks, n_tasks)
+            The inverse of the task precision.
         """
         return self.form(_ids(tasks)).kernel()
 
     def omega(self, W, tasks=None):
-        """Penalty Omega(W) of coefficients of shape (n_tasks, n_features)."""
+        """Penalty of given coefficients.
+
+        Parameters
+        ----------
+        W : array-like of shape (n_tasks, n_features)
+            Coefficients, a row per task.
+        tasks : ndarray of ids, default=None
+            The tasks of the rows; needed where the relation names tasks.
+
+        Returns
+        -------
+        omega : float
+            Omega(W).
+        """
         W = np.asarray(W, dtype=np.float64)
         return self.form(_ids(len(W) if tasks is None else tasks)).omega(W)
 
@@ -187,7 +223,18 @@ class Independent(Relation):
     """
 
     def form(self, tasks):
-        """Bind to the tasks of a fit."""
+        """Bind to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : ArrowForm or MatrixForm
+            The quadratic form Omega.
+        """
         return ArrowForm(len(tasks), 0.0, 1.0)
 
 
@@ -219,7 +266,18 @@ class SharedMean(Relation):
         self.correlation = correlation
 
     def form(self, tasks):
-        """Bind to the tasks of a fit."""
+        """Bind to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : ArrowForm or MatrixForm
+            The quadratic form Omega.
+        """
         rho = self.correlation
         number = isinstance(rho, numbers.Real) and not isinstance(rho, bool)
         if not number or not 0 <= rho <= 1:
@@ -260,7 +318,18 @@ class _MatrixRelation(Relation):
         return names
 
     def model_tasks(self, tasks):
-        """Ids of all tasks of the model: those that the matrix names."""
+        """Ids of all tasks of the model, sorted.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of the tasks of the data.
+
+        Returns
+        -------
+        tasks : ndarray
+            Those, or all that the relation names.
+        """
         names = self._names()
         if names is None:
             return tasks
@@ -281,10 +350,9 @@ class _MatrixRelation(Relation):
     def _ordered(self, tasks):
         """The matrix, checked, in the order of `tasks`."""
         name, given = self._parameter, getattr(self, self._parameter)
+        sparse = sp.issparse(given)
         matrix = (
-            np.asarray(given, dtype=np.float64)
-            if not sp.issparse(given)
-            else (sp.csr_array(given, dtype=np.float64))
+            sp.csr_array(given, dtype=np.float64) if sparse else as_floats(name, given)
         )
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(
@@ -349,7 +417,18 @@ class TaskGraph(_MatrixRelation):
         self.tasks = tasks
 
     def form(self, tasks):
-        """Bind to the tasks of a fit."""
+        """Bind to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : ArrowForm or MatrixForm
+            The quadratic form Omega.
+        """
         strength = self.strength
         number = isinstance(strength, numbers.Real) and not isinstance(strength, bool)
         if not number or not 0 <= strength < np.inf:
@@ -395,7 +474,18 @@ class TaskCovariance(_MatrixRelation):
         self.tasks = tasks
 
     def form(self, tasks):
-        """Bind to the tasks of a fit."""
+        """Bind to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : ArrowForm or MatrixForm
+            The quadratic form Omega.
+        """
         K = self._ordered(tasks)
         K = K.toarray() if sp.issparse(K) else K
         try:

@@ -131,6 +131,14 @@ def shorten(values, most=8):
     return f"[{text}{', ...' if len(values) > most else ''}]"
 
 
+def as_floats(name, values):
+    """Turn array-like numbers into a float64 array, or name what they are not."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must hold numbers: {error}.") from None
+
+
 # ---------------------------------------------------------------- ids and codes
 
 

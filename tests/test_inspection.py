@@ -24,6 +24,7 @@ from mtlearn import (
     PerTaskClassifier,
     PerTaskRegressor,
     SharedMean,
+    sharing,
 )
 from mtlearn import inspection as module
 from mtlearn.compose import features_only
@@ -45,10 +46,10 @@ SIZES = [30, 1, 18, 24, 9, 12]
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """A few grid points and two inner folds: the tests are about the rest."""
-    monkeypatch.setattr(module, "_PENALTIES", (3.0, 0.03))
-    monkeypatch.setattr(module, "_CORRELATIONS", (1.0, 0.7, 0.0))
-    monkeypatch.setattr(module, "_OFFSETS", (3.0,))
-    monkeypatch.setattr(module, "_INNER_SPLITS", 2)
+    monkeypatch.setattr(sharing, "_PENALTIES", (3.0, 0.03))
+    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.7, 0.0))
+    monkeypatch.setattr(sharing, "_OFFSETS", (3.0,))
+    monkeypatch.setattr(sharing, "_INNER_SPLITS", 2)
 
 
 @pytest.fixture
@@ -154,12 +155,14 @@ def test_without_pandas(monkeypatch):
     expected = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pandas", None)
-        bare = module._frame({"a": np.arange(2), "b": np.array(["x", "yy"])}, index="b")
+        bare = sharing._frame(
+            {"a": np.arange(2), "b": np.array(["x", "yy"])}, index="b"
+        )
         columns = {name: expected.table[name].to_numpy() for name in expected.table}
-        table = module._frame(columns)
+        table = sharing._frame(columns)
     assert bare.dtype.names == ("a", "b") and bare["b"].tolist() == ["x", "yy"]
     np.testing.assert_array_equal(table["multitask"], expected.table["multitask"])
-    assert module._take(table, [2, 0])["task"].tolist() == [2, 0]
+    assert sharing._take(table, [2, 0])["task"].tolist() == [2, 0]
 
 
 def test_progress():
@@ -409,10 +412,10 @@ def test_ways_of_the_ids():
 
 def test_layouts_agree(monkeypatch):
     # one point each, as inner folds of rows are not inner folds of labels
-    monkeypatch.setattr(module, "_PENALTIES", (0.3,))
-    monkeypatch.setattr(module, "_CORRELATIONS", (0.5,))
-    monkeypatch.setattr(module, "_INTERCEPTS", ("free",))
-    monkeypatch.setattr(module, "_OFFSETS", (2.0,))
+    monkeypatch.setattr(sharing, "_PENALTIES", (0.3,))
+    monkeypatch.setattr(sharing, "_CORRELATIONS", (0.5,))
+    monkeypatch.setattr(sharing, "_INTERCEPTS", ("free",))
+    monkeypatch.setattr(sharing, "_OFFSETS", (2.0,))
     X, Y = make_task_regression(
         4, 30, 3, layout="shared", return_X_y=True, random_state=0
     )
