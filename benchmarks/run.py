@@ -252,7 +252,7 @@ def draw_race(axis, race):
         axis.loglog(seconds, gaps, marker=marker, ms=3.5, lw=1.2, label=name)
     axis.axhline(TARGET, color="0.6", lw=0.8, ls="--", label="target")
     axis.set_title(race.problem.name, fontsize=8)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(labelsize=7, labelbottom=True)
     axis.tick_params(which="minor", labelbottom=False)
     axis.grid(alpha=0.25)
 

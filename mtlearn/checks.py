@@ -213,7 +213,8 @@ def check_targets(y):
     wide = y.ndim == 2
     if y.dtype.kind in "US":
         raise ValueError(
-            f"`y` must be numeric for a regression, got strings such as {str(y.flat[0])!r}."
+            "`y` must be numeric for a regression, got strings such as "
+            f"{str(y.flat[0])!r}."
         )
     y = check_array(
         y,

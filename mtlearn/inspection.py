@@ -94,6 +94,7 @@ class SharingDisplay:
         Parameters
         ----------
         comparison : SharingComparison
+            What `compare_sharing` returned.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a new figure.
         n_labels : int, default=3

@@ -26,7 +26,6 @@ from mtlearn import (
     SharedMean,
     sharing,
 )
-from mtlearn import inspection as module
 from mtlearn.compose import features_only
 from mtlearn.datasets import make_task_classification, make_task_regression
 from mtlearn.inspection import (
@@ -38,7 +37,7 @@ from mtlearn.inspection import (
 from mtlearn.model_selection import LeaveTasksOut, TaskStratifiedKFold
 
 GRIDS = {
-    name: getattr(module, name) for name in ("_PENALTIES", "_CORRELATIONS", "_OFFSETS")
+    name: getattr(sharing, name) for name in ("_PENALTIES", "_CORRELATIONS", "_OFFSETS")
 }
 SIZES = [30, 1, 18, 24, 9, 12]
 
@@ -56,7 +55,7 @@ def coarse(monkeypatch):
 def finer(monkeypatch, coarse):
     """Grids as for users, two inner folds."""
     for name, grid in GRIDS.items():
-        monkeypatch.setattr(module, name, grid)
+        monkeypatch.setattr(sharing, name, grid)
 
 
 @pytest.fixture
@@ -331,7 +330,7 @@ def compared(multitask, pooled, independent, offset=9.0, size=(10, 20, 30, 40)):
         "independent": independent,
     }
     errors = {name: np.array(values, dtype=float) for name, values in errors.items()}
-    return module.SharingComparison(
+    return sharing.SharingComparison(
         np.arange(4),
         np.array(size),
         errors,
@@ -736,7 +735,7 @@ def test_sharing_display_of_equal_and_of_many_tasks(canvas):
     assert sorted(text.get_text() for text in display.texts_) == ["0", "1", "2"]
     rng = np.random.default_rng(0)
     errors = {name: rng.uniform(1, 2, 1000) for name in STRATEGIES}
-    many = module.SharingComparison(
+    many = sharing.SharingComparison(
         np.arange(1000),
         rng.integers(1, 500, 1000),
         errors,
