@@ -49,7 +49,7 @@ def relation(request, adjacency, task_covariance):
         "SharedMean(0)": SharedMean(0.0),
         "SharedMean(0.6)": SharedMean(0.6),
         "pooled": SharedMean(1.0),
-        "graph": TaskGraph(adjacency, 2.0),
+        "graph": TaskGraph(adjacency, 1.5),
         "covariance": TaskCovariance(task_covariance),
     }[request.param]
 

@@ -171,7 +171,7 @@ class ArrowSolver:
         elif change is not None:
             todo = change.count != 0
             if p + blocks.own <= _SMALL and blocks.which is None:
-                _shift_inverses(*change[:-1], blocks.own, b, p // 2, self.full, todo)
+                _shift_inverses(*change[:-1], blocks.own, b, p // 4, self.full, todo)
         if change is not None:
             change.refresh(todo)
         shift = np.full(n_blocks, self.alpha)
@@ -504,11 +504,14 @@ def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
 
 @njit(cache=True)
 def _invert_small(H, shift, scale, own, todo, out):
-    """Cholesky, inverse of the factor, its square; inner loops run along rows."""
+    """Cholesky, inverse of the factor, its square, for every block marked in `todo`.
+
+    Inner loops run along rows and take four of them at once: a short loop is bound by
+    loading and storing its target.
+    """
     p = H.shape[1]
-    L = np.empty((p, p))
-    R = np.empty((p, p))
-    column = np.empty(p)
+    L = np.zeros((p, p))
+    R = np.zeros((p, p))
     full = np.empty(p)
     lowest = 1.0
     for t in range(H.shape[0]):
@@ -521,9 +524,24 @@ def _invert_small(H, shift, scale, own, todo, out):
             if i < p - own:
                 L[i, i] += shift[t]
             full[i] = L[i, i]
-        for j in range(p):
+        lowest = min(lowest, _factor_small(L, full, p - own))
+        _invert_factor(L, R)
+        _square_factor(R, out[t])
+    return lowest
+
+
+@njit(cache=True)
+def _factor_small(L, full, n_shifted):
+    """Cholesky in place, four columns at a time; returns the smallest pivot ratio."""
+    p = L.shape[0]
+    C = np.empty((4, p))
+    lowest = 1.0
+    for first in range(0, p, 4):
+        size = min(4, p - first)
+        for q in range(size):
+            j = first + q
             pivot = L[j, j]
-            if full[j] > 0.0 and j < p - own:
+            if full[j] > 0.0 and j < n_shifted:
                 lowest = min(lowest, max(pivot, 0.0) / full[j])
             if not pivot > 1e-15 * full[j]:
                 # numerically dependent on the features before it: take it out
@@ -532,31 +550,65 @@ def _invert_small(H, shift, scale, own, todo, out):
             L[j, j] = root
             for i in range(j + 1, p):
                 L[i, j] /= root
-                column[i] = L[i, j]
-            for i in range(j + 1, p):
-                c = column[i]
-                for k in range(j + 1, i + 1):
-                    L[i, k] -= c * column[k]
-        for i in range(p):
-            for j in range(p):
-                R[i, j] = 0.0
-            R[i, i] = 1.0
-            for k in range(i):
-                c = L[i, k]
-                for j in range(k + 1):
-                    R[i, j] -= c * R[k, j]
-            c = 1.0 / L[i, i]
-            for j in range(i + 1):
-                R[i, j] *= c
-        for i in range(p):
-            for j in range(p):
-                out[t, i, j] = 0.0
-        for k in range(p):
-            for i in range(k + 1):
-                c = R[k, i]
-                for j in range(i + 1):
-                    out[t, i, j] += c * R[k, j]
-        for i in range(p):
-            for j in range(i):
-                out[t, j, i] = out[t, i, j]
+                C[q, i] = L[i, j]
+            for k in range(j + 1, first + size):
+                c = C[q, k]
+                for i in range(k, p):
+                    L[i, k] -= c * C[q, i]
+        for i in range(first + 4, p):
+            c0, c1, c2, c3 = C[0, i], C[1, i], C[2, i], C[3, i]
+            for k in range(first + 4, i + 1):
+                L[i, k] -= c0 * C[0, k] + c1 * C[1, k] + c2 * C[2, k] + c3 * C[3, k]
     return lowest
+
+
+@njit(cache=True)
+def _invert_factor(L, R):
+    """R = L^-1, both lower triangular."""
+    p = L.shape[0]
+    for i in range(p):
+        for j in range(i):
+            R[i, j] = 0.0
+        R[i, i] = 1.0
+        whole = i - i % 4
+        for k in range(0, whole, 4):
+            c0, c1, c2, c3 = L[i, k], L[i, k + 1], L[i, k + 2], L[i, k + 3]
+            for j in range(k + 4):
+                R[i, j] -= (
+                    c0 * R[k, j]
+                    + c1 * R[k + 1, j]
+                    + c2 * R[k + 2, j]
+                    + c3 * R[k + 3, j]
+                )
+        for k in range(whole, i):
+            c = L[i, k]
+            for j in range(k + 1):
+                R[i, j] -= c * R[k, j]
+        c = 1.0 / L[i, i]
+        for j in range(i + 1):
+            R[i, j] *= c
+
+
+@njit(cache=True)
+def _square_factor(R, P):
+    """P = R' R for a lower triangular R whose upper part is zero."""
+    p = R.shape[0]
+    for i in range(p):
+        for j in range(i + 1):
+            P[i, j] = 0.0
+        whole = i + (p - i) // 4 * 4
+        for k in range(i, whole, 4):
+            c0, c1, c2, c3 = R[k, i], R[k + 1, i], R[k + 2, i], R[k + 3, i]
+            for j in range(i + 1):
+                P[i, j] += (
+                    c0 * R[k, j]
+                    + c1 * R[k + 1, j]
+                    + c2 * R[k + 2, j]
+                    + c3 * R[k + 3, j]
+                )
+        for k in range(whole, p):
+            c = R[k, i]
+            for j in range(i + 1):
+                P[i, j] += c * R[k, j]
+        for j in range(i):
+            P[j, i] = P[i, j]

@@ -5,12 +5,13 @@ With c_i the weight of row i over alpha, K the task kernel and x_i the features,
     maximise  sum_i a_i - 1/2 sum_ij a_i a_j y_i y_j K[t_i, t_j] x_i . x_j
               - 1/4 sum_i a_i^2 / c_i   over a >= 0.
 
-For wide sparse rows: a step touches the nonzeros of one row, and the rows of a task are
-visited together, so that only the columns of that task are at hand. The certificate is
-the duality gap.
+For wide sparse rows: a step touches the nonzeros of one row. The rows are copied once
+in random order and visited in random blocks, near to a fresh permutation in every pass
+but without its cache misses. The certificate is the duality gap.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,9 +21,9 @@ from sklearn.utils import check_random_state
 from ..losses import SquaredHinge
 from ..relations import ArrowForm
 from ..solution import Solution, Status
-from ..tasks import sort_codes
 from .newton import choose_solver, goal, solve_newton
 
+_BLOCK = 16  # rows that are visited one after the other
 _PASSES_PER_STEP = 3  # passes that one step of `max_iter` stands for
 _PATIENCE = 30  # fewer passes than this are a user's wish to stop early
 _START_PASSES = 12
@@ -94,166 +95,179 @@ def solve_dual(data, form, alpha, *, tol=1e-8, max_iter=300, seed=0):
     max_iter : int
         Most passes over the rows.
     seed : int
-        Of the order in which tasks and their rows are visited.
+        Of the order in which the rows are visited.
 
     Returns
     -------
     Solution
         Its dual has one number per observation.
     """
-    state = _State(data, form, alpha)
     rng = check_random_state(seed)
+    problem, own, bounds, at = _shuffled(data, form, alpha, rng)
+    a, common = np.zeros(len(at)), np.zeros(data.n_features)
+    private = np.zeros(len(own))
+    n_blocks = -(-len(at) // _BLOCK)
     scale = float(data.weights.sum())
     history, status, due = [], Status.MAX_ITER, tol * scale
     for n_iter in range(1, max_iter + 1):
-        # 1) one pass in random order
-        gain = alpha * state.descend(rng)
+        # 1) one pass over blocks of rows in random order
+        gain = alpha * _pass(problem, rng.permutation(n_blocks), a, common, private)
         # 2) the gap costs half a pass: look only when little was left to gain
         if gain > due and n_iter < max_iter:
             continue
-        W = state.coef()
-        value, gap = state.certify(W)
+        loss, norm2, plain = _parts(problem, a, common, private)
+        value = alpha * (loss + 0.5 * norm2)
+        gap = max(value - alpha * (plain - 0.5 * norm2), 0.0)
         history.append((value, gap / scale))
         aim = goal(tol, scale, value)
         if gap <= aim:
             status = Status.CONVERGED
             break
         due = gain * max(0.03, min(0.5, aim / gap))
+    W = np.repeat(common[None], data.n_tasks, axis=0)
+    W[np.repeat(np.arange(data.n_tasks), np.diff(bounds)), own] += private
     b = np.zeros(data.n_tasks)
     return Solution(
-        W, b, value, gap / scale, n_iter, status, dual=state.a, history=history
+        W, b, value, gap / scale, n_iter, status, dual=a[at], history=history
     )
 
 
-class _State:
-    """Dual variables and the weights they imply, kept per task on its own columns.
+class _Rows(NamedTuple):
+    """What never changes in a fit: sparse rows in shuffled order, and the dual's terms.
 
-    Sets: a (n,), common (n_features,), private (n_local,) where the columns of task t
-    are `columns[bounds[t]:bounds[t + 1]]`.
+    values, columns and place are per nonzero: the entry, its column, and the place of
+    its (task, column) pair among the private weights.
     """
 
-    def __init__(self, data, form, alpha):
-        X = data.features
-        self.data, self.form, self.alpha, self.X = data, form, alpha, X
-        self.y, self.inverse = data.labels, alpha / (2.0 * data.weights)
-        self.local = np.empty_like(X.indices)
-        columns = np.empty(X.nnz, dtype=X.indices.dtype)
-        self.bounds = np.zeros(data.n_tasks + 1, dtype=np.int64)
-        mark = np.full(X.shape[1], -1, dtype=np.int64)
-        _localise(
-            X.indices, X.indptr, data.starts, mark, self.local, columns, self.bounds
-        )
-        self.columns = columns[: self.bounds[-1]].copy()
-        self.a = np.zeros(len(self.y))
-        self.common = np.zeros(X.shape[1])
-        self.private = np.zeros(len(self.columns))
-        self.square = np.add.reduceat(
-            np.append(X.data**2, 0.0), np.minimum(X.indptr[:-1], X.nnz)
-        )
-        self.square[np.diff(X.indptr) == 0] = 0.0
+    values: np.ndarray
+    columns: np.ndarray
+    place: np.ndarray
+    ptr: np.ndarray
+    square: np.ndarray
+    y: np.ndarray
+    inverse: np.ndarray
+    shared2: float
+    private2: float
 
-    def descend(self, rng):
-        """One pass; returns what the dual objective gained (for alpha = 1)."""
-        starts = self.data.starts
-        mixed = rng.permutation(len(self.y))
-        order = mixed[sort_codes(self.data.task_of[mixed], self.data.n_tasks)[0]]
-        return _pass(
-            self.X.data,
-            self.local,
-            self.X.indptr,
-            starts,
-            self.columns,
-            self.bounds,
-            rng.permutation(self.data.n_tasks),
-            order,
-            self.y,
-            self.inverse,
-            self.square,
-            self.form.shared**2,
-            self.form.private**2,
-            self.a,
-            self.common,
-            self.private,
-        )
 
-    def coef(self):
-        """W of shape (n_tasks, n_features)."""
-        W = np.repeat(self.common[None], self.data.n_tasks, axis=0)
-        task = np.repeat(np.arange(self.data.n_tasks), np.diff(self.bounds))
-        W[task, self.columns] += self.private
-        return W
+def _shuffled(data, form, alpha, rng):
+    """Shuffle the rows; number the columns that each task has.
 
-    def certify(self, W):
-        """Objective and duality gap."""
-        z = self.data.forward(W)
-        loss = SquaredHinge().value(self.y, z, self.data.weights)
-        # sum a y z = |theta|^2 at the weights that a implies
-        norm2 = float(self.a @ (self.y * z))
-        dual = self.a.sum() - 0.5 * norm2 - 0.5 * float(self.a**2 @ self.inverse)
-        value = loss + 0.5 * self.alpha * norm2
-        return value, max(value - self.alpha * dual, 0.0)
+    Returns
+    -------
+    problem : _Rows
+    own : ndarray
+        Column of every private weight.
+    bounds : ndarray of shape (n_tasks + 1,)
+        Where each task's private weights start.
+    at : ndarray of shape (n,)
+        Shuffled position of every observation.
+    """
+    X, n = data.X, len(data.rows)
+    at = rng.permutation(n)
+    nnz = int(np.diff(X.indptr)[data.rows].sum())
+    y, inverse = np.empty(n), np.empty(n)
+    y[at], inverse[at] = data.labels, alpha / (2.0 * data.weights)
+    problem = _Rows(
+        np.empty(nnz),
+        np.empty(nnz, X.indices.dtype),
+        np.empty(nnz, X.indices.dtype),
+        np.zeros(n + 1, dtype=np.int64),
+        np.empty(n),
+        y,
+        inverse,
+        form.shared**2,
+        form.private**2,
+    )
+    own = np.empty(nnz, X.indices.dtype)
+    bounds = np.zeros(data.n_tasks + 1, dtype=np.int64)
+    mark = np.full(X.shape[1], -1, dtype=np.int64)
+    _copy_rows(
+        X.data,
+        X.indices,
+        X.indptr,
+        data.rows,
+        data.starts,
+        at,
+        mark,
+        problem,
+        own,
+        bounds,
+    )
+    return problem, own[: bounds[-1]].copy(), bounds, at
 
 
 @njit(cache=True)
-def _localise(indices, indptr, starts, mark, local, columns, bounds):
-    """Number the columns of every task in the order of their appearance."""
+def _copy_rows(data, indices, indptr, rows, starts, at, mark, problem, own, bounds):
+    ptr = problem.ptr
+    for k in range(rows.shape[0]):
+        ptr[at[k] + 1] = indptr[rows[k] + 1] - indptr[rows[k]]
+    for k in range(rows.shape[0]):
+        ptr[k + 1] += ptr[k]
     size = 0
     for t in range(starts.shape[0] - 1):
         first = size
-        for k in range(indptr[starts[t]], indptr[starts[t + 1]]):
-            j = indices[k]
-            if mark[j] < first:
-                mark[j] = size
-                columns[size] = j
-                size += 1
-            local[k] = mark[j] - first
+        for k in range(starts[t], starts[t + 1]):
+            o = ptr[at[k]]
+            total = 0.0
+            for e in range(indptr[rows[k]], indptr[rows[k] + 1]):
+                j = indices[e]
+                if mark[j] < first:
+                    mark[j] = size
+                    own[size] = j
+                    size += 1
+                problem.values[o] = data[e]
+                problem.columns[o] = j
+                problem.place[o] = mark[j]
+                total += data[e] * data[e]
+                o += 1
+            problem.square[at[k]] = total
         bounds[t + 1] = size
 
 
+# Reassociation lets the short sums run in vector registers: a third off each pass.
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _score(p, i, common, private):
+    """x_i . w_t; unsigned positions spare the check for negative ones."""
+    z = 0.0
+    for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
+        z += p.values[e] * (
+            common[np.uint64(p.columns[e])] + private[np.uint64(p.place[e])]
+        )
+    return z
+
+
 @njit(cache=True)
-def _pass(
-    values,
-    local,
-    indptr,
-    starts,
-    columns,
-    bounds,
-    tasks,
-    order,
-    y,
-    inverse,
-    square,
-    a2,
-    b2,
-    a,
-    common,
-    private,
-):
-    """Exact steps in single dual variables, task after task."""
-    w = np.empty(common.shape[0])
+def _pass(p, blocks, a, common, private):
+    """Exact steps in single dual variables; returns what the dual gained."""
     gain = 0.0
-    own = a2 + b2
-    for t in tasks:
-        first, last = bounds[t], bounds[t + 1]
-        for j in range(first, last):
-            w[j - first] = common[columns[j]] + private[j]
-        for k in range(starts[t], starts[t + 1]):
-            i = order[k]
-            z = 0.0
-            for e in range(indptr[i], indptr[i + 1]):
-                z += values[e] * w[local[e]]
-            bend = own * square[i] + inverse[i]
-            slope = 1.0 - y[i] * z - inverse[i] * a[i]
+    n = p.y.shape[0]
+    for block in blocks:
+        for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
+            z = _score(p, i, common, private)
+            bend = (p.shared2 + p.private2) * p.square[i] + p.inverse[i]
+            slope = 1.0 - p.y[i] * z - p.inverse[i] * a[i]
             step = max(slope / bend, -a[i])
             if step == 0.0:
                 continue
             a[i] += step
             gain += step * (slope - 0.5 * bend * step)
-            push = own * step * y[i]
-            for e in range(indptr[i], indptr[i + 1]):
-                w[local[e]] += push * values[e]
-        for j in range(first, last):
-            moved = (w[j - first] - common[columns[j]] - private[j]) / own
-            common[columns[j]] += a2 * moved
-            private[j] += b2 * moved
+            push = step * p.y[i]
+            for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
+                moved = push * p.values[e]
+                common[np.uint64(p.columns[e])] += p.shared2 * moved
+                private[np.uint64(p.place[e])] += p.private2 * moved
     return gain
+
+
+@njit(cache=True)
+def _parts(p, a, common, private):
+    """Loss over alpha, |theta|^2, and the dual's linear less its diagonal part."""
+    loss, norm2, plain = 0.0, 0.0, 0.0
+    for i in range(p.y.shape[0]):
+        z = _score(p, i, common, private)
+        slack = max(0.0, 1.0 - p.y[i] * z)
+        loss += 0.5 * slack * slack / p.inverse[i]
+        norm2 += a[i] * p.y[i] * z
+        plain += a[i] - 0.5 * a[i] * a[i] * p.inverse[i]
+    return loss, norm2, plain
