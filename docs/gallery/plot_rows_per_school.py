@@ -1,6 +1,6 @@
 """
-The more rows per task, the less the tasks need each other
-==========================================================
+The fewer rows per task, the dearer it is to learn them alone
+=============================================================
 
 How much should tasks share? Here a support vector machine says whether a pupil is in the
 upper half in mathematics, from the pupil's and the school's background: the survey High
@@ -35,11 +35,11 @@ svm = MultiTaskSVM(
 )
 search = GridSearchCV(
     make_pipeline(features_only(StandardScaler(), "school"), svm),
-    {"multitasksvm__C": [0.001, 0.01, 0.1, 1]},
+    {"multitasksvm__C": [0.001, 0.01, 0.1]},
     cv=TaskStratifiedKFold(3, task_column="school", shuffle=True, random_state=0),
 )
 
-correlations = [0, 0.3, 0.6, 0.8, 0.9, 0.97, 1]
+correlations = [0, 0.3, 0.6, 0.9, 0.97, 1]
 accuracy = {}
 for rows in (5, 15, 40):
     _, accuracy[rows] = validation_curve(
@@ -81,8 +81,11 @@ ax.legend(frameon=False, loc="lower right")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-for rows, scores in accuracy.items():
-    print(f"{rows:>2} rows: best correlation {correlations[scores.mean(axis=1).argmax()]}")
+# The left end, each school alone, is the worst place on the line, and it is the worse the
+# fewer rows there are. To share at all is what matters; how much matters little, because
+# ``C`` makes up for it. With few rows the common model on the right is as good as
+# anything; with many the schools' differences begin to show, and the places between the
+# two ends are better than either.
 
 # %%
 # .. rubric:: References

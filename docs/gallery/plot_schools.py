@@ -4,7 +4,7 @@ Schools: what sharing gains, and for which schools
 
 How well does a pupil do at sixteen, given what is known at eleven? Every school answers a
 little differently, and some schools have too few pupils to be learned alone. Learned
-together, nearly every school is predicted better, the small ones most of all.
+together, most schools are predicted better, and the small ones gain more than the large.
 
 The data are the examination results of pupils of inner London [1]_, a task per school.
 """
@@ -41,9 +41,9 @@ print(comparison.verdict())
 # For which schools?
 # ------------------
 #
-# A dot is a school; above zero it is predicted better together. The spread at the left is
-# wide because a school with few pupils has few held-out pupils, too: look at the line
-# more than at the dots. The gain is largest where a school's own pupils say least.
+# A dot is a school; above zero it is predicted better together. A school with few pupils
+# has few held-out pupils, too, and its dot may lie anywhere: look at the line, the mean of
+# schools of about the same size, more than at the dots. It falls as the schools grow.
 
 from mtlearn.inspection import SharingDisplay
 
@@ -75,31 +75,34 @@ alone = PerTaskRegressor(alpha=0, task_column="school").fit(X, y)
 print(search.best_params_)
 
 # %%
-# An arrow leads from the slope that a school has alone (least squares) to the one that it
+# A line leads from the slope that a school has alone (least squares) to the one that it
 # has among the others. A school with many pupils keeps its own; a school with few is
-# pulled towards what is common. Nothing was said about the sizes of the schools: a sum
-# over more rows simply weighs more against the same penalty.
+# pulled towards the mean of all, the dashed line. Nothing was said about the sizes of the
+# schools: a sum over more rows simply weighs more against the same penalty.
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 pupils = X["school"].value_counts()[shared.tasks_].to_numpy()
-ends = zip(pupils, alone.coef_[:, 0], shared.coef_[:, 0])
+before, after = alone.coef_[:, 0], shared.coef_[:, 0]
 _, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
-for size, start, end in ends:
-    ax.annotate(
-        "",
-        xy=(size, end),
-        xytext=(size, start),
-        arrowprops={"arrowstyle": "-|>", "color": "0.75", "shrinkA": 0, "shrinkB": 2},
-    )
-ax.scatter(pupils, alone.coef_[:, 0], s=16, color="#d1602f", label="alone", zorder=3)
-ax.scatter(pupils, shared.coef_[:, 0], s=16, color="#2a6f97", label="shared", zorder=4)
+ax.vlines(pupils, before, after, color="0.75", linewidth=1.2)
+ax.scatter(pupils, before, s=22, color="#d1602f", label="alone", zorder=3)
+ax.scatter(pupils, after, s=22, color="#2a6f97", label="shared", zorder=4)
 ax.axhline(shared.shared_coef_[0], color="0.4", linewidth=0.8, linestyle="--", zorder=1)
+smallest = pupils.argmin()
+ax.annotate(
+    f"alone: {before[smallest]:.1f}",
+    (pupils[smallest], -0.05),
+    xytext=(6, 0),
+    textcoords="offset points",
+    color="#d1602f",
+    fontsize="small",
+)
 ax.set(xscale="log", xlabel="pupils of the school", ylabel="slope of the reading test")
+ax.set(ylim=(-0.1, 1.2))
 ax.set_xticks(ticks := [2, 5, 10, 20, 50, 100, 200], [str(tick) for tick in ticks])
 ax.set_xticks([], minor=True)
-ax.legend(frameon=False)
+ax.legend(frameon=False, loc="upper left")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
