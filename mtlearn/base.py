@@ -164,8 +164,10 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
         checks.check_number("tol", self.tol, 0, strict=True)
         checks.check_number("max_iter", self.max_iter, 1, whole=True)
-        checks.check_number("verbose", int(self.verbose), 0, whole=True)
-        checks.check_choice("warm_start", bool(self.warm_start), (True, False))
+        if self.verbose not in (False, True):
+            checks.check_number("verbose", self.verbose, 0, whole=True)
+        if self.warm_start not in (False, True):
+            raise TypeError(f"`warm_start` must be a bool, got {self.warm_start!r}.")
 
     def _check_parameters(self):
         """Check the family's own parameters."""
@@ -183,6 +185,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         if not self.warm_start or not hasattr(self, "coef_"):
             return None
         same = np.array_equal(self._previous_tasks, self.tasks_)
+        same &= np.array_equal(getattr(self, "_labels", None), fit.labels)
         if not same or self.coef_.shape[-1] != fit.data.n_features:
             return None
         return self.coef_[fit.part], self.intercept_[fit.part]

@@ -17,6 +17,12 @@ from .tasks import (
     split_task_column,
 )
 
+_MISSING_LABEL = (
+    "Input y contains NaN: every row needs a label. (In a 2-D `y`, with a column for "
+    "each task, NaN marks a label that was not observed.)"
+)
+
+
 # ---------------------------------------------------------------- parameters
 
 
@@ -211,11 +217,16 @@ def check_labels(estimator, X, y, *, long):
 def check_targets(y):
     """Numbers for a regression: finite in one dimension, NaN allowed in two."""
     wide = y.ndim == 2
+    if y.dtype.kind == "O":
+        # pandas' own types bring pandas.NA, which is no float
+        y = as_floats("y", np.where(missing_labels(y), np.nan, y))
     if y.dtype.kind in "US":
         raise ValueError(
             "`y` must be numeric for a regression, got strings such as "
             f"{str(y.flat[0])!r}."
         )
+    if not wide and missing_labels(y).any():
+        raise ValueError(_MISSING_LABEL)
     y = check_array(
         y,
         ensure_2d=False,
@@ -240,7 +251,7 @@ def check_classes(y):
     """
     missing = missing_labels(y)
     if y.ndim == 1 and missing.any():
-        raise ValueError("Input y contains NaN: every row needs a label.")
+        raise ValueError(_MISSING_LABEL)
     _require_a_label(~missing)
     complete = not missing.any()
     labels, place = _sorted_labels(y.ravel() if complete else y[~missing])
