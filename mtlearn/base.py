@@ -123,6 +123,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         else:
             name = "task" if self.task_column is None else f"X[{self.task_column!r}]"
             tasks, codes = index_tasks(ids, name)
+        self._n_columns = y.shape[-1]
         tasks, codes, y, weight = _align(relation, tasks, codes, y, weight)
         self._previous_tasks = getattr(self, "tasks_", None)
         self.tasks_ = tasks
@@ -267,6 +268,15 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
             codes[unknown] = len(self.tasks_)
         return codes
 
+    def _beside(self, y, fitted):
+        """The columns of the predictions that a 2-D `y` has."""
+        if y.shape[1] not in (self._n_columns, fitted.shape[1]):
+            raise ValueError(
+                f"`y` must have a column for each of the {self._n_columns} tasks of "
+                f"the fit, got {y.shape[1]}."
+            )
+        return fitted[:, : y.shape[1]]
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         wide = self.task_column is None
@@ -322,9 +332,10 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
             The higher the better.
         """
         fitted = self.predict(X, task=task)
-        y = np.asarray(y, dtype=np.float64)
+        y = checks.check_targets(np.asarray(y))
         if y.ndim == 1 or fitted.ndim == 1:
             return float(r2_score(y, fitted, sample_weight=sample_weight))
+        fitted = self._beside(y, fitted)
         scores = [
             r2_score(*columns[:2], sample_weight=columns[2])
             for columns in _observed_columns(y, fitted, sample_weight)
@@ -437,15 +448,17 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
             The higher the better.
         """
         fitted = self.predict(X, task=task)
-        y = np.asarray(y)
+        y = checks.as_table(y)
         if y.ndim == 1 or fitted.ndim == 1:
             return float(accuracy_score(y, fitted, sample_weight=sample_weight))
+        fitted = self._beside(y, fitted)
         codes, labels = checks.check_classes(y)
         seen = ~np.isnan(codes)
         right = labels[codes[seen].astype(np.intp)] == fitted[seen]
-        weight = None
-        if sample_weight is not None:
-            weight = np.broadcast_to(np.asarray(sample_weight)[:, None], y.shape)[seen]
+        weight = checks.check_sample_weight(sample_weight, y.shape)
+        if weight is not None:
+            weight = weight if weight.ndim == 2 else weight[:, None]
+            weight = np.broadcast_to(weight, y.shape)[seen]
         return float(np.average(right, weights=weight))
 
     def __sklearn_tags__(self):
@@ -469,11 +482,12 @@ def _own_scores(z, own):
 
 def _observed_columns(y, fitted, sample_weight):
     """Yield labels, predictions and weights of every column with two labels or more."""
-    for column, prediction in zip(y.T, fitted.T, strict=True):
+    weight = checks.check_sample_weight(sample_weight, y.shape)
+    for t, (column, prediction) in enumerate(zip(y.T, fitted.T, strict=True)):
         seen = ~np.isnan(column)
-        weight = None if sample_weight is None else np.asarray(sample_weight)[seen]
+        own = weight if weight is None or weight.ndim == 1 else weight[:, t]
         if seen.sum() > 1:
-            yield column[seen], prediction[seen], weight
+            yield column[seen], prediction[seen], None if own is None else own[seen]
 
 
 def _drop_weightless(X, y, ids, weight):
@@ -487,21 +501,26 @@ def _drop_weightless(X, y, ids, weight):
 
 
 def _align(relation, tasks, codes, y, weight):
-    """Give the model the tasks that its relation names, in sorted order."""
+    """Give the model the tasks that its relation names.
+
+    Sorted in the long layout; in the wide one after the columns, which keep their
+    order.
+    """
     model = relation.model_tasks(tasks)
+    if codes is None:
+        known = set(tasks.tolist())
+        extra = [task for task in model.tolist() if task not in known]
+        model = np.concatenate([tasks, np.array(extra)]) if extra else tasks
     if len(model) == len(tasks) and np.array_equal(model, tasks):
         return tasks, codes, y, weight
-    place = {task: position for position, task in enumerate(model.tolist())}
-    position = np.array([place[task] for task in tasks.tolist()], dtype=np.int64)
     if codes is not None:
+        place = {task: position for position, task in enumerate(model.tolist())}
+        position = np.array([place[task] for task in tasks.tolist()], dtype=np.int64)
         return model, position[codes], y, weight
-    wide = np.full((len(y), len(model)), np.nan)
-    wide[:, position] = y
+    empty = np.full((len(y), len(model) - len(tasks)), np.nan)
     if weight is not None and weight.ndim == 2:
-        spread = np.zeros(wide.shape)
-        spread[:, position] = weight
-        weight = spread
-    return model, None, wide, weight
+        weight = np.hstack([weight, np.zeros(empty.shape)])
+    return model, None, np.hstack([y, empty]), weight
 
 
 def _count_labels(y, codes, weight, n_tasks):

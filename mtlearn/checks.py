@@ -13,6 +13,7 @@ from .tasks import (
     as_floats,
     column_names,
     factorize_integers,
+    missing_labels,
     shorten,
     split_task_column,
 )
@@ -182,7 +183,7 @@ def check_labels(estimator, X, y, *, long):
             "observed. Pass y.toarray(), with NaN where a label is missing."
         )
     names = column_names(y)
-    table = np.asarray(y)
+    table = as_table(y)
     if table.dtype.kind == "c":
         raise ValueError("Complex data not supported: `y` must be real.")
     if table.ndim not in (1, 2) or (table.ndim == 2 and table.shape[1] == 0):
@@ -212,6 +213,15 @@ def check_labels(estimator, X, y, *, long):
     if table.ndim == 1 or names is None:
         return table, None
     return table, np.asarray(names)
+
+
+def as_table(y):
+    """Labels as an array; a list with strings and NaN keeps them apart."""
+    table = np.asarray(y)
+    if table.dtype.kind in "US" and not hasattr(y, "dtype"):
+        objects = np.asarray(y, dtype=object)
+        return objects if missing_labels(objects).any() else table
+    return table
 
 
 def check_targets(y):
@@ -262,16 +272,6 @@ def check_classes(y):
     return codes, labels
 
 
-def missing_labels(y):
-    """Which entries of an array of labels are NaN, None or pandas.NA."""
-    if y.dtype.kind == "f":
-        return np.isnan(y)
-    if y.dtype.kind != "O":
-        return np.zeros(y.shape, dtype=bool)
-    flat = np.fromiter((_is_nan(v) for v in y.ravel()), bool, y.size)
-    return flat.reshape(y.shape)
-
-
 def _sorted_labels(found):
     """The distinct labels, sorted, and the position of each entry among them."""
     if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
@@ -294,13 +294,6 @@ def _sorted_labels(found):
         return np.unique(found, return_inverse=True)
     except TypeError:
         raise TypeError("`y` holds labels of types that cannot be sorted.") from None
-
-
-def _is_nan(value):
-    try:
-        return value is None or bool(value != value)
-    except TypeError:
-        return True
 
 
 def _require_a_label(observed):

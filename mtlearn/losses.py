@@ -11,7 +11,23 @@ from scipy.special import logsumexp, softmax
 _SQUARED, _SQUARED_HINGE, _LOGISTIC, _SQUARED_EPSILON = range(4)
 
 
-class _ScalarLoss:
+class _Loss:
+    """What follows from `evaluate`."""
+
+    def value(self, y, z, weight):
+        """Weighted sum of the loss."""
+        return self.evaluate(y, z, weight)[0]
+
+    def gradient(self, y, z, weight):
+        """First derivative in the scores, times the weight."""
+        return self.evaluate(y, z, weight)[1]
+
+    def curvature(self, y, z, weight):
+        """Second derivative in the scores, times the weight."""
+        return self.evaluate(y, z, weight)[2]
+
+
+class _ScalarLoss(_Loss):
     """A loss of one score per observation, computed by one compiled pass."""
 
     n_scores = 1
@@ -34,18 +50,6 @@ class _ScalarLoss:
         gradient, curvature = np.empty_like(z), np.empty_like(z)
         value = _evaluate(self._code, self.width, y, z, weight, gradient, curvature)
         return value, gradient, curvature
-
-    def value(self, y, z, weight):
-        """Weighted sum of the loss."""
-        return self.evaluate(y, z, weight)[0]
-
-    def gradient(self, y, z, weight):
-        """First derivative in the score, times the weight."""
-        return self.evaluate(y, z, weight)[1]
-
-    def curvature(self, y, z, weight):
-        """Second derivative in the score, times the weight."""
-        return self.evaluate(y, z, weight)[2]
 
     def along(self, y, z, dz, weight, step):
         """Value, slope and curvature at `step` along the line z + step * dz."""
@@ -85,7 +89,7 @@ class SquaredEpsilonInsensitive(_ScalarLoss):
         return f"SquaredEpsilonInsensitive(epsilon={self.width})"
 
 
-class Softmax:
+class Softmax(_Loss):
     """log sum_k exp(z_k) - z_y over the classes that an observation may have.
 
     Parameters
@@ -115,18 +119,6 @@ class Softmax:
         curvature[:, diagonal, diagonal] += gradient
         gradient[rows, classes] -= weight
         return value, gradient, curvature
-
-    def value(self, y, z, weight):
-        """Weighted sum of the loss."""
-        return self.evaluate(y, z, weight)[0]
-
-    def gradient(self, y, z, weight):
-        """First derivative in the scores, times the weight."""
-        return self.evaluate(y, z, weight)[1]
-
-    def curvature(self, y, z, weight):
-        """Second derivative in the scores, times the weight."""
-        return self.evaluate(y, z, weight)[2]
 
     def along(self, y, z, dz, weight, step):
         """Value, slope and curvature at `step` along the line z + step * dz."""

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metadata_routing import UNUSED
 
-from .tasks import column_names, index_tasks, split_task_column
+from .tasks import column_names, index_tasks, missing_labels, split_task_column
 
 # scikit-learn's own convention: what ends so is better when smaller
 LOSS_ENDINGS = ("_error", "_loss", "_deviance")
@@ -620,7 +620,7 @@ def _labelled_columns(y, z, task, sample_weight):
     Y = np.asarray(y)
     if z.shape != Y.shape:
         raise ValueError(f"`y` has shape {Y.shape}, but `y_pred` has {z.shape}.")
-    codes, rows = np.nonzero(~_missing(y).T)
+    codes, rows = np.nonzero(~missing_labels(y).T)
     names = column_names(y)
     tasks = np.arange(Y.shape[1]) if names is None else np.asarray(names)
     weight = np.ones(len(rows))
@@ -641,7 +641,7 @@ def _labelled_rows(y, z, task, sample_weight):
             f"With `task`, `y` must be one-dimensional, got shape {Y.shape}; in a 2-D "
             "`y` the columns are the tasks."
         )
-    if _missing(y).any():
+    if missing_labels(y).any():
         raise ValueError("A 1-D `y` must not have missing labels.")
     _check_length(codes, Y, "task")
     weight = np.ones(len(Y))
@@ -657,14 +657,6 @@ def _check_length(values, Y, name):
             f"`{name}` must have one value per row of `y`, {len(Y)}, got shape "
             f"{values.shape}."
         )
-
-
-def _missing(Y):
-    """Which labels were not observed: NaN, or None or pandas.NA among objects."""
-    if hasattr(Y, "isna"):
-        return Y.isna().to_numpy()
-    Y = np.asarray(Y)
-    return (Y != Y) | np.equal(Y, None) if Y.dtype == object else Y != Y
 
 
 def _plain(values):

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, indexable
 
-from .tasks import index_tasks, split_task_column
+from .tasks import index_tasks, missing_labels, split_task_column
 
 
 class _TaskSplitter(BaseCrossValidator):
@@ -90,7 +90,7 @@ class _TaskSplitter(BaseCrossValidator):
                 "to the tool that splits, `groups=...` (with metadata routing: "
                 "`task=...`)."
             )
-        observed = ~_missing(y)
+        observed = ~missing_labels(y)
         rarest_first = np.argsort(observed.sum(axis=0), kind="stable")
         codes = observed[:, rarest_first].argmax(axis=1)
         codes[~observed.any(axis=1)] = observed.shape[1]
@@ -391,14 +391,6 @@ def _of_each(size, sizes, most):
     else:
         wanted = np.diff(np.floor(size * np.cumsum(sizes) + 0.5), prepend=0)
     return np.minimum(np.maximum(wanted.astype(np.int64), 1), most)
-
-
-def _missing(Y):
-    """Which labels were not observed: NaN, or None or pandas.NA among objects."""
-    if hasattr(Y, "isna"):
-        return Y.isna().to_numpy()
-    Y = np.asarray(Y)
-    return (Y != Y) | np.equal(Y, None) if Y.dtype == object else Y != Y
 
 
 def _check_n_splits(n_splits, at_least):

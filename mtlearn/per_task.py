@@ -6,7 +6,9 @@ from scipy.special import expit, softmax
 from . import checks
 from .base import TaskClassifier, TaskRegressor, present_classes
 from .losses import Logistic, Softmax
-from .solvers.newton import SOLVERS, solve_newton, solve_squared
+from .solvers.newton import solve_newton
+from .solvers.squared import solve_squared
+from .solvers.steps import SOLVERS
 
 
 class PerTaskRegressor(TaskRegressor):

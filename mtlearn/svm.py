@@ -9,7 +9,8 @@ from .base import TaskClassifier, TaskRegressor
 from .losses import SquaredEpsilonInsensitive
 from .solution import Solution, Status
 from .solvers.dual import solve_squared_hinge
-from .solvers.newton import SOLVERS, solve_newton
+from .solvers.newton import solve_newton
+from .solvers.steps import SOLVERS
 
 
 class MultiTaskSVM(TaskClassifier):

@@ -297,6 +297,19 @@ def _is_missing(value):
         return True
 
 
+def missing_labels(Y):
+    """Which entries are NaN, None or pandas.NA, of the shape of `Y`."""
+    if hasattr(Y, "isna"):
+        return Y.isna().to_numpy()
+    Y = np.asarray(Y)
+    if Y.dtype.kind == "f":
+        return np.isnan(Y)
+    if Y.dtype.kind != "O":
+        return np.zeros(Y.shape, dtype=bool)
+    flat = np.fromiter((_is_missing(v) for v in Y.ravel()), bool, Y.size)
+    return flat.reshape(Y.shape)
+
+
 def _integer_ids(values, name):
     """Float ids that are integers, as integers; others are refused."""
     finite = np.isfinite(values)

@@ -34,6 +34,7 @@ from mtlearn import (
     PerTaskClassifier,
     PerTaskRegressor,
     SharedMean,
+    TaskGraph,
 )
 from mtlearn.compose import features_only
 from mtlearn.metrics import TaskScorer
@@ -245,6 +246,81 @@ def test_float32_and_integer_features(estimator, p):
     for dtype in (np.float32, np.int64, np.int8, np.int16):
         other = estimator().fit(X.astype(dtype), p.y, task=p.task)
         assert_allclose(other.coef_, model.coef_, rtol=1e-12)
+
+
+def as_lists(Y, hole=None):
+    """Nested lists with `hole` where a label is missing."""
+    return [[hole if v is None or v != v else v for v in row] for row in Y.tolist()]
+
+
+TABLES = {
+    "list with None": as_lists,
+    "list with NaN": lambda Y: as_lists(Y, np.nan),
+    "object array": lambda Y: np.array(as_lists(Y), dtype=object),
+    "pandas": pd.DataFrame,
+    "pandas with NA": lambda Y: pd.DataFrame(as_lists(Y)).convert_dtypes(),
+    "polars": lambda Y: pl.DataFrame(as_lists(Y), schema=list("vwxyz"), orient="row"),
+    "pyarrow": lambda Y: pa.table(
+        {name: [row[j] for row in as_lists(Y)] for j, name in enumerate("vwxyz")}
+    ),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("kind", ["numbers", "whole numbers", "strings"])
+def test_tables_of_labels_in_any_container(
+    wide_regression, wide_classification, table, kind
+):
+    estimator = PerTaskRegressor if kind == "numbers" else PerTaskClassifier
+    p = wide_regression if kind == "numbers" else wide_classification
+    expected = estimator().fit(p.X, p.Y)
+    Y = p.Y
+    if kind == "strings":
+        Y = np.where(np.isnan(Y), None, np.where(Y == 1, "yes", "no")).astype(object)
+    elif kind == "whole numbers" and table not in ("pandas", "list with NaN"):
+        whole = [[None if v != v else int(v) for v in row] for row in Y.tolist()]
+        Y = np.array(whole, dtype=object)
+    model = estimator().fit(p.X, TABLES[table](Y))
+    assert_allclose(model.coef_, expected.coef_, rtol=1e-12)
+    names = list("vwxyz") if table in ("polars", "pyarrow") else list(range(5))
+    assert model.tasks_.tolist() == names
+    assert_allclose(model.score(p.X, TABLES[table](Y)), expected.score(p.X, p.Y))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pd.Series,
+        lambda y: pd.Series(y, index=range(9, 9 + len(y))),
+        pd.Categorical,
+        lambda y: pd.Series(y).convert_dtypes(),
+        lambda y: pl.Series(y.tolist()),
+        lambda y: pl.Series(y.tolist(), dtype=pl.Categorical),
+        lambda y: pa.array(y.tolist()),
+        lambda y: pa.array(y.tolist()).dictionary_encode(),
+        lambda y: y.astype(object),
+        lambda y: y.tolist(),
+    ],
+)
+def test_strings_are_labels_and_ids_in_any_container(long_classification, build):
+    p = long_classification
+    expected = MultiTaskSVM().fit(p.X, p.y, task=p.task)
+    model = MultiTaskSVM().fit(p.X, build(p.y), task=build(p.task))
+    assert_array_equal(model.coef_, expected.coef_)
+    assert model.classes_.tolist() == ["no", "yes"]
+    assert model.score(p.X, build(p.y), task=build(p.task)) == expected.score(
+        p.X, p.y, task=p.task
+    )
+
+
+@pytest.mark.parametrize(
+    "build", [pd.DataFrame, pl.DataFrame, np.asfortranarray, lambda w: w.tolist()]
+)
+def test_weights_of_labels_in_any_container(wide_regression, build):
+    p = wide_regression
+    expected = PerTaskRegressor().fit(p.X, p.Y, p.weights)
+    model = PerTaskRegressor().fit(p.X, p.Y, build(p.weights))
+    assert_array_equal(model.coef_, expected.coef_)
 
 
 # ---------------------------------------------------------------- unknown tasks
@@ -585,6 +661,29 @@ def test_labels_come_back_as_they_came(long_classification):
     assert model.classes_.tolist() == ["no", "yes"]
 
 
+@every_estimator
+@pytest.mark.parametrize("relation", ["shared_mean", "graph"])
+def test_columns_keep_their_order(estimator, wide, adjacency, relation):
+    names = ["v", "u", "z", "x", "y"]
+    Y = pd.DataFrame(wide.Y, columns=names)
+    if relation == "graph":
+        relation, plain = (
+            TaskGraph(pd.DataFrame(adjacency, names, names)),
+            TaskGraph(adjacency),
+        )
+    else:
+        plain = relation
+    model = estimator(relation=relation).fit(wide.X, Y)
+    expected = estimator(relation=plain).fit(wide.X, wide.Y)
+    assert model.tasks_.tolist() == names
+    assert_allclose(model.coef_, expected.coef_, atol=1e-9)
+    assert_allclose(model.predict(wide.X), expected.predict(wide.X), atol=1e-9)
+    assert_allclose(model.score(wide.X, Y), expected.score(wide.X, wide.Y))
+    if hasattr(model, "predict_proba"):
+        proba = model.predict_proba(wide.X)
+        assert_allclose(proba, expected.predict_proba(wide.X), atol=1e-9)
+
+
 # ---------------------------------------------------------------- scores
 
 
@@ -632,6 +731,27 @@ def test_scores_of_tables_leave_out_what_is_missing(estimator, wide):
         seen = ~np.isnan(Y[:, t])
         expected.append(r2_score(Y[seen, t], fitted[seen, t]))
     assert_allclose(score, np.mean(expected))
+
+
+@every_estimator
+def test_scores_weigh_entries_or_say_why_not(estimator, wide):
+    # fit takes a weight for every label
+    model = estimator().fit(wide.X, wide.Y, wide.weights)
+    try:
+        score = model.score(wide.X, wide.Y, wide.weights)
+    except ValueError as error:
+        assert "`sample_weight`" in str(error)
+        return
+    fitted, seen = model.predict(wide.X), ~np.isnan(wide.Y)
+    if estimator in CLASSIFIERS:
+        right = (fitted == wide.Y)[seen]
+        assert_allclose(score, np.average(right, weights=wide.weights[seen]))
+    else:
+        expected = [
+            r2_score(wide.Y[s, t], fitted[s, t], sample_weight=wide.weights[s, t])
+            for t, s in enumerate(seen.T)
+        ]
+        assert_allclose(score, np.mean(expected))
 
 
 # ---------------------------------------------------------------- scikit-learn

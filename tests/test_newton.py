@@ -22,13 +22,9 @@ from mtlearn import (
 from mtlearn.losses import LOSSES, Logistic, Softmax, Squared, SquaredHinge
 from mtlearn.moments import TaskMoments
 from mtlearn.solution import Status
-from mtlearn.solvers.newton import (
-    choose_solver,
-    goal,
-    solve_moments,
-    solve_newton,
-    solve_squared,
-)
+from mtlearn.solvers.newton import goal, solve_newton
+from mtlearn.solvers.squared import solve_moments, solve_squared
+from mtlearn.solvers.steps import choose_solver
 from mtlearn.tasks import TaskData
 
 MODES = (True, "shrunk", "shared", False)
@@ -400,6 +396,31 @@ def test_any_strength_of_a_ridge(long_regression, mode, solver, features, alpha)
     found = reference.objective("squared", model.coef_, model.intercept_, *args)
     value, zero = ridge_value(*args), args[3] @ args[1] ** 2
     assert abs(found - value) <= 1e-6 * value + 1e-12 * zero
+
+
+@pytest.mark.parametrize("kind", ["graph", "covariance"])
+@every_mode
+@every_loss
+def test_a_task_named_without_rows_follows_its_neighbours(
+    long_regression, long_classification, adjacency, task_covariance, loss, mode, kind
+):
+    X, y, codes, weight = labels_of(loss, long_regression, long_classification)
+    X, y, codes, weight = (v[codes != 2] for v in (X, y, codes, weight))
+    if kind == "graph":
+        relation = TaskGraph(adjacency, 2.0, tasks=np.arange(5))
+    else:
+        relation = TaskCovariance(task_covariance, tasks=np.arange(5))
+    model = estimator(loss, relation=relation, fit_intercept=mode)
+    model.fit(X, y, weight, task=codes)
+    assert model.tasks_.tolist() == [0, 1, 2, 3, 4]
+    K = relation.kernel(5)
+    check_bound(loss, model, X, y, codes, weight, K, mode)
+    # its own part of A W is zero: nothing but the others determines it
+    pull = reference.precision(K)[2] @ model.coef_
+    assert_allclose(pull, 0, atol=1e-4)
+    if mode is True:
+        others = model.intercept_[[0, 1, 3, 4]]
+        assert_allclose(model.intercept_[2], others.mean())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -349,10 +350,31 @@ def test_wide_columns_are_matched_by_name(wide_regression, adjacency):
     frame = pd.DataFrame(adjacency, index=names, columns=names).iloc[order, order]
     named = PerTaskRegressor(relation=TaskGraph(frame)).fit(p.X, Y)
     plain = PerTaskRegressor(relation=TaskGraph(adjacency)).fit(p.X, p.Y)
-    place = [names.index(task) for task in named.tasks_]
-    assert sorted(place) == list(range(T))
-    assert_allclose(named.coef_, plain.coef_[place], atol=1e-9)
-    assert_allclose(named.predict(p.X), plain.predict(p.X)[:, place], atol=1e-9)
+    # the columns stay where they are, whatever the order of the graph
+    assert named.tasks_.tolist() == names
+    assert_allclose(named.coef_, plain.coef_, atol=1e-9)
+    assert_allclose(named.predict(p.X), plain.predict(p.X), atol=1e-9)
+    assert_allclose(named.score(p.X, Y), plain.score(p.X, p.Y))
+
+
+def test_a_task_named_without_a_column_comes_after_the_columns(
+    wide_regression, adjacency
+):
+    p = wide_regression
+    names = ["v", "u", "a", "x", "y"]
+    present = [0, 1, 3, 4]
+    Y = pd.DataFrame(p.Y, columns=names)[[names[t] for t in present]]
+    relation = TaskGraph(adjacency, 2.0, tasks=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a task without labels
+        model = PerTaskRegressor(relation=relation, fit_intercept=False).fit(p.X, Y)
+        holes = np.where(np.arange(T) == 2, np.nan, p.Y)
+        plain = PerTaskRegressor(
+            relation=TaskGraph(adjacency, 2.0), fit_intercept=False
+        ).fit(p.X, holes)
+    assert model.tasks_.tolist() == ["v", "u", "x", "y", "a"]
+    assert_allclose(model.coef_, plain.coef_[[*present, 2]], atol=1e-9)
+    assert_allclose(model.score(p.X, Y), plain.score(p.X, holes))
 
 
 # Parameters and refusals

@@ -2,7 +2,8 @@
 
 from .dual import solve_dual, solve_squared_hinge
 from .least_squares import solve_augmented, solve_least_norm
-from .newton import solve_moments, solve_newton, solve_squared
+from .newton import solve_newton
+from .squared import solve_moments, solve_squared
 
 __all__ = [
     "solve_augmented",

@@ -21,7 +21,8 @@ from sklearn.utils import check_random_state
 from ..losses import SquaredHinge
 from ..relations import ArrowForm
 from ..solution import Solution, Status
-from .newton import choose_solver, goal, solve_newton
+from .newton import goal, solve_newton
+from .steps import choose_solver
 
 _BLOCK = 16  # rows that are visited one after the other
 _PASSES_PER_STEP = 3  # passes that one step of `max_iter` stands for

@@ -1,0 +1,177 @@
+"""Squared loss + relation: one linear system, from moments or from the rows."""
+
+import numpy as np
+
+from ..losses import Squared
+from ..moments import TaskMoments
+from ..relations import ArrowForm
+from ..solution import Solution, Status
+from .coupled import Blocks, coupled_solver, ground
+from .least_squares import solve_augmented, solve_least_norm
+from .newton import goal, solve_newton
+from .steps import GRAM_BYTES, choose_solver
+
+_COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
+_DEPENDENT = 1e-8  # the same without a penalty, which would hide what is lost
+_REFINEMENTS = 4
+
+
+def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start):
+    """Squared loss: without a penalty, from moments, or from the rows.
+
+    Parameters
+    ----------
+    data, form, alpha, intercept, tol, max_iter, solver, start
+        As in `solve_newton`; alpha may be 0.
+
+    Returns
+    -------
+    Solution
+    """
+    if alpha == 0:
+        return _solve_unpenalised(data, form, intercept, tol)
+    if solver == "auto":
+        solver = choose_solver(data, 1, intercept, squared=True)
+    if solver == "newton-cholesky":
+        moments = TaskMoments.from_data(data)
+        solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
+        if solution.status is Status.CONVERGED:
+            return solution
+    options = {"intercept": intercept, "tol": tol, "solver": solver}
+    solution = solve_newton(
+        data, Squared(), form, alpha, max_iter=max_iter, start=start, **options
+    )
+    if solution.status is Status.CONVERGED:
+        return solution
+    start = solve_augmented(data, form, alpha, intercept=intercept)
+    if start is None:
+        return solution
+    again = solve_newton(
+        data, Squared(), form, alpha, max_iter=max_iter, start=start, **options
+    )
+    return min(solution, again, key=lambda s: s.objective)
+
+
+def _solve_unpenalised(data, form, intercept, tol):
+    """Least squares from moments, if they leave nothing open; else from the rows.
+
+    Where every task's columns are independent the relation has no say.
+    """
+    pooled = isinstance(form, ArrowForm) and form.private == 0
+    plain = "shared" if pooled else "free"
+    if 8.0 * data.n_tasks * data.n_features**2 <= GRAM_BYTES:
+        solution = solve_moments(
+            TaskMoments.from_data(data),
+            ArrowForm(data.n_tasks, float(pooled), float(not pooled)),
+            0.0,
+            intercept=plain if intercept == "shrunk" else intercept,
+            tol=tol,
+        )
+        if solution.status is Status.CONVERGED:
+            return solution
+    return solve_least_norm(data, form, intercept=intercept)
+
+
+# ---------------------------------------------------------------- from moments
+
+
+def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
+    """Minimise the squared loss plus 1/2 alpha Omega(W): one linear system.
+
+    Parameters
+    ----------
+    moments : TaskMoments
+    form, alpha, intercept, tol
+        As in `solve_newton`; alpha may be 0.
+
+    Returns
+    -------
+    Solution
+        Its status is STALLED where the moments have lost the answer (columns collinear
+        to eleven digits); solve from the rows then.
+    """
+    blocks, target, border_target = _normal_equations(moments, intercept)
+    solver = coupled_solver(form, alpha)
+    solver.update(blocks)
+    border = blocks.each(blocks.border) if len(border_target) else None
+    corner = blocks.total(blocks.corner)
+    scale = moments.objective(np.zeros_like(moments.cross), 0.0)
+    theta, beta = solver.solve(form.pull(target), border_target)
+    history = []
+    for n_iter in range(1, _REFINEMENTS + 1):
+        W = form.lift(theta)
+        pull = target - blocks.dot(blocks.hessian, W)
+        if border is not None:
+            pull -= border @ beta
+        descent = form.pull(pull) - alpha * form.metric(theta)
+        short, reduced, bound = border_target, descent, 0.0
+        if border is not None:
+            short = short - np.einsum("tpq,tp->q", border, W) - corner @ beta
+            shift = np.linalg.solve(ground(corner), short)
+            reduced = descent - form.pull(border @ shift)
+            bound = 0.5 * float(short @ shift)
+        step, beta_step = solver.solve(descent, short)
+        if alpha > 0:
+            bound += form.dual_norm2(reduced) / (2 * alpha)
+        else:
+            bound = 0.5 * float(np.vdot(descent, step) + short @ beta_step)
+        coef, b = _from_extended(moments, W, beta, intercept)
+        penalty = 0.5 * alpha * np.vdot(theta, form.metric(theta))
+        value = moments.objective(coef, b) + float(penalty)
+        history.append((value, bound / max(scale, 1e-300)))
+        enough = goal(tol, scale, value)
+        if bound <= 1e-3 * enough or n_iter == _REFINEMENTS:
+            break
+        theta, beta = theta + step, beta + beta_step
+    coarse = _COLLINEAR if alpha > 0 else _DEPENDENT
+    lost = solver.pivot < coarse or not bound <= enough
+    status = Status.STALLED if lost else Status.CONVERGED
+    certificate = bound / max(scale, 1e-300)
+    return Solution(coef, b, value, certificate, n_iter, status, history=history)
+
+
+def _normal_equations(moments, intercept):
+    """Blocks and right-hand sides: (n_tasks, p) for the tasks, (q,) for the border."""
+    first, which = np.arange(moments.n_tasks), None
+    if len(moments.weight) < moments.n_tasks:
+        # tasks with the same rows and the same weight share one block
+        pairs = np.column_stack([moments.group, moments.scale])
+        _, first, which = np.unique(
+            pairs, axis=0, return_index=True, return_inverse=True
+        )
+        which = which.ravel()
+    group, scale = moments.group[first], moments.scale[first]
+    gram = (
+        moments.gram
+        if np.array_equal(group, np.arange(len(moments.gram)))
+        else (moments.gram[group])
+    )
+    H = gram if np.all(scale == 1.0) else scale[:, None, None] * gram
+    target = moments.scale[:, None] * moments.cross
+    if intercept == "free":
+        return Blocks(H, which=which), target, np.zeros(0)
+    mass = scale * moments.weight[group]
+    mean = moments.mean[group]
+    column = mass[:, None] * mean
+    H = H + column[:, :, None] * mean[:, None, :]
+    each = moments.task_weights * moments.y_mean
+    target = target + each[:, None] * moments.mean[moments.group]
+    if intercept == "none":
+        return Blocks(H, which=which), target, np.zeros(0)
+    border, corner = column[:, :, None], mass[:, None, None]
+    if intercept == "shrunk":
+        H = np.block([[H, border], [border.transpose(0, 2, 1), corner]])
+        border = np.concatenate([border, corner], axis=1)
+        target = np.column_stack([target, each])
+    return Blocks(H, border, corner, which), target, np.array([each.sum()])
+
+
+def _from_extended(moments, W, beta, intercept):
+    """Coefficients and intercepts of the unknowns of `_normal_equations`."""
+    d = moments.cross.shape[1]
+    coef = W[:, :d]
+    if intercept == "free":
+        mean = moments.mean[moments.group]
+        return coef, moments.y_mean - np.einsum("tj,tj->t", mean, coef)
+    b = np.zeros(len(W)) + (beta[0] if len(beta) else 0.0)
+    return coef, b + W[:, d] if intercept == "shrunk" else b
