@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "_extensions")]
 
 import mtlearn
 
@@ -18,9 +19,10 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "results",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "gallery"]
+exclude_patterns = ["_build", "_extensions", "code", "gallery"]
 default_role = "literal"  # `X` in a docstring is code
 
 # API pages: autosummary writes one page per name (_templates), numpydoc reads it.

@@ -69,7 +69,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
         The fitted clone.
     n_features_in_ : int
         Number of columns, the id column included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Column names, if all are strings.
 
     Raises
@@ -178,7 +178,7 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : array-like of shape (n_features_in_,), default=None
+        input_features : array-like of shape (`n_features_in_`,), default=None
             Names of the columns of X, for input that had none.
 
         Returns

@@ -71,7 +71,7 @@ class PerTaskRegressor(TaskRegressor):
         The certificate, in the units of `tol`.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only where `X` has string column names.
 
     See Also
@@ -219,7 +219,7 @@ class PerTaskClassifier(TaskClassifier):
         The certificate, in the units of `tol`.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only where `X` has string column names.
 
     See Also

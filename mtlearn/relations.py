@@ -18,7 +18,7 @@ from .tasks import as_floats, column_names, shorten
 
 
 class ArrowForm:
-    """W_t = a u_0 + b u_t with Omega = |u_0|^2 + sum_t |u_t|^2.
+    r"""W_t = a u_0 + b u_t with Omega = \|u_0\|^2 + sum_t \|u_t\|^2.
 
     The task kernel is b^2 I + a^2 11'. A common part u_0 and private parts u_t: the
     system of the unknowns is an arrowhead. `a` or `b` may be zero, so that independent

@@ -52,12 +52,12 @@ class MultiTaskSVM(TaskClassifier):
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
-    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg", "dual-descent"}, \
-            default="auto"
-        How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data), or matrix-free (wide and sparse). "dual-descent":
-        coordinate descent on the dual, for sparse `X` without intercepts; "auto" takes
-        it there, and as a start where there are intercepts.
+    solver : str, default="auto"
+        How a Newton step is solved: "newton-cholesky" by blocks of the size of the
+        features, "newton-dual" of the size of the rows (wide data), "newton-cg"
+        matrix-free (wide and sparse). "dual-descent": coordinate descent on the dual,
+        for sparse `X` without intercepts; "auto" takes it there, and as a start where
+        there are intercepts.
     tol : float, default=1e-8
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop.
@@ -89,7 +89,7 @@ class MultiTaskSVM(TaskClassifier):
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only where `X` has string column names.
 
     See Also
@@ -261,7 +261,7 @@ class MultiTaskSVR(TaskRegressor):
         The certificate, in the units of `tol`.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only where `X` has string column names.
 
     See Also

@@ -6,6 +6,7 @@ import reference
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression
+from test_per_task import cover
 
 from mtlearn import PerTaskRegressor, SharedMean, TaskCovariance, TaskGraph
 from mtlearn.solution import Status
@@ -85,9 +86,9 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@every_mode
-@every_relation
+@pytest.mark.parametrize(
+    "relation, mode, name", cover(RELATIONS, MODES, NAMES), indirect=["relation"]
+)
 def test_least_norm(long_regression, relation, mode, name):
     p = long_regression
     check_least_norm(tables(p)[name], p.y, p.codes, p.weight, relation, mode)

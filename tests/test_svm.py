@@ -122,13 +122,13 @@ def test_dual_descent(long_classification, matrices, name, weights):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["SharedMean(0)", "SharedMean(0.6)", "pooled"])
 def test_wide_sparse_rows(name, mode):
-    # 60 rows with a tenth of 150 columns: what "auto" hands to dual descent
+    # 40 rows with a tenth of 80 columns: what "auto" hands to dual descent
     rng = np.random.default_rng(0)
-    codes = rng.integers(4, size=60)
-    X = sp.random_array((60, 150), density=0.1, rng=rng, format="csr")
-    y = np.where(X @ rng.normal(size=150) + 0.3 * codes - 0.5 > 0, 1, -1)
+    codes = rng.integers(4, size=40)
+    X = sp.random_array((40, 80), density=0.1, rng=rng, format="csr")
+    y = np.where(X @ rng.normal(size=80) + 0.3 * codes - 0.5 > 0, 1, -1)
     relation, K = related(name, np.arange(4), None, None)
-    args = X.toarray(), y, codes, np.full(60, 10.0), 1.0, K, mode
+    args = X.toarray(), y, codes, np.full(40, 10.0), 1.0, K, mode
     value = reference.twin("squared_hinge", *args)[2]
     for solver in ("auto", *SOLVERS):
         model = MultiTaskSVM(10, relation, fit_intercept=mode, solver=solver)

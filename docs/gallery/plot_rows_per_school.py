@@ -2,10 +2,10 @@
 The fewer rows per task, the dearer it is to learn them alone
 =============================================================
 
-How much should tasks share? Here a support vector machine says whether a pupil is in the
-upper half in mathematics, from the pupil's and the school's background: the survey High
-School and Beyond [1]_, a task per school. The same curve, accuracy against correlation,
-is drawn for schools of which few, some, or many pupils are known.
+How much should tasks share? Here a support vector machine says whether a pupil is in
+the upper half in mathematics, from the pupil's and the school's background: the survey
+High School and Beyond [1]_, a task per school. The same curve, accuracy against
+correlation, is drawn for schools of which few, some, or many pupils are known.
 """
 
 # %%
@@ -49,7 +49,7 @@ for rows in (5, 15, 40):
         param_name="estimator__multitasksvm__relation__correlation",
         param_range=correlations,
         cv=TaskShuffleSplit(
-            6, train_size=rows, test_size=0.3, task_column="school", random_state=0
+            5, train_size=rows, test_size=0.3, task_column="school", random_state=0
         ),
     )
 
@@ -57,9 +57,9 @@ for rows in (5, 15, 40):
 # The answer
 # ----------
 #
-# Accuracy is compared with that of one common model (correlation 1) on the same split, and
-# the error bars are standard errors of this difference over the splits: how hard a split
-# happens to be is the same for both and cancels.
+# Accuracy is compared with that of one common model (correlation 1) on the same split,
+# and the error bars are standard errors of this difference over the splits: how hard a
+# split happens to be is the same for both and cancels.
 
 import matplotlib.pyplot as plt
 
@@ -71,7 +71,13 @@ for shift, colour, (rows, scores) in zip((-0.06, 0, 0.06), colours, accuracy.ite
     error = gain.std(axis=1, ddof=1) / np.sqrt(gain.shape[1])
     label = f"{rows} rows per school (pooled: {100 * scores[-1].mean():.1f} %)"
     ax.errorbar(
-        place + shift, gain.mean(axis=1), error, color=colour, marker="o", ms=4, label=label
+        place + shift,
+        gain.mean(axis=1),
+        error,
+        color=colour,
+        marker="o",
+        markersize=4,
+        label=label,
     )
 ax.axhline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=1)
 ax.set_xticks(place, [str(rho) for rho in correlations])
@@ -81,14 +87,14 @@ ax.legend(frameon=False, loc="lower right")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The left end, each school alone, is the worst place on the line, and it is the worse the
-# fewer rows there are. To share at all is what matters; how much matters little, because
-# ``C`` makes up for it. With few rows the common model on the right is as good as
-# anything; with many the schools' differences begin to show, and the places between the
-# two ends are better than either.
+# The left end, each school alone, is the worst place on the line, and it is the worse
+# the fewer rows there are. To share at all is what matters; how much matters little,
+# because ``C`` makes up for it. With few rows the common model on the right is about as
+# good as anything; with many the schools' differences begin to show, and the places
+# between the two ends are better than either.
 
 # %%
 # .. rubric:: References
 #
-# .. [1] Raudenbush, S. W. and Bryk, A. S.: Hierarchical linear models. 2nd edition, Sage,
-#    2002.
+# .. [1] Raudenbush, S. W. and Bryk, A. S.: Hierarchical linear models. 2nd edition,
+#    Sage, 2002.

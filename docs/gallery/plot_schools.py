@@ -2,86 +2,54 @@
 Schools: what sharing gains, and for which schools
 ==================================================
 
-How well does a pupil do at sixteen, given what is known at eleven? Every school answers a
-little differently, and some schools have too few pupils to be learned alone. Learned
-together, most schools are predicted better, and the small ones gain more than the large.
+How well does a pupil do at sixteen, given what is known at eleven? Every school
+answers a little differently, and some schools have too few pupils to be learned alone.
+Learned together, most schools are predicted better, on average the smaller ones more
+than the larger.
 
 The data are the examination results of pupils of inner London [1]_, a task per school.
 """
 
 # %%
-# Does it help?
-# -------------
+# Learn the schools together
+# --------------------------
 #
-# :func:`~mtlearn.inspection.compare_sharing` learns the schools together, as one, as one
-# with an offset for each school, and each alone. All four choose their strength, and the
-# first also its correlation, by cross-validation inside the training rows; the scores are
-# of pupils that none of them has seen.
-
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from mtlearn import PerTaskRegressor
-from mtlearn.compose import features_only
-from mtlearn.datasets import load_exam
-from mtlearn.inspection import compare_sharing
-
-X, y = load_exam(return_X_y=True)
-model = make_pipeline(
-    features_only(StandardScaler(), task_column="school"),
-    PerTaskRegressor(task_column="school"),
-)
-comparison = compare_sharing(model, X, y)
-comparison.summary.round(4)
-
-# %%
-print(comparison.verdict())
-
-# %%
-# For which schools?
-# ------------------
-#
-# A dot is a school; above zero it is predicted better together. A school with few pupils
-# has few held-out pupils, too, and its dot may lie anywhere: look at the line, the mean of
-# schools of about the same size, more than at the dots. It falls as the schools grow.
-
-from mtlearn.inspection import SharingDisplay
-
-SharingDisplay.from_comparison(comparison)
-
-# %%
-# What sharing does to a model
-# ----------------------------
-#
-# With one feature, the reading test at eleven, a school's model is a line, and its slope
-# can be drawn. Correlation and strength are chosen by cross-validation.
+# With one feature, the reading test at eleven, a school's model is a line. How much the
+# lines have in common (the correlation) and the strength of the penalty are chosen by
+# cross-validation.
 
 from sklearn.model_selection import GridSearchCV
 
-from mtlearn import SharedMean
+from mtlearn import PerTaskRegressor, SharedMean
+from mtlearn.datasets import load_exam
 from mtlearn.model_selection import TaskStratifiedKFold
 
 X, y = load_exam(return_X_y=True)
-X = X[["school", "standLRT"]]  # the reading test at eleven
+X = X[["school", "standLRT"]]  # the task, and the reading test at eleven
+
 search = GridSearchCV(
     PerTaskRegressor(task_column="school", relation=SharedMean()),
-    {"alpha": [1, 3, 10, 30, 100], "relation__correlation": [0, 0.5, 0.7, 0.9, 0.97, 1]},
+    {
+        "alpha": [1, 3, 10, 30, 100],
+        "relation__correlation": [0, 0.5, 0.7, 0.9, 0.97, 1],
+    },
     cv=TaskStratifiedKFold(5, task_column="school", shuffle=True, random_state=0),
     scoring="neg_root_mean_squared_error",
 )
 search.fit(X, y)
 shared = search.best_estimator_
-alone = PerTaskRegressor(alpha=0, task_column="school").fit(X, y)
 print(search.best_params_)
 
 # %%
-# A line leads from the slope that a school has alone (least squares) to the one that it
-# has among the others. A school with many pupils keeps its own; a school with few is
-# pulled towards the mean of all, the dashed line. Nothing was said about the sizes of the
-# schools: a sum over more rows simply weighs more against the same penalty.
+# What became of the slopes? A grey line leads from the slope that a school has alone
+# (least squares) to the one that it has among the others. A school with many pupils
+# keeps most of its own; a school with few is pulled towards the mean of all, the dashed
+# line. Nothing was said about the sizes of the schools: a sum over more rows simply
+# weighs more against the same penalty.
 
 import matplotlib.pyplot as plt
 
+alone = PerTaskRegressor(alpha=0, task_column="school").fit(X, y)
 pupils = X["school"].value_counts()[shared.tasks_].to_numpy()
 before, after = alone.coef_[:, 0], shared.coef_[:, 0]
 _, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
@@ -104,6 +72,46 @@ ax.set_xticks(ticks := [2, 5, 10, 20, 50, 100, 200], [str(tick) for tick in tick
 ax.set_xticks([], minor=True)
 ax.legend(frameon=False, loc="upper left")
 ax.spines[["top", "right"]].set_visible(False)
+
+# %%
+# Does it help?
+# -------------
+#
+# :func:`~mtlearn.inspection.compare_sharing` learns the schools together, as one, as
+# one with an offset for each school, and each alone. All four choose their strength,
+# and the first also its correlation, by cross-validation inside the training rows; the
+# scores are of pupils that none of them has seen. Now with all features, some of them
+# of the pupil, some of the school.
+
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mtlearn.compose import features_only
+from mtlearn.inspection import compare_sharing
+
+X, y = load_exam(return_X_y=True)
+model = make_pipeline(
+    features_only(StandardScaler(), task_column="school"),
+    PerTaskRegressor(task_column="school"),
+)
+comparison = compare_sharing(model, X, y)
+comparison.summary.round(4)
+
+# %%
+print(comparison.verdict())
+
+# %%
+# For which schools?
+# ------------------
+#
+# A dot is a school; above zero it is predicted better together. A school with few
+# pupils has few held-out pupils, too, and its dot may lie anywhere: look at the line,
+# the mean of schools of about the same size, more than at the dots. It is highest among
+# the smaller schools.
+
+from mtlearn.inspection import SharingDisplay
+
+display = SharingDisplay.from_comparison(comparison)
 
 # %%
 # .. rubric:: References
