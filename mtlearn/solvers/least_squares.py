@@ -70,27 +70,38 @@ def solve_least_norm(data, form, *, intercept="free"):
     )
 
 
-def solve_augmented(data, form, alpha, *, intercept):
-    """Minimise the squared loss plus 1/2 alpha Omega(W) by one dense QR.
+def fits_one_factor(data, form, intercept):
+    """Whether `augmented` is small enough to be worth its robustness."""
+    p = data.n_features + (intercept == "shrunk")
+    n_rows, n_unknowns = len(data.rows), (data.n_tasks + 1) * (p + 1)
+    return n_unknowns <= _DENSE and n_rows <= 4 * _DENSE
 
-    Its error grows with the condition of the rows, not with its square.
+
+def augmented(data, form, alpha, intercept, labels, weights):
+    """Minimise weighted squares plus 1/2 alpha Omega by one dense QR.
+
+    The loss is 1/2 sum_i weights_i (labels_i - f_i)^2; the rows of the penalty are
+    appended to those of the data. The error grows with the
+    condition of the rows, not with its square.
 
     Parameters
     ----------
     data : TaskData
+        Its labels and weights do not count.
     form : ArrowForm or MatrixForm
     alpha : float
     intercept : {"free", "shrunk", "shared", "none"}
+    labels, weights : ndarray of shape (n_observations,)
 
     Returns
     -------
-    (coef, intercept) or None
-        None where the system has more than `_DENSE` unknowns.
+    W : ndarray of shape (n_tasks, p)
+        With shrunken intercepts, their deviations are the last column.
+    beta : ndarray of shape (n_free,)
+        The unpenalised intercepts.
     """
-    n, d = len(data.rows), data.n_features
-    p = d + (intercept == "shrunk")
-    if (data.n_tasks + 1) * (p + 1) > _DENSE or n > 20 * _DENSE:
-        return None
+    n, shrunk = len(data.rows), intercept == "shrunk"
+    p = data.n_features + shrunk
     if isinstance(form, ArrowForm):
         common = np.full((data.n_tasks, 1), form.shared)
         mix = np.hstack([common, form.private * np.eye(data.n_tasks)])
@@ -99,21 +110,19 @@ def solve_augmented(data, form, alpha, *, intercept):
         mix = linalg.cholesky(form.kernel(), lower=True)
     X = data.features[data.place]
     X = X.toarray() if data.sparse else X
-    root = np.sqrt(data.weights)[:, None]
     ones = np.ones((n, 1))
-    extended = np.hstack([X, ones]) if intercept == "shrunk" else X
-    design = (mix[data.task_of][:, :, None] * extended[:, None, :]).reshape(n, -1)
+    X = np.hstack([X, ones]) if shrunk else X
+    design = (mix[data.task_of][:, :, None] * X[:, None, :]).reshape(n, -1)
     size = design.shape[1]
     free = np.eye(data.n_tasks)[data.task_of] if intercept == "free" else ones
     free = free if intercept != "none" else ones[:, :0]
+    root = np.sqrt(weights)[:, None]
     bottom = np.hstack([np.sqrt(alpha) * np.eye(size), np.zeros((size, free.shape[1]))])
     A = np.vstack([root * np.hstack([design, free]), bottom])
-    y = np.concatenate([root[:, 0] * data.labels, np.zeros(size)])
+    y = np.concatenate([root[:, 0] * labels, np.zeros(size)])
     solved = linalg.lstsq(A, y, cond=1e-15, lapack_driver="gelsy")[0]
     W = mix @ solved[:size].reshape(mix.shape[1], p)
-    b = np.broadcast_to(solved[size:], (data.n_tasks,)) if intercept != "none" else 0.0
-    b = b + W[:, d] if intercept == "shrunk" else b
-    return np.ascontiguousarray(W[:, :d]), np.zeros(data.n_tasks) + b
+    return W, solved[size:]
 
 
 class _Columns:

@@ -17,9 +17,11 @@ from scipy import linalg
 from ..losses import Logistic, Squared
 from ..solution import Solution, Status
 from .coupled import ground
+from .least_squares import augmented, fits_one_factor
 from .steps import STEPPERS, Point, State, choose_solver
 
 _SEARCH_STEPS = 40
+_PATIENCE = 30  # steps after which a small problem is given to the QR of its rows
 
 
 # ---------------------------------------------------------------- the problem
@@ -226,9 +228,12 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
         direction = stepper.direction(problem, point)
         dz = problem.scores(direction)
         step = line_search(problem, state, direction, z, dz, gradient)
-        if step == 0.0:
-            status = Status.STALLED
-            break
+        if step == 0.0 or n_iter == _PATIENCE:
+            last_resort = RowsStep.instead_of(stepper, problem)
+            if step == 0.0 and last_resort is None:
+                status = Status.STALLED
+                break
+            stepper = last_resort or stepper
         state = state.move(step, direction)
         # scores are summed up afresh now and then: rounding must not pile up
         z = problem.scores(state) if n_iter % 10 == 9 else z + step * dz
@@ -242,6 +247,38 @@ def goal(tol, scale, value):
     is below a hundredth of that, so that the default is a millionth of it at most.
     """
     return tol * max(min(scale, 100.0 * value), 1e-7 * scale)
+
+
+class RowsStep:
+    """Newton steps by a QR of the rows: slow, small problems only, and hard to shake.
+
+    A step minimises the squares of h^1/2 (z + dz - (z - g / h)) plus the penalty.
+    """
+
+    @classmethod
+    def instead_of(cls, stepper, problem):
+        """A step of this kind where it can help, else None."""
+        small = fits_one_factor(problem.data, problem.form, problem.intercept)
+        again = isinstance(stepper, cls)
+        return cls() if small and problem.q == 1 and not again else None
+
+    def direction(self, problem, point):
+        """Newton direction."""
+        state = point.state
+        # a saturated row (logistic) pulls without curvature: lend it a little
+        h = np.where(point.g != 0.0, np.maximum(point.h, 1e-8 * point.h.max()), point.h)
+        aim = point.z - point.g / np.where(h > 0.0, h, 1.0)
+        W, beta = augmented(
+            problem.data,
+            problem.form,
+            problem.alpha,
+            problem.intercept,
+            aim,
+            h,
+        )
+        theta = problem.form.coordinates(W)
+        beta = beta.reshape(state.beta.shape)
+        return State(theta - state.theta, beta - state.beta)
 
 
 class _Gradient:

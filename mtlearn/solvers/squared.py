@@ -7,7 +7,7 @@ from ..moments import TaskMoments
 from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .coupled import Blocks, coupled_solver, ground
-from .least_squares import solve_augmented, solve_least_norm
+from .least_squares import solve_least_norm
 from .newton import goal, solve_newton
 from .steps import GRAM_BYTES, choose_solver
 
@@ -37,19 +37,17 @@ def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start)
         solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
         if solution.status is Status.CONVERGED:
             return solution
-    options = {"intercept": intercept, "tol": tol, "solver": solver}
-    solution = solve_newton(
-        data, Squared(), form, alpha, max_iter=max_iter, start=start, **options
+    return solve_newton(
+        data,
+        Squared(),
+        form,
+        alpha,
+        intercept=intercept,
+        tol=tol,
+        max_iter=max_iter,
+        solver=solver,
+        start=start,
     )
-    if solution.status is Status.CONVERGED:
-        return solution
-    start = solve_augmented(data, form, alpha, intercept=intercept)
-    if start is None:
-        return solution
-    again = solve_newton(
-        data, Squared(), form, alpha, max_iter=max_iter, start=start, **options
-    )
-    return min(solution, again, key=lambda s: s.objective)
 
 
 def _solve_unpenalised(data, form, intercept, tol):
