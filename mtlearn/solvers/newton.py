@@ -266,7 +266,9 @@ class RowsStep:
         """Newton direction."""
         state = point.state
         # a saturated row (logistic) pulls without curvature: lend it a little
-        h = np.where(point.g != 0.0, np.maximum(point.h, 1e-8 * point.h.max()), point.h)
+        h = np.where(
+            point.g != 0.0, np.maximum(point.h, 1e-12 * point.h.max()), point.h
+        )
         aim = point.z - point.g / np.where(h > 0.0, h, 1.0)
         W, beta = augmented(
             problem.data,
