@@ -75,6 +75,12 @@ class TaskMoments:
         """Total weight of each task's rows, task weight included."""
         return self.scale * self.weight[self.group]
 
+    @property
+    def zero_objective(self):
+        """`objective` of the zero model."""
+        raw = self.y_square + self.weight[self.group] * self.y_mean**2
+        return 0.5 * float(self.scale @ raw)
+
     def expand(self):
         """Return the same moments with a group for every task."""
         if len(self.weight) == self.n_tasks and np.all(

@@ -93,7 +93,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
     solver.update(blocks)
     border = blocks.each(blocks.border) if len(border_target) else None
     corner = blocks.total(blocks.corner)
-    scale = moments.objective(np.zeros_like(moments.cross), 0.0)
+    scale = moments.zero_objective
     theta, beta = solver.solve(form.pull(target), border_target)
     history = []
     for n_iter in range(1, _REFINEMENTS + 1):
