@@ -292,9 +292,6 @@ class _MatrixRelation(Relation):
 
     spreads = True
 
-    def _matrix(self):
-        raise NotImplementedError
-
     def _names(self):
         """Ids in the order of the matrix; None if it comes without."""
         given = getattr(self, self._parameter)

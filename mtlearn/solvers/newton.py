@@ -122,6 +122,12 @@ class Problem:
             return per_task[: self.n_free]
         return per_task.sum(axis=0, keepdims=True)
 
+    def spread(self, beta):
+        """Spread the intercepts over the observations: adjoint of `gather` of `sums`."""
+        per_task = np.broadcast_to(beta, (self.data.n_tasks, self.q))
+        u = np.repeat(per_task, self.data.sizes, axis=0)
+        return u[:, 0] if self.q == 1 else u
+
     def bend(self, h, u):
         """Curvature times a change of the scores."""
         return h * u if self.q == 1 else np.einsum("ikl,il->ik", h, u)
@@ -215,7 +221,7 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
         value, g, h = loss.evaluate(y, z, weight)
         value += problem.penalty(state)
         gradient = _Gradient(problem, state, g, h)
-        bound = gradient.bound(problem, h)
+        bound = gradient.bound(problem)
         history.append((value, bound / max(scale, 1e-300)))
         if bound <= goal(tol, scale, value):
             status = Status.CONVERGED
@@ -286,7 +292,8 @@ class RowsStep:
 class _Gradient:
     """Gradient in all unknowns, and reduced to those of the form.
 
-    Sets: coef (theta), beta (intercepts), corner (H_bb), shift (H_bb^-1 g_b).
+    Sets: coef (theta), beta (intercepts), corner (H_bb), shift (H_bb^-1 g_b), reduced
+    (theta, once the intercepts are minimised out).
     """
 
     def __init__(self, problem, state, g, h):
@@ -298,20 +305,18 @@ class _Gradient:
         self.shift = np.zeros_like(self.beta)
         if problem.n_free:
             self.shift = np.linalg.solve(self.corner, self.beta[:, :, None])[:, :, 0]
+        self.reduced = self._reduce(problem, h)
 
-    def reduced(self, problem, h):
+    def _reduce(self, problem, h):
         """Gradient in theta once the intercepts are minimised out."""
         if not problem.n_free or not np.any(self.shift):
             return self.coef
-        per_task = np.broadcast_to(self.shift, (problem.data.n_tasks, problem.q))
-        u = np.repeat(per_task, problem.data.sizes, axis=0)
-        G, _ = problem.carry(problem.bend(h, u[:, 0] if problem.q == 1 else u))
+        G, _ = problem.carry(problem.bend(h, problem.spread(self.shift)))
         return self.coef - problem.form.pull(G)
 
-    def bound(self, problem, h):
+    def bound(self, problem):
         """Distance from the minimum, at most (see the module's head)."""
-        g = self.reduced(problem, h)
-        inner = problem.form.dual_norm2(g) / (2 * problem.alpha)
+        inner = problem.form.dual_norm2(self.reduced) / (2 * problem.alpha)
         return inner + 0.5 * float(np.vdot(self.beta, self.shift))
 
 

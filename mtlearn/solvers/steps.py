@@ -283,12 +283,13 @@ class ConjugateStep:
 
         def curvature(theta):
             u = problem.scores(State(theta, still))
-            u = u - self._level(problem, gradient, h, u)
+            if problem.n_free:
+                u = u - problem.spread(self._shift(problem, gradient, h, u))
             G, _ = problem.carry(problem.bend(h, u))
             return problem.alpha * problem.form.metric(theta) + problem.form.pull(G)
 
         forcing = max(1e-12, min(0.1, 0.3 * accuracy**0.5))
-        rhs = -gradient.reduced(problem, h)
+        rhs = -gradient.reduced
         theta = conjugate_gradient(
             curvature, rhs, precondition, tol=forcing, max_iter=1000
         )
@@ -302,14 +303,6 @@ class ConjugateStep:
             return np.zeros_like(gradient.beta)
         moved = problem.gather(problem.sums(problem.bend(h, u)))
         return np.linalg.solve(gradient.corner, moved[:, :, None])[:, :, 0]
-
-    def _level(self, problem, gradient, h, u):
-        if not problem.n_free:
-            return 0.0
-        shift = self._shift(problem, gradient, h, u)
-        per_task = np.broadcast_to(shift, (problem.data.n_tasks, problem.q))
-        level = np.repeat(per_task, problem.data.sizes, axis=0)
-        return level[:, 0] if problem.q == 1 else level
 
     def _diagonal(self, problem, h):
         """Preconditioner: every feature's own arrowhead, or diagonal of A."""
