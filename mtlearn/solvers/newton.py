@@ -123,7 +123,7 @@ class Problem:
         return per_task.sum(axis=0, keepdims=True)
 
     def spread(self, beta):
-        """Spread the intercepts over the observations: adjoint of `gather` of `sums`."""
+        """Intercepts at every observation: the adjoint of `sums`, then `gather`."""
         per_task = np.broadcast_to(beta, (self.data.n_tasks, self.q))
         u = np.repeat(per_task, self.data.sizes, axis=0)
         return u[:, 0] if self.q == 1 else u
