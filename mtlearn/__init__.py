@@ -6,6 +6,7 @@ shape of scikit-learn estimators.
 
 from .per_task import PerTaskClassifier, PerTaskRegressor
 from .relations import Independent, SharedMean, TaskCovariance, TaskGraph
+from .shared_feature import SharedFeatureClassifier, SharedFeatureRegressor
 from .svm import MultiTaskSVM, MultiTaskSVR
 
 __version__ = "0.1.0.dev0"
@@ -16,6 +17,8 @@ __all__ = [
     "MultiTaskSVR",
     "PerTaskClassifier",
     "PerTaskRegressor",
+    "SharedFeatureClassifier",
+    "SharedFeatureRegressor",
     "SharedMean",
     "TaskCovariance",
     "TaskGraph",

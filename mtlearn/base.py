@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import expit, softmax
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -14,6 +15,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from . import checks
+from .losses import Logistic, Softmax
 from .relations import check_relation
 from .solution import warn_unless_converged
 from .solvers.newton import in_row_space
@@ -94,11 +96,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
             If a parameter has the wrong type.
         """
         fit = self._weigh(self._prepare(X, y, sample_weight, task))
-        solution = in_row_space(
-            lambda data, start: self._solve(replace(fit, data=data), start),
-            fit.data,
-            self._warm_model(fit),
-        )
+        solution = self._solution(fit, self._warm_model(fit))
         self._keep(fit, solution)
         if self.verbose:
             _report(type(self).__name__, solution)
@@ -109,7 +107,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         """Check everything and sort it into tasks. Sets: tasks_, layout."""
         self._check_common()
         self._check_parameters()
-        relation = check_relation(self.relation)
+        relation = self._relation()
         intercept = checks.check_intercept(self.fit_intercept)
         X, ids = checks.check_features(self, X, task, reset=True)
         y, names = checks.check_labels(self, X, y, long=ids is not None)
@@ -170,8 +168,20 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         if self.warm_start not in (False, True):
             raise TypeError(f"`warm_start` must be a bool, got {self.warm_start!r}.")
 
+    def _relation(self):
+        """How the tasks are tied by a quadratic form."""
+        return check_relation(self.relation)
+
     def _check_parameters(self):
         """Check the family's own parameters."""
+
+    def _solution(self, fit, start):
+        """Solve; where rows in common are fewer than features, in their span."""
+        return in_row_space(
+            lambda data, start: self._solve(replace(fit, data=data), start),
+            fit.data,
+            start,
+        )
 
     def _weigh(self, fit):
         """Change the sample weights, if the family's parameters say so."""
@@ -465,6 +475,70 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self.task_column is None
         return tags
+
+
+class LogisticClassifier(TaskClassifier):
+    """What classifiers with a log-loss add: probabilities."""
+
+    __metadata_request__predict_proba = {"task": True}
+    __metadata_request__predict_log_proba = {"task": True}
+
+    def _log_loss(self, fit):
+        """The rows with labels as the loss wants them, and the loss.
+
+        Two classes: -1 and +1; more: softmax over the classes that a task has.
+        """
+        data, n_labels = fit.data, len(fit.labels)
+        if n_labels == 2:
+            return data.relabel(2.0 * data.y - 1.0), Logistic()
+        allowed = present_classes(data, n_labels)[data.task_of]
+        return data, Softmax(n_labels, allowed)
+
+    def predict_proba(self, X, *, task=None):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        p : ndarray or list of ndarray
+            (n_samples, n_classes), 0 for classes that the row's task does not have.
+            With a two-dimensional `y` of two labels (n_samples, n_tasks), the
+            probability of the second; of more labels a list with an array per task over
+            its own classes.
+        """
+        z = self._masked_scores(X, task)
+        if len(self._labels) == 2:
+            p = expit(z)
+            return p if self._layout == "wide" else np.column_stack([1.0 - p, p])
+        p = softmax(z, axis=-1)
+        if self._layout != "wide":
+            return p
+        return [p[:, t][:, own] for t, own in enumerate(self._own)]
+
+    def predict_log_proba(self, X, *, task=None):
+        """Logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        log_p : ndarray or list of ndarray
+            In the shape of `predict_proba`; minus infinity where that is 0.
+        """
+        p = self.predict_proba(X, task=task)
+        with np.errstate(divide="ignore"):
+            return [np.log(one) for one in p] if isinstance(p, list) else np.log(p)
 
 
 def present_classes(data, n_labels):

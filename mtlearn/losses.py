@@ -6,7 +6,7 @@ classes of `Softmax` are 0, 1, ...
 
 import numpy as np
 from numba import njit
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp, softmax, xlogy
 
 _SQUARED, _SQUARED_HINGE, _LOGISTIC, _SQUARED_EPSILON = range(4)
 
@@ -25,6 +25,13 @@ class _Loss:
     def curvature(self, y, z, weight):
         """Second derivative in the scores, times the weight."""
         return self.evaluate(y, z, weight)[2]
+
+    def conjugate(self, y, g, weight):
+        """Convex conjugate of the weighted sum: the largest <g, z> - value(z).
+
+        Only for losses whose duality gaps are asked for.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no conjugate here.")
 
 
 class _ScalarLoss(_Loss):
@@ -64,6 +71,10 @@ class Squared(_ScalarLoss):
 
     _code = _SQUARED
 
+    def conjugate(self, y, g, weight):
+        """Sum of g^2 / (2 weight) + g y."""
+        return float(np.sum(g * g / (2.0 * weight) + g * y))
+
 
 class SquaredHinge(_ScalarLoss):
     """max(0, 1 - y z)^2, labels -1 and +1."""
@@ -75,6 +86,11 @@ class Logistic(_ScalarLoss):
     """log(1 + exp(-y z)), labels -1 and +1."""
 
     _code = _LOGISTIC
+
+    def conjugate(self, y, g, weight):
+        """Negative entropy of the probabilities that g is the gradient of."""
+        p = np.clip(-y * g / weight, 0.0, 1.0)
+        return float(weight @ (xlogy(p, p) + xlogy(1.0 - p, 1.0 - p)))
 
 
 class SquaredEpsilonInsensitive(_ScalarLoss):
@@ -119,6 +135,13 @@ class Softmax(_Loss):
         curvature[:, diagonal, diagonal] += gradient
         gradient[rows, classes] -= weight
         return value, gradient, curvature
+
+    def conjugate(self, y, g, weight):
+        """Negative entropy of the probabilities that g is the gradient of."""
+        p = g / weight[:, None]
+        p[np.arange(len(y)), y.astype(np.intp)] += 1.0
+        p = np.clip(p, 0.0, 1.0)
+        return float(weight @ xlogy(p, p).sum(axis=1))
 
     def along(self, y, z, dz, weight, step):
         """Value, slope and curvature at `step` along the line z + step * dz."""

@@ -1,14 +1,20 @@
 """Per-task weights: every task has its own coefficients, tied by a relation."""
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from . import checks
-from .base import TaskClassifier, TaskRegressor, present_classes
-from .losses import Logistic, Softmax
+from .base import LogisticClassifier, TaskRegressor
+from .grid import Batch, GridFit, scatter
+from .relations import SharedMean, check_relation
+from .solution import Status
 from .solvers.newton import solve_newton
-from .solvers.squared import solve_squared
+from .solvers.spectral import Spectrum, solve_path
+from .solvers.squared import solve_moments, solve_squared
 from .solvers.steps import SOLVERS
+from .tasks import as_floats, shorten
+
+_GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
+_DUAL_ROWS = 6000  # rows up to which their inner products are an alternative
 
 
 class PerTaskRegressor(TaskRegressor):
@@ -153,7 +159,275 @@ class PerTaskRegressor(TaskRegressor):
         )
 
 
-class PerTaskClassifier(TaskClassifier):
+class PerTaskRegressorCV(GridFit, PerTaskRegressor):
+    r"""`PerTaskRegressor` with strength and correlation chosen by cross-validation.
+
+    Minimises over W (a row per task) and the intercepts b
+
+    .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i (y_i - x_i \cdot w_t - b_t)^2
+              + \frac{\alpha}{2} \Omega(W)
+
+    with the alpha, and the correlation of the relation `SharedMean`, whose models of
+    the training parts predict the held-out rows best. The loss is a sum, not a mean. A
+    whole grid costs about as much as a few fits: the rows are read once for all folds,
+    and one eigendecomposition per task and fold serves all strengths and correlations.
+
+    Parameters
+    ----------
+    alphas : int or array-like, default=100
+        The strengths to try, in any order; or how many. Then they form a geometric grid
+        of nine decades, down from ten times the scatter of the features: their
+        variances, summed, times the weighted number of rows. There every coefficient is
+        below a tenth of its unpenalised size.
+    correlations : array-like, float or None, default=(0, 0.2, 0.5, 0.8, 0.9, 0.97, \
+0.99, 1)
+        The correlations of `SharedMean` to try, from 0 (independent tasks) to 1 (one
+        common model), where `relation` is "shared_mean". None: only the relation as it
+        is.
+    relation : str or relation, default="shared_mean"
+        "shared_mean" tries all `correlations`; everything else ("independent",
+        "pooled", `SharedMean(0.7)`, `TaskGraph`, `TaskCovariance`) is taken as it is.
+    cv : None, int, splitter or iterable, default=None
+        The folds. None is 5; a number gives as many folds with their share of every
+        task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
+        (train, test) pairs see the rows as they were passed, with the ids as groups.
+    scoring : str, callable or None, default=None
+        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
+        as `TaskScorer`: the larger the better. None: the mean squared error.
+    one_standard_error : bool, default=False
+        Take the largest alpha that is at most one standard error (over the folds) worse
+        than the best.
+    n_jobs : int, default=None
+        Folds that are worked on at the same time.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    task_weight : None, "balanced", dict or array-like, default=None
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
+        part), so that every task counts the same; a dict by id (absent ids count 1); an
+        array in the order of `tasks_`.
+    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
+        True or "free": one unpenalised intercept per task. "shrunk": a free common one,
+        deviations from it penalised like a coefficient. "shared": one for all tasks.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw is predicted by the mean of the tasks' models, or
+        refused. (In the folds always the former.)
+    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
+        How the linear system is solved: from per-task moments (n large against d), from
+        the rows' inner products (wide data), or matrix-free (wide and sparse).
+    tol : float, default=1e-8
+        A bound on the distance from the minimum, relative to the objective of the zero
+        model, at which to stop.
+    max_iter : int, default=100
+        Most steps of the solver.
+    warm_start : bool, default=False
+        Begin at the last fit's coefficients where a solver iterates.
+    verbose : int, default=0
+        1 prints objective and certificate of every step of the last fit.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The chosen strength.
+    correlation_ : float or None
+        The chosen correlation; None where the relation is not `SharedMean`.
+    alphas_ : ndarray of shape (n_alphas,)
+        The strengths, the largest first.
+    correlations_ : ndarray of shape (n_correlations,) or None
+        The correlations, in the order in which they were given.
+    best_index_ : int
+        Position of `alpha_` in `alphas_`.
+    mse_path_ : ndarray of shape (n_alphas, n_folds)
+        With the chosen correlation, the mean squared error of each fold: the plain mean
+        over its observed labels.
+    mse_grid_ : ndarray of shape (n_correlations, n_alphas, n_folds)
+        The same with every correlation.
+    score_path_ : ndarray of shape (n_alphas, n_folds)
+        Only with `scoring`: the scores, along the chosen correlation.
+    coef_path_ : ndarray of shape (n_alphas, n_tasks, n_features) or None
+        Coefficients of all rows along `alphas_`; None where they would take more than
+        256 MB.
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    coef_ : ndarray of shape (n_tasks, n_features)
+        The column of ids is not counted.
+    intercept_ : ndarray of shape (n_tasks,)
+    shared_coef_ : ndarray of shape (n_features,)
+        Mean of `coef_` over tasks: the model of a task not seen in `fit`.
+    shared_intercept_ : float
+    n_iter_ : int
+    optimality_ : float
+        The certificate of the last fit, in the units of `tol`.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    PerTaskRegressor : With given strength and relation.
+    mtlearn.inspection.PathDisplay : Draws the path and the errors along it.
+
+    Notes
+    -----
+    The results are those of ``GridSearchCV(PerTaskRegressor(...))`` on the same folds,
+    scored by the mean squared error. A training part's moments are the sum of those of
+    the other folds. Independent tasks, `SharedMean`, and any relation on a complete
+    two-dimensional `y` are solved in the eigenvectors of the tasks' Hessians, other
+    relations one strength after the other. Strengths so small that moments could lose
+    digits, and data with more features than moments are good for, are solved from the
+    rows.
+
+    References
+    ----------
+    Evgeniou, T. and Pontil, M., Regularized multi-task learning, KDD 2004.
+
+    Examples
+    --------
+    >>> from mtlearn import PerTaskRegressorCV
+    >>> from mtlearn.datasets import make_task_regression
+    >>> X, y, task = make_task_regression(
+    ...     8, 20, 5, correlation=0.8, return_X_y=True, random_state=0
+    ... )
+    >>> model = PerTaskRegressorCV(alphas=50).fit(X, y, task=task)
+    >>> model.correlation_, round(model.alpha_, 1), model.mse_path_.shape
+    (0.8, 9.0, (50, 5))
+    """
+
+    def __init__(
+        self,
+        alphas=100,
+        correlations=(0.0, 0.2, 0.5, 0.8, 0.9, 0.97, 0.99, 1.0),
+        *,
+        relation="shared_mean",
+        cv=None,
+        scoring=None,
+        one_standard_error=False,
+        n_jobs=None,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-8,
+        max_iter=100,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.alphas = alphas
+        self.correlations = correlations
+        self.relation = relation
+        self.cv = cv
+        self.scoring = scoring
+        self.one_standard_error = one_standard_error
+        self.n_jobs = n_jobs
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        checks.check_choice("solver", self.solver, SOLVERS)
+        self._variants()
+
+    def _variants(self):
+        """The relations to try."""
+        tried = isinstance(self.relation, str) and self.relation == "shared_mean"
+        if not tried or self.correlations is None:
+            return [check_relation(self.relation)]
+        values = np.atleast_1d(as_floats("correlations", self.correlations))
+        if values.ndim != 1 or not values.size:
+            raise ValueError(
+                "`correlations` must be a number, a sequence of at least one or None, "
+                f"got shape {values.shape}."
+            )
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(
+                f"`correlations` must be between 0 and 1, got {shorten(values)}."
+            )
+        return [SharedMean(float(value)) for value in values]
+
+    def _keep_choice(self, variants, chosen):
+        shared = [v for v in variants if isinstance(v, SharedMean)]
+        self.correlation_ = variants[chosen].correlation if shared else None
+        self.correlations_ = (
+            np.array([v.correlation for v in shared]) if shared else None
+        )
+
+    def _base(self, relation, alpha):
+        """The estimator with one strength and relation."""
+        names = PerTaskRegressor().get_params(deep=False)
+        params = {n: getattr(self, n) for n in names if hasattr(self, n)}
+        return PerTaskRegressor(**{**params, "alpha": alpha, "relation": relation})
+
+    def _spreads(self):
+        return self._relation().spreads
+
+    def _turns(self):
+        return True
+
+    def _largest(self, whole, relation):
+        return 10.0 * scatter(whole) or 1.0
+
+    def _by_moments(self, rows):
+        """Whether Grams of the features fit, and are not far larger than the rows."""
+        if self.solver not in ("auto", "newton-cholesky"):
+            return False
+        n_rows, d = rows.X.shape
+        common = rows.wide and bool(rows.observed.all())
+        n_blocks = 1 if common else rows.n_tasks
+        n = n_rows * rows.n_tasks if rows.wide else n_rows
+        by_rows = n <= _DUAL_ROWS and float(n) ** 3 < 6.0 * n_blocks * float(d) ** 3
+        return 8.0 * n_blocks * d * d <= _GRAMS_BYTES and not by_rows
+
+    def _paths(self, part, variants, grids):
+        spectrum = None
+        if part.moments is not None:
+            spectrum = Spectrum(part.moments, part.intercept)
+        for relation, alphas in zip(variants, grids):
+            yield self._path(part, spectrum, relation.form(part.tasks), alphas)
+
+    def _path(self, part, spectrum, form, alphas):
+        fast, start = 0, None
+        if spectrum is not None and spectrum.suits(form):
+            fast = int(np.sum((alphas >= spectrum.lowest) & (alphas > 0)))
+            for coef, intercept in solve_path(spectrum, form, alphas[:fast]):
+                yield Batch(coef, intercept)
+        for alpha in alphas[fast:]:
+            solution = self._solve_form(part, form, float(alpha), start)
+            start = solution.coef, solution.intercept
+            stuck = solution.status is not Status.CONVERGED
+            yield Batch(solution.coef[None], solution.intercept[None], int(stuck))
+
+    def _solve_part(self, part, relation, alpha, start):
+        return self._solve_form(part, relation.form(part.tasks), alpha, start)
+
+    def _solve_form(self, part, form, alpha, start):
+        """One strength: from moments, or else from the rows."""
+        if part.moments is not None and alpha > 0:
+            solution = solve_moments(
+                part.moments, form, alpha, intercept=part.intercept, tol=self.tol
+            )
+            if solution.status is Status.CONVERGED:
+                return solution
+        return solve_squared(
+            part.data,
+            form,
+            alpha,
+            intercept=part.intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            solver=self.solver,
+            start=start,
+        )
+
+
+class PerTaskClassifier(LogisticClassifier):
     r"""Logistic regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -249,9 +523,6 @@ class PerTaskClassifier(TaskClassifier):
     ['yes', 'no']
     """
 
-    __metadata_request__predict_proba = {"task": True}
-    __metadata_request__predict_log_proba = {"task": True}
-
     def __init__(
         self,
         C=1.0,
@@ -287,17 +558,12 @@ class PerTaskClassifier(TaskClassifier):
         return float(self.C)
 
     def _solve(self, fit, start):
-        data, n_labels = fit.data, len(fit.labels)
-        if n_labels == 2:
-            data, loss = data.relabel(2.0 * data.y - 1.0), Logistic()
-        else:
-            allowed = present_classes(data, n_labels)[data.task_of]
-            loss = Softmax(n_labels, allowed)
+        data, loss = self._log_loss(fit)
         solver = self.solver
-        if solver == "newton-dual" and n_labels > 2:
+        if solver == "newton-dual" and loss.n_scores > 1:
             raise ValueError(
                 "`solver`='newton-dual' is for two classes, got "
-                f"{n_labels}: use 'newton-cg' or 'auto'."
+                f"{loss.n_scores}: use 'newton-cg' or 'auto'."
             )
         return solve_newton(
             data,
@@ -310,49 +576,3 @@ class PerTaskClassifier(TaskClassifier):
             solver=solver,
             start=start,
         )
-
-    def predict_proba(self, X, *, task=None):
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
-        task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
-
-        Returns
-        -------
-        p : ndarray or list of ndarray
-            (n_samples, n_classes), 0 for classes that the row's task does not have.
-            With a two-dimensional `y` of two labels (n_samples, n_tasks), the
-            probability of the second; of more labels a list with an array per task over
-            its own classes.
-        """
-        z = self._masked_scores(X, task)
-        if len(self._labels) == 2:
-            p = expit(z)
-            return p if self._layout == "wide" else np.column_stack([1.0 - p, p])
-        p = softmax(z, axis=-1)
-        if self._layout != "wide":
-            return p
-        return [p[:, t][:, own] for t, own in enumerate(self._own)]
-
-    def predict_log_proba(self, X, *, task=None):
-        """Logarithms of the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
-        task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
-
-        Returns
-        -------
-        log_p : ndarray or list of ndarray
-            In the shape of `predict_proba`; minus infinity where that is 0.
-        """
-        p = self.predict_proba(X, task=task)
-        with np.errstate(divide="ignore"):
-            return [np.log(one) for one in p] if isinstance(p, list) else np.log(p)

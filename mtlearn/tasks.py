@@ -54,7 +54,7 @@ def split_task_column(X, task_column):
     names = column_names(X)
     if names is None and not sp.issparse(X):
         X = _as_table(X)
-    position = _column_position(task_column, names, X.shape[1])
+    position = column_position(task_column, names, X.shape[1])
     if sp.issparse(X):
         X = X.tocsc()
         ids = X[:, [position]].toarray().ravel()
@@ -91,7 +91,8 @@ def _as_table(X):
     return table
 
 
-def _column_position(task_column, names, n_columns):
+def column_position(task_column, names, n_columns):
+    """Position of the column of ids, given by name or by position."""
     if isinstance(task_column, numbers.Integral) and not isinstance(task_column, bool):
         if not -n_columns <= task_column < n_columns:
             raise ValueError(

@@ -2,7 +2,8 @@
 
 Everything takes the long form: ``X`` (n_samples, n_features), ``y``, the task of each
 row as an integer in ``codes``, and one weight c_i = C s_i lambda_t per row. A relation
-is its task kernel ``K`` (n_tasks, n_tasks). Labels are -1 and +1 for the margin
+is its task kernel ``K`` (n_tasks, n_tasks); where a ``penalty`` on shared features is
+named instead, tasks are independent otherwise. Labels are -1 and +1 for the margin
 losses, 0 .. n_classes - 1 for the softmax. Meant for problems of a hundred rows.
 """
 
@@ -12,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from scipy import optimize
 
 LOSSES = (
     "squared",
@@ -21,6 +23,7 @@ LOSSES = (
     "squared_epsilon_insensitive",
 )
 INTERCEPTS = (True, "free", "shrunk", "shared", False)
+PENALTIES = ("rank", "nuclear", "l21", "dirty")
 
 
 # Data
@@ -187,6 +190,44 @@ def omega(W, K):
     return total
 
 
+def shared_penalty(name, W, alpha, private=None):
+    """What shared features cost: P(W), a row of W per task or (task, class).
+
+    l21: alpha sum_j |W[:, j]|_2; nuclear: alpha |W|_*, which is also the least of
+    1/2 alpha (|A|_F^2 + |B|_F^2) over all factors A B = W ("rank"); dirty: the least of
+    alpha sum_j |S[:, j]|_2 + private sum |P|_1 over all S + P = W.
+    """
+    W = W.reshape(-1, W.shape[-1])
+    if name in ("rank", "nuclear"):
+        return alpha * sum(np.linalg.svd(W, compute_uv=False))
+    if name == "l21":
+        return alpha * sum(np.sqrt(sum(w**2)) for w in W.T)
+    if name == "dirty":
+        return sum(_dirty_column(np.abs(w), alpha, private) for w in W.T)
+    raise ValueError(f"no penalty {name!r}; one of {PENALTIES}")
+
+
+def default_private(alpha, n_tasks, private=None):
+    """alpha_private as given, or alpha / n_tasks^(1/4)."""
+    return alpha / n_tasks**0.25 if private is None else private
+
+
+def _dirty_column(w, alpha, private):
+    """min over s + p = w of alpha |s|_2 + private |p|_1, for w >= 0.
+
+    s is w cut off at a level tau. Between two entries of w, with the k largest cut and
+    c the sum of squares of the others, the cost is stationary where alpha tau = private
+    sqrt(c + k tau^2). Every level is allowed, so that the least cost is the answer.
+    """
+    levels = [0.0, *w]
+    for tau in w:
+        k, c = (w >= tau).sum(), (w[w < tau] ** 2).sum()
+        if alpha**2 > k * private**2:
+            levels.append(private * np.sqrt(c / (alpha**2 - k * private**2)))
+    cut = [np.minimum(w, tau) for tau in levels]
+    return min(alpha * np.sqrt((s**2).sum()) + private * (w - s).sum() for s in cut)
+
+
 def intercept_penalty(intercept, K, fit_intercept=True):
     """What the intercepts add to Omega; infinite where their mode forbids them.
 
@@ -227,6 +268,30 @@ def row_loss(loss, y, f, epsilon=0.0, classes=None):
     raise ValueError(f"no loss {loss!r}; one of {LOSSES}")
 
 
+def row_slope(loss, y, f, classes=None):
+    """Derivative of ``row_loss`` in f, for the losses of shared features."""
+    if loss == "squared":
+        return f - y
+    if loss == "logistic":
+        return -y * np.exp(-np.logaddexp(0.0, y * f))
+    slope = np.zeros(len(f))
+    slope[classes] = np.exp(f[classes] - np.logaddexp.reduce(f[classes]))
+    slope[y] -= 1.0
+    return slope
+
+
+def row_conjugate(loss, y, u, classes=None):
+    """sup over f of u f - ``row_loss``: what one label takes from a dual value."""
+    if loss == "squared":
+        return u * y + 0.5 * u**2
+    if loss == "logistic":
+        p = np.array([-u * y, 1 + u * y])
+    else:
+        p = u[classes] + (np.array(classes) == y)
+    p = np.clip(p, 1e-300, 1.0)
+    return (p * np.log(p)).sum()
+
+
 def predict(coef, intercept, X, codes):
     """f_i = x_i.w_t + b_t, t the task of row i; (n, n_classes) where coef is 3-D."""
     return np.array([coef[t] @ x + intercept[t] for x, t in zip(X, codes, strict=True)])
@@ -255,8 +320,13 @@ def objective(
     K,
     fit_intercept=True,
     epsilon=0.0,
+    penalty=None,
+    private=None,
 ):
     """sum_i c_i loss(y_i, f_i) + 1/2 strength (Omega(W) + what the intercepts add).
+
+    With a ``penalty``, strength P(W) takes the place of 1/2 strength Omega(W); what the
+    intercepts add is that of independent tasks.
 
     Parameters
     ----------
@@ -266,6 +336,8 @@ def objective(
     weight : ndarray of shape (n_samples,), c_i = C s_i lambda_t
     strength : float, alpha; 1 where C multiplies the loss
     K : ndarray of shape (n_tasks, n_tasks), or a name that ``kernel`` knows
+    penalty : None or one of ``PENALTIES``
+    private : float or None, alpha_private of "dirty"
 
     Returns
     -------
@@ -273,12 +345,17 @@ def objective(
     """
     coef, intercept = np.asarray(coef), np.asarray(intercept)
     K = kernel(K, len(coef))
-    penalty = omega(coef, K) + intercept_penalty(intercept, K, fit_intercept)
-    if np.isinf(penalty):
+    square = intercept_penalty(intercept, K, fit_intercept)
+    if penalty is None:
+        square += omega(coef, K)
+    if np.isinf(square):
         return np.inf
+    cost = 0.5 * strength * square
+    if penalty is not None:
+        private = default_private(strength, len(coef), private)
+        cost += shared_penalty(penalty, coef, strength, private)
     f = predict(coef, intercept, X, codes)
-    fit = data_loss(loss, f, y, codes, weight, len(coef), epsilon)
-    return fit + 0.5 * strength * penalty
+    return data_loss(loss, f, y, codes, weight, len(coef), epsilon) + cost
 
 
 def finite_difference(function, point, step=1e-5):
@@ -385,6 +462,8 @@ def twin(
     n_classes=None,
     epsilon=0.0,
     bound=40.0,
+    penalty=None,
+    private=None,
 ):
     """Minimiser of ``objective`` by cvxpy, with W = F U and F F' = K.
 
@@ -400,6 +479,9 @@ def twin(
         Least margin of the rows of a task with one class and a free intercept. Their
         loss has the infimum 0, whatever the task's coefficients, so that they are left
         out of the problem; what is left of it is of the order exp(-bound).
+    penalty : None or one of ``PENALTIES``
+        "rank" is the convex case of as many components as its matrix allows.
+    private : float or None, alpha_private of "dirty"
 
     Returns
     -------
@@ -419,9 +501,7 @@ def twin(
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    keep = np.asarray(weight) > 0
-    if free and loss in ("logistic", "squared_hinge"):
-        keep = keep & np.array([len(classes[t]) > 1 for t in codes], dtype=bool)
+    keep = _rows_that_matter(loss, codes, weight, classes, free)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     n_outputs = 1
     if loss == "softmax":
@@ -432,14 +512,21 @@ def twin(
     B, V = intercept_maps(F, fit_intercept)
     D = design(X, codes, F)
     U = cp.Variable((D.shape[1], n_outputs))
-    f, b, penalty, constraints = D @ U, None, cp.sum_squares(U), []
+    shape = F.shape[1], X.shape[1]
+    f, b, constraints = D @ U, None, []
+    if penalty is None:
+        cost = 0.5 * strength * cp.sum_squares(U)
+    else:
+        W = [F @ cp.reshape(U[:, k], shape, order="C") for k in range(n_outputs)]
+        private = default_private(strength, n_tasks, private)
+        cost = _cvxpy_penalty(penalty, cp.vstack(W), strength, private)
     if B.shape[1]:
         beta = cp.Variable((B.shape[1], n_outputs))
         b = B @ beta
         if V.shape[1]:
             v = cp.Variable((V.shape[1], n_outputs))
             b = b + V @ v
-            penalty = penalty + cp.sum_squares(v)
+            cost = cost + 0.5 * strength * cp.sum_squares(v)
         f = f + b[codes]
         if loss == "softmax":
             constraints.append(cp.sum(beta, axis=1) == 0)
@@ -453,18 +540,14 @@ def twin(
     zero = np.zeros((len(y), n_outputs) if loss == "softmax" else len(y))
     scale = data_loss(loss, zero, y, codes, weight, n_tasks, epsilon) or 1.0
     fit = _cvxpy_loss(loss, f, y, codes, weight / scale, epsilon, classes)
-    goal = cp.Minimize(fit + 0.5 * strength / scale * penalty)
+    goal = cp.Minimize(fit + cost / scale)
     value = _solve(cp.Problem(goal, constraints)) * scale
 
     # 3) back to tasks
-    shape = F.shape[1], X.shape[1]
     coef = np.stack([F @ u.reshape(shape) for u in U.value.T], axis=1)
     intercept = np.zeros((n_tasks, n_outputs)) if b is None else b.value
     if free and loss in ("logistic", "squared_hinge"):
-        for t in range(n_tasks):
-            if len(classes[t]) == 1:
-                reach = np.abs(every_X[every_code == t] @ coef[t, 0]).max()
-                intercept[t] = (bound + reach) * classes[t][0]
+        _raise_one_class(intercept, coef, every_X, every_code, classes, bound)
     if loss != "softmax":
         coef, intercept = coef[:, 0], intercept[:, 0]
     return coef, intercept, value
@@ -475,6 +558,38 @@ def _count_tasks(codes, K, n_tasks):
     if n_tasks is not None:
         return n_tasks
     return int(np.max(codes)) + 1 if isinstance(K, str) else len(K)
+
+
+def _rows_that_matter(loss, codes, weight, classes, free):
+    """Rows of positive weight, less those of tasks of one class with an own intercept.
+
+    Those have a loss of infimum 0, whatever the task's coefficients.
+    """
+    keep = np.asarray(weight) > 0
+    if free and loss in ("logistic", "squared_hinge"):
+        keep = keep & np.array([len(classes[t]) > 1 for t in codes], dtype=bool)
+    return keep
+
+
+def _raise_one_class(intercept, coef, X, codes, classes, bound=40.0):
+    """Give tasks of one class an intercept at which the margins are ``bound``."""
+    for t, own in enumerate(classes):
+        if len(own) == 1:
+            reach = np.abs(X[codes == t] @ coef[t, 0]).max()
+            intercept[t] = (bound + reach) * own[0]
+
+
+def _cvxpy_penalty(name, W, strength, private):
+    """P(W) as an expression, W of shape (n_tasks * n_classes, n_features)."""
+    import cvxpy as cp
+
+    if name in ("rank", "nuclear"):
+        return strength * cp.normNuc(W)
+    if name == "l21":
+        return strength * cp.sum(cp.norm(W, 2, axis=0))
+    P = cp.Variable(W.shape)
+    shared = strength * cp.sum(cp.norm(W - P, 2, axis=0))
+    return shared + private * cp.sum(cp.abs(P))
 
 
 def _cvxpy_loss(loss, f, y, codes, weight, epsilon, classes):
@@ -502,20 +617,214 @@ def _cvxpy_loss(loss, f, y, codes, weight, epsilon, classes):
 
 
 def _solve(problem):
-    """Value at the solution by Clarabel, to 1e-11, or to 1e-9 where that stalls."""
+    """Value at the solution by Clarabel, to 1e-11, or to what it stalls at."""
     import cvxpy as cp
 
     names = ("gap_abs", "gap_rel", "feas")
-    for goal in (1e-11, 1e-9):
+    for goal in (1e-11, 1e-9, 1e-8):
         settings = {f"tol_{name}": goal for name in names}
-        settings |= {f"reduced_tol_{name}": 1e-9 for name in names}
+        settings |= {f"reduced_tol_{name}": max(goal, 1e-9) for name in names}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Solution may be inaccurate")
             with contextlib.suppress(cp.SolverError):
-                problem.solve(solver=cp.CLARABEL, max_iter=500, **settings)
+                problem.solve(
+                    solver=cp.CLARABEL, warm_start=False, max_iter=500, **settings
+                )
                 if problem.status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
                     return problem.value
     raise RuntimeError(f"cvxpy ended with status {problem.status!r}")
+
+
+# Lower bounds
+
+
+def shared_gauge(name, G, alpha, private=None):
+    """Least c for which G / c is a subgradient of ``shared_penalty`` at zero."""
+    if name in ("rank", "nuclear"):
+        return np.linalg.svd(G, compute_uv=False).max() / alpha
+    gauge = max(np.sqrt(sum(g**2)) for g in G.T) / alpha
+    return max(gauge, np.abs(G).max() / private) if name == "dirty" else gauge
+
+
+def dual_value(
+    loss,
+    coef,
+    intercept,
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    fit_intercept=True,
+    penalty="l21",
+    private=None,
+):
+    """Lower bound of the least ``objective`` of a convex penalty on shared features.
+
+    The dual point is the slope of the loss at ``coef`` and the intercepts that are best
+    beside it, shrunk until it is a subgradient of the penalty.
+    """
+    n_tasks, q = len(coef), int(np.prod(coef.shape[1:-1], dtype=int))
+    y = np.asarray(y, dtype=int) if loss == "softmax" else y
+    private = default_private(strength, n_tasks, private)
+    free = fit_intercept is True or fit_intercept == "free"
+    classes = task_classes(y, codes, weight, n_tasks)
+    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
+    fixed = predict(coef, 0 * intercept, X, codes)
+    b = best_intercepts(loss, fixed, y, codes, weight, strength, classes, fit_intercept)
+    slopes, G = np.zeros((len(y), q)), np.zeros((n_tasks, q, X.shape[1]))
+    for i, t in enumerate(codes):
+        f = fixed[i] + (b[t] if loss == "softmax" else b[t, 0])
+        slopes[i] = row_slope(loss, y[i], f, classes[t])
+        G[t] += weight[i] * np.multiply.outer(slopes[i], X[i])
+    gauge = shared_gauge(penalty, G.reshape(n_tasks * q, -1), strength, private)
+    slopes *= min(1.0, 1.0 / gauge)
+    value, sums = 0.0, np.zeros((n_tasks, q))
+    for i, t in enumerate(codes):
+        u = slopes[i] if loss == "softmax" else slopes[i, 0]
+        value -= weight[i] * row_conjugate(loss, y[i], u, classes[t])
+        sums[t] += weight[i] * slopes[i]
+    if fit_intercept == "shrunk":
+        value -= 0.5 * (sums**2).sum() / strength
+    return value
+
+
+def best_intercepts(
+    loss, fixed, y, codes, weight, strength, classes, fit_intercept=True
+):
+    """Intercepts (n_tasks, n_outputs) that are best beside scores that are fixed."""
+    n_tasks, q = len(classes), int(np.prod(fixed.shape[1:], dtype=int))
+    B, V = intercept_maps(np.eye(n_tasks), fit_intercept)
+    ends = np.hstack([B, V])
+    priced = np.repeat([0.0, strength], [B.shape[1], V.shape[1]])[:, None]
+
+    def value(beta):
+        beta = beta.reshape(-1, q)
+        b, g = ends @ beta, np.zeros((n_tasks, q))
+        total = 0.5 * (priced * beta**2).sum()
+        for i, t in enumerate(codes):
+            f = fixed[i] + (b[t] if loss == "softmax" else b[t, 0])
+            total += weight[i] * row_loss(loss, y[i], f, classes=classes[t])
+            g[t] += weight[i] * row_slope(loss, y[i], f, classes[t])
+        return total, (ends.T @ g + priced * beta).ravel()
+
+    start = np.zeros(ends.shape[1] * q)
+    if not len(start):
+        return np.zeros((n_tasks, q))
+    found = optimize.minimize(value, start, jac=True, options={"gtol": 1e-12})
+    return ends @ found.x.reshape(-1, q)
+
+
+# Low rank
+
+
+def reduced_rank(X, Y, n_components, weight=None, task_weight=None, centre=True):
+    """Weighted reduced rank regression of complete labels, in closed form.
+
+    Minimises 1/2 sum_it s_i lambda_t (y_it - x_i.w_t - b_t)^2 over W of rank at most
+    ``n_components``: with rows times sqrt(s_i) and columns times sqrt(lambda_t), the
+    least squares fit projected on its leading right singular vectors (Eckart-Young).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    Y : ndarray of shape (n_samples, n_tasks), without NaN
+    weight : None or ndarray of shape (n_samples,)
+    task_weight : None or ndarray of shape (n_tasks,)
+    centre : bool, an intercept of its own for every task
+
+    Returns
+    -------
+    coef, intercept, value
+    """
+    s = np.ones(len(X)) if weight is None else weight
+    lam = np.ones(Y.shape[1]) if task_weight is None else task_weight
+    x_mean = s @ X / s.sum() if centre else np.zeros(X.shape[1])
+    y_mean = s @ Y / s.sum() if centre else np.zeros(Y.shape[1])
+    rows, columns = np.sqrt(s)[:, None], np.sqrt(lam)
+    A, B = rows * (X - x_mean), rows * (Y - y_mean) * columns
+    ols = np.linalg.pinv(A) @ B
+    V = np.linalg.svd(A @ ols)[2][:n_components]
+    coef = (ols @ V.T @ V / columns).T
+    intercept = y_mean - coef @ x_mean
+    residual = rows * (Y - X @ coef.T - intercept) * columns
+    return coef, intercept, 0.5 * (residual**2).sum()
+
+
+def low_rank(
+    loss,
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    n_components,
+    fit_intercept=True,
+    n_tasks=None,
+    n_outputs=1,
+    n_starts=8,
+    seed=0,
+):
+    """Best of several local minima of loss + 1/2 strength (|A|_F^2 + |B|_F^2).
+
+    The coefficients are A B with ``n_components`` columns in A (n_tasks * n_outputs
+    rows); every start is random, every descent BFGS. An upper bound of the minimum.
+
+    Returns
+    -------
+    coef, intercept, value
+    """
+    n_tasks = int(np.max(codes)) + 1 if n_tasks is None else n_tasks
+    y = np.asarray(y, dtype=int) if loss == "softmax" else y
+    free = fit_intercept is True or fit_intercept == "free"
+    classes = task_classes(y, codes, weight, n_tasks)
+    every_X, every_code = X, codes
+    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
+    B_map, V_map = intercept_maps(np.eye(n_tasks), fit_intercept)
+    ends = np.hstack([B_map, V_map])
+    priced = np.repeat([0.0, strength], [B_map.shape[1], V_map.shape[1]])[:, None]
+    q, d, k = n_outputs, X.shape[1], n_components
+    sizes = np.cumsum([n_tasks * q * k, k * d])
+
+    def parts(theta):
+        A, B, beta = np.split(theta, sizes)
+        return A.reshape(-1, k), B.reshape(k, d), beta.reshape(-1, q)
+
+    def model(theta):
+        A, B, beta = parts(theta)
+        return (A @ B).reshape(n_tasks, q, d), ends @ beta
+
+    def value(theta):
+        A, B, beta = parts(theta)
+        coef, intercept = model(theta)
+        G, g = np.zeros_like(coef), np.zeros_like(intercept)
+        total = 0.5 * strength * ((A**2).sum() + (B**2).sum())
+        total += 0.5 * (priced * beta**2).sum()
+        for x, label, t, c in zip(X, y, codes, weight, strict=True):
+            f = coef[t] @ x + intercept[t]
+            f = f if loss == "softmax" else f[0]
+            total += c * row_loss(loss, label, f, classes=classes[t])
+            slope = c * np.atleast_1d(row_slope(loss, label, f, classes[t]))
+            G[t] += slope[:, None] * x
+            g[t] += slope
+        G = G.reshape(-1, d)
+        slopes = G @ B.T + strength * A, A.T @ G + strength * B
+        slopes += (ends.T @ g + priced * beta,)
+        return total, np.concatenate([slope.ravel() for slope in slopes])
+
+    rng, best = np.random.default_rng(seed), None
+    for _ in range(n_starts):
+        start = rng.normal(size=sizes[-1] + ends.shape[1] * q)
+        found = optimize.minimize(value, start, jac=True, options={"gtol": 1e-9})
+        best = found if best is None or found.fun < best.fun else best
+    coef, intercept = model(best.x)
+    if free and loss == "logistic":
+        _raise_one_class(intercept, coef, every_X, every_code, classes)
+    if loss != "softmax":
+        coef, intercept = coef[:, 0], intercept[:, 0]
+    return coef, intercept, best.fun
 
 
 # Metrics

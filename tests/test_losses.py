@@ -110,6 +110,27 @@ def test_evaluate_is_value_gradient_and_curvature(problem):
     assert_array_equal(curvature, loss.curvature(y, z, weight))
 
 
+def test_conjugate_by_its_inequality(problem):
+    # <g, z> <= value + conjugate for every pair, with equality at the gradient
+    loss, y, z, weight = problem
+    if not isinstance(loss, (Squared, Logistic, Softmax)):
+        with pytest.raises(NotImplementedError, match="has no conjugate"):
+            loss.conjugate(y, z, weight)
+        return
+    value, gradient, _ = loss.evaluate(y, z, weight)
+    for shrink in (0.0, 0.4, 1.0):
+        g = shrink * gradient
+        conjugate = loss.conjugate(y, g, weight)
+        rng = np.random.default_rng(1)
+        for _ in range(20):
+            other = scores(loss, rng)
+            product = np.vdot(g, other)
+            assert product <= loss.value(y, other, weight) + conjugate + 1e-12 * N
+    assert_allclose(np.vdot(gradient, z), value + conjugate, rtol=1e-12)
+    rows = loss.conjugate(y, gradient, weight)
+    assert_allclose(loss.conjugate(y, 3 * gradient, 3 * weight), 3 * rows)
+
+
 def test_weights_multiply(problem):
     loss, y, z, weight = problem
     ones = loss.evaluate(y, z, np.ones(N))

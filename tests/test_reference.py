@@ -9,6 +9,7 @@ from reference import (
     covariance,
     data_dir,
     data_loss,
+    dual_value,
     factor,
     finite_difference,
     graph,
@@ -18,21 +19,29 @@ from reference import (
     kernel,
     least_norm,
     least_squares,
+    low_rank,
     objective,
     omega,
     pooled,
     precision,
     predict,
+    reduced_rank,
     row_loss,
     row_weights,
     scores_by_task,
     shared_mean,
+    shared_penalty,
     task_classes,
     to_long,
     twin,
     within_task_r2,
 )
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    MultiTaskLasso,
+    Ridge,
+)
 from sklearn.svm import LinearSVC, LinearSVR
 
 RELATIONS = ("independent", "shared_mean", "graph", "covariance", "pooled")
@@ -584,6 +593,146 @@ def test_least_norm_has_the_smallest_omega_of_all_that_fit_as_well(problems, ker
             )
             assert_allclose(moved, value, rtol=1e-9)
             assert omega(moved_coef, K) > omega(coef, K)
+
+
+# Shared features
+
+
+@pytest.mark.parametrize("penalty", ["nuclear", "l21", "dirty"])
+@pytest.mark.parametrize("fit_intercept", MODES)
+@pytest.mark.parametrize("loss", ["squared", "logistic", "softmax"])
+def test_twin_of_shared_features_is_a_minimum(problems, loss, fit_intercept, penalty):
+    # no step goes down, be it dense, of one column or of rank one
+    args = *problems[loss], 1.5, "independent", fit_intercept
+    options = {"penalty": penalty, "private": 0.8}
+    coef, intercept, value = twin(loss, *args, **options)
+
+    def at(W, b):
+        return objective(loss, W, b, *args, **options)
+
+    zero = at(0 * coef, 0 * intercept)
+    assert abs(at(coef, intercept) - value) < 1e-8 * zero
+    rng = np.random.default_rng(0)
+    fixed = intercept_maps(np.eye(5), fit_intercept)[0].shape[1]
+    for size in (1e-3, 1e-2, 1e-1):
+        dW = size * rng.normal(size=coef.shape)
+        db = size * rng.normal(size=(min(fixed, 5), *coef.shape[1:-1]))
+        db = np.resize(db, intercept.shape) if fixed else 0.0
+        one = dW * (np.arange(coef.shape[-1]) == 2)
+        rank = size * np.multiply.outer(
+            rng.normal(size=coef.shape[:-1]), rng.normal(size=coef.shape[-1])
+        )
+        for step in (dW, one, rank, -coef * size, coef * size):
+            for W, b in ((step, db), (-step, -db), (step, 0.0)):
+                assert at(coef + W, intercept + b) > value - 1e-8 * zero
+
+
+@pytest.mark.parametrize("penalty", ["nuclear", "l21", "dirty"])
+@pytest.mark.parametrize("fit_intercept", MODES)
+@pytest.mark.parametrize("loss", ["squared", "logistic", "softmax"])
+def test_dual_value_is_below_the_minimum_and_meets_it(
+    problems, loss, fit_intercept, penalty
+):
+    X, y, codes, weight = problems[loss]
+    args, options = (X, y, codes, weight, 1.5), {"penalty": penalty, "private": 0.8}
+    coef, intercept, value = twin(loss, *args, "independent", fit_intercept, **options)
+    zero = data_loss(loss, 0 * predict(coef, intercept, X, codes), y, codes, weight, 5)
+    bound = dual_value(loss, coef, intercept, *args, fit_intercept, **options)
+    assert abs(value - bound) < 1e-5 * zero
+    rng, last = np.random.default_rng(0), bound
+    for size in (0.01, 0.1, 1.0):
+        moved = coef + size * rng.normal(size=coef.shape)
+        bound = dual_value(loss, moved, intercept, *args, fit_intercept, **options)
+        assert bound < min(value, last) + 1e-9 * zero
+        last = bound
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_column_of_shared_features_is_the_plain_norm(problems, mode):
+    # every matrix of one column has rank one and its norm as its only singular value
+    X, y, codes, weight = problems["squared"]
+    args = X[:, :1], y, codes, weight, 3.0, "independent", mode
+    values = [twin("squared", *args, penalty=p)[2] for p in ("nuclear", "l21", "rank")]
+    assert_allclose(values, values[0], rtol=1e-8)
+
+
+def test_dirty_costs_between_the_norms_that_it_mixes():
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(6, 4)) * (rng.uniform(size=(6, 4)) < 0.6)
+    l21, l1 = shared_penalty("l21", W, 2.0), np.abs(W).sum()
+    assert_allclose(shared_penalty("dirty", W, 2.0, 2.0), l21)
+    assert_allclose(shared_penalty("dirty", W, 2.0, 2.0 / np.sqrt(6)), l1 * 2 / 6**0.5)
+    value = shared_penalty("dirty", W, 2.0, 1.2)
+    assert value < min(l21, 1.2 * l1) * (1 - 1e-3)
+    # by its definition: the least over any part
+    parts = [np.clip(W, -c, c) for c in rng.uniform(0, 3, size=(2000, 4))]
+    cost = [shared_penalty("l21", S, 2.0) + 1.2 * np.abs(W - S).sum() for S in parts]
+    assert value < min(cost) < 1.05 * value
+
+
+def test_nuclear_norm_is_half_the_squares_of_its_best_factors():
+    W = np.random.default_rng(0).normal(size=(4, 6))
+    U, s, V = np.linalg.svd(W, full_matrices=False)
+    A, B = U * np.sqrt(s), np.sqrt(s)[:, None] * V
+    assert_allclose(A @ B, W)
+    value = shared_penalty("nuclear", W, 3.0)
+    assert_allclose(1.5 * ((A**2).sum() + (B**2).sum()), value)
+    assert_allclose(shared_penalty("rank", W.reshape(2, 2, 6), 3.0), value)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, "shrunk", False])
+@pytest.mark.parametrize("loss", ["squared", "logistic", "softmax"])
+def test_factors_of_full_rank_are_the_nuclear_norm(problems, loss, fit_intercept):
+    X, y, codes, weight = problems[loss]
+    args = loss, X[:, :3], y, codes, weight, 2.0
+    value = twin(*args, "independent", fit_intercept, penalty="nuclear")[2]
+    q = 3 if loss == "softmax" else 1
+    coef, intercept, found = low_rank(*args, 3, fit_intercept, n_outputs=q, n_starts=1)
+    assert_allclose(found, value, rtol=1e-8)
+    at = objective(
+        loss,
+        coef,
+        intercept,
+        *args[1:],
+        "independent",
+        fit_intercept,
+        penalty="nuclear",
+    )
+    assert_allclose(at, value, rtol=1e-8)
+    one = low_rank(*args, 1, fit_intercept, n_outputs=q, n_starts=2)[2]
+    assert one > value * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("n_components", [1, 2, 5])
+def test_reduced_rank_regression_is_the_best_of_its_rank(
+    wide_complete, n_components, centre
+):
+    p, lam = wide_complete, np.array([2.0, 0.5, 1.0, 1.5, 0.3])
+    coef, intercept, value = reduced_rank(
+        p.X, p.Y, n_components, p.weight, lam, centre=centre
+    )
+    assert np.linalg.matrix_rank(coef) == n_components
+    X, y, codes, weight = to_long(p.X, p.Y, p.weight)
+    args = X, y, codes, weight * lam[codes]
+    at = objective("squared", coef, intercept, *args, 0.0, "independent", centre)
+    assert_allclose(at, value)
+    other = low_rank("squared", *args, 0.0, n_components, centre, n_starts=2)[2]
+    assert_allclose(value, other, rtol=1e-7)
+    if n_components == 5:
+        assert_allclose(
+            value, least_squares(*args, 0.0, "independent", centre)[2], rtol=1e-9
+        )
+
+
+def test_l21_is_the_multitask_lasso_of_scikit_learn(wide_complete):
+    p = wide_complete
+    lasso = MultiTaskLasso(alpha=5.0 / len(p.X), tol=1e-12, max_iter=10_000)
+    lasso.fit(p.X, p.Y)
+    args = *to_long(p.X, p.Y), 5.0, "independent"
+    coef, intercept, _ = twin("squared", *args, penalty="l21")
+    assert_allclose(coef, lasso.coef_, atol=1e-4)
+    assert_allclose(intercept, lasso.intercept_, atol=1e-4)
 
 
 # Metrics

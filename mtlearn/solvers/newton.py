@@ -374,12 +374,12 @@ def _shapes(coef, b, problem):
 # ---------------------------------------------------------------- fewer features
 
 
-def in_row_space(solve, data, start):
+def in_row_space(solve, data, start, *, own_rows=False):
     """Solve with features that are coordinates in the span of the rows, if fewer.
 
-    The best coefficients of every loss and relation lie in that span, so nothing is
-    lost; with fewer rows than features, and those rows common to all tasks, much is
-    saved.
+    The best coefficients of every loss and of every penalty that does not change when
+    the features are rotated lie in that span, so nothing is lost; with fewer rows than
+    features, and those rows common to all tasks, much is saved.
 
     Parameters
     ----------
@@ -387,12 +387,16 @@ def in_row_space(solve, data, start):
         From (data, start) to a Solution.
     data : TaskData
     start : (coef, intercept) or None
+    own_rows : bool
+        Whether it is worth it also for tasks with rows of their own.
 
     Returns
     -------
     Solution
     """
-    if data.sparse or not data.wide or data.X.shape[0] >= data.n_features:
+    if data.sparse or not (data.wide or own_rows):
+        return solve(data, start)
+    if data.X.shape[0] >= data.n_features:
         return solve(data, start)
     basis = linalg.qr(data.X.T, mode="economic")[0]
     if start is not None:

@@ -88,7 +88,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
         Its status is STALLED where the moments have lost the answer (columns collinear
         to eleven digits); solve from the rows then.
     """
-    blocks, target, border_target = _normal_equations(moments, intercept)
+    blocks, target, border_target = normal_equations(moments, intercept)
     solver = coupled_solver(form, alpha)
     solver.update(blocks)
     border = blocks.each(blocks.border) if len(border_target) else None
@@ -113,7 +113,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
             bound += form.dual_norm2(reduced) / (2 * alpha)
         else:
             bound = 0.5 * float(np.vdot(descent, step) + short @ beta_step)
-        coef, b = _from_extended(moments, W, beta, intercept)
+        coef, b = from_extended(moments, W, beta, intercept)
         penalty = 0.5 * alpha * np.vdot(theta, form.metric(theta))
         value = moments.objective(coef, b) + float(penalty)
         history.append((value, bound / max(scale, 1e-300)))
@@ -128,7 +128,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
     return Solution(coef, b, value, certificate, n_iter, status, history=history)
 
 
-def _normal_equations(moments, intercept):
+def normal_equations(moments, intercept):
     """Blocks and right-hand sides: (n_tasks, p) for the tasks, (q,) for the border."""
     first, which = np.arange(moments.n_tasks), None
     if len(moments.weight) < moments.n_tasks:
@@ -164,12 +164,15 @@ def _normal_equations(moments, intercept):
     return Blocks(H, border, corner, which), target, np.array([each.sum()])
 
 
-def _from_extended(moments, W, beta, intercept):
-    """Coefficients and intercepts of the unknowns of `_normal_equations`."""
+def from_extended(moments, W, beta, intercept):
+    """Coefficients and intercepts of the unknowns of `normal_equations`.
+
+    W (..., n_tasks, p) and beta (..., q) may have axes in front, of several solutions.
+    """
     d = moments.cross.shape[1]
-    coef = W[:, :d]
+    coef = W[..., :d]
     if intercept == "free":
         mean = moments.mean[moments.group]
-        return coef, moments.y_mean - np.einsum("tj,tj->t", mean, coef)
-    b = np.zeros(len(W)) + (beta[0] if len(beta) else 0.0)
-    return coef, b + W[:, d] if intercept == "shrunk" else b
+        return coef, moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)
+    b = np.zeros(W.shape[:-1]) + (beta[..., :1] if beta.shape[-1] else 0.0)
+    return coef, b + W[..., d] if intercept == "shrunk" else b

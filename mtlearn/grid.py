@@ -1,0 +1,720 @@
+"""Cross-validation over a whole grid of strengths for about the price of a fit.
+
+A squared loss sees its rows through their moments only, and those of a training part
+are a sum of those of the other folds: one pass over the rows serves every fold, and
+solvers that follow a path of strengths serve every point of the grid.
+"""
+
+import inspect
+import numbers
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing
+from sklearn.utils.parallel import Parallel, delayed
+
+from . import checks
+from .base import _report
+from .model_selection import TaskStratifiedKFold
+from .moments import TaskMoments, same_rows
+from .solution import warn_unless_converged
+from .tasks import TaskData, as_floats, shorten, split_task_column
+
+_SPAN = 1e-9  # the smallest strength of a default grid, in units of the largest
+_FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
+_EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
+_PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
+
+
+# ---------------------------------------------------------------- what is learned from
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that a model learns from, or their moments.
+
+    Attributes
+    ----------
+    rows : TaskData
+        All rows and tasks, without task weights.
+    index : ndarray of shape (n_rows,), int
+        Those of `rows` that belong here.
+    task_ids : ndarray of shape (n_tasks,)
+    task_weight : ndarray of shape (n_tasks,) or None
+    part, labelled : ndarray of shape (n_tasks,), bool
+        Tasks of the problem, and those with labels here; as in `base.Fit`.
+    intercept : str
+    moments : TaskMoments or None
+        Of the tasks of the problem; None where the rows are to be used.
+    """
+
+    rows: TaskData
+    index: np.ndarray
+    task_ids: np.ndarray
+    task_weight: np.ndarray | None
+    part: np.ndarray
+    labelled: np.ndarray
+    intercept: str
+    moments: TaskMoments | None = None
+
+    @property
+    def tasks(self):
+        """Ids of the tasks of the problem."""
+        return self.task_ids[self.part]
+
+    @cached_property
+    def data(self):
+        """The rows themselves, taken when first asked for."""
+        everything = np.array_equal(self.index, np.arange(self.rows.X.shape[0]))
+        data = self.rows if everything else take(self.rows, self.index)
+        data = replace(data, task_weight=self.task_weight, _shared={})
+        return data if self.part.all() else data.only(self.part)
+
+    def with_moments(self, moments):
+        """The same part with moments of all its rows and all tasks."""
+        if self.task_weight is not None:
+            moments = replace(moments, scale=self.task_weight)
+        return replace(self, moments=_only(moments, self.part))
+
+    def fill(self, coef, intercept):
+        """Give tasks without a model of their own the mean of the others'.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (..., n_part, n_features)
+        intercept : ndarray of shape (..., n_part)
+
+        Returns
+        -------
+        coef : ndarray of shape (..., n_tasks, n_features)
+        intercept : ndarray of shape (..., n_tasks)
+        """
+        own = self.labelled if self.intercept == "free" else self.part
+        if self.part.all() and own.all():
+            return coef, intercept
+        shape = (*coef.shape[:-2], len(self.part), coef.shape[-1])
+        all_coef, all_intercept = np.empty(shape), np.empty(shape[:-1])
+        all_coef[..., self.part, :] = coef
+        all_coef[..., ~self.part, :] = coef.mean(axis=-2, keepdims=True)
+        all_intercept[..., self.part] = intercept
+        level = all_intercept[..., own].mean(axis=-1, keepdims=True)
+        all_intercept[..., ~own] = level
+        return all_coef, all_intercept
+
+
+def scatter(part):
+    """Weighted squared distance of the rows from the mean, or from zero.
+
+    From each task's own mean where its intercept is free; from zero without intercepts.
+    """
+    moments = part.moments
+    if moments is not None:
+        mass, mean = moments.task_weights, moments.mean[moments.group]
+        within = moments.scale @ np.einsum("ujj->u", moments.gram)[moments.group]
+    else:
+        data = part.data
+        mass, squares = data.sums(data.weights), data.squared().adjoint(data.weights)
+        mean = data.adjoint(data.weights) / np.where(mass > 0, mass, 1.0)[:, None]
+        within = max(float(squares.sum() - mass @ np.sum(mean**2, axis=1)), 0.0)
+    if part.intercept == "free":
+        return float(within)
+    centre = 0.0 if part.intercept == "none" else mass @ mean / mass.sum()
+    return float(within + mass @ np.sum((mean - centre) ** 2, axis=1))
+
+
+def take(rows, index):
+    """Some of the rows, in either layout."""
+    codes, weight = rows.codes, rows.sample_weight
+    return TaskData(
+        rows.X[index],
+        rows.y[index],
+        rows.n_tasks,
+        None if codes is None else codes[index],
+        None if weight is None else weight[index],
+    )
+
+
+def _only(moments, part):
+    """Moments of some of the tasks, marked in `part`."""
+    if part.all():
+        return moments
+    used, group = np.unique(moments.group[part], return_inverse=True)
+    return TaskMoments(
+        moments.weight[used],
+        moments.mean[used],
+        moments.gram[used],
+        group.ravel(),
+        moments.scale[part],
+        moments.y_mean[part],
+        moments.y_square[part],
+        moments.cross[part],
+    )
+
+
+# ---------------------------------------------------------------- what is tested
+
+
+class HeldOut:
+    """Rows to be predicted, unweighted: from their moments if that is less work.
+
+    Parameters
+    ----------
+    rows : TaskData
+        All rows and tasks.
+    index : ndarray of shape (n_rows,), int
+    moments : TaskMoments or None
+        Of these rows, if they are known; None where moments are not wanted.
+    """
+
+    def __init__(self, rows, index, moments):
+        # a row counts here or does not: those of weight zero are gone already
+        self.data = replace(take(rows, index), sample_weight=None)
+        self.n_labels = int(self.data.sizes.sum())
+        self.moments = None
+        size = rows.n_tasks * rows.n_features
+        if moments is not None and rows.sample_weight is None:
+            self.moments = moments if size <= 4 * self.n_labels else None
+        elif moments is not None and size <= self.n_labels:
+            self.moments = TaskMoments.from_data(self.data)
+
+    def errors(self, coef, intercept):
+        """Mean squared error of every one of several models, of shape (n_models,).
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_models, n_tasks, n_features)
+        intercept : ndarray of shape (n_models, n_tasks)
+        """
+        if self.n_labels == 0:
+            return np.full(len(coef), np.nan)
+        if self.moments is None:
+            total, poor = np.zeros(len(coef)), np.ones(len(coef), dtype=bool)
+        else:
+            total, poor = _squares(self.moments, coef, intercept)
+        for k in np.flatnonzero(poor):
+            z = self.data.forward(coef[k]) + np.repeat(intercept[k], self.data.sizes)
+            total[k] = np.sum((self.data.labels - z) ** 2)
+        return total / self.n_labels
+
+
+def _squares(moments, coef, intercept):
+    """Sums of squared residuals by moments, and whether they lost digits."""
+    u = moments.group
+    if len(moments.weight) == len(u):
+        product = np.matmul(coef.transpose(1, 0, 2), moments.gram[u]).transpose(1, 0, 2)
+    else:
+        product = np.empty_like(coef)
+        for block, gram in enumerate(moments.gram):
+            tasks = np.flatnonzero(u == block)
+            product[:, tasks] = coef[:, tasks] @ gram
+    offset = moments.y_mean - intercept
+    offset -= np.einsum("tj,ktj->kt", moments.mean[u], coef)
+    product -= 2.0 * moments.cross
+    total = moments.y_square.sum() + np.einsum("ktj,ktj->k", product, coef)
+    total += offset**2 @ moments.weight[u]
+    # what the terms of the sums above amount to before they cancel
+    diagonal = np.einsum("ujj->uj", moments.gram)
+    size = np.einsum("tj,ktj,ktj->k", diagonal[u], coef, coef) * coef.shape[2]
+    return total, ~(total > _EXACT * (moments.y_square.sum() + size))
+
+
+# ---------------------------------------------------------------- moments of folds
+
+
+class FoldMoments:
+    """Moments of the training part of every fold, without a subtraction.
+
+    Where the test folds part the rows, a training part is all folds but one. The total
+    less a fold would lose digits where that fold holds an outlier, so the others are
+    added up: those outside a half of the folds once, for all folds of that half, and so
+    on down. If the moments of all folds do not fit into memory, they are gathered anew
+    on every level, of which there are few.
+
+    Parameters
+    ----------
+    rows : TaskData
+    folds : list of (train, test)
+        Row numbers.
+    """
+
+    def __init__(self, rows, folds):
+        self.rows, self.folds = rows, folds
+        self.alike = same_rows(rows) if rows.wide else None
+        self.parted = _part_the_rows(folds, rows.X.shape[0])
+        self._kept = None
+        if self.parted:
+            n_groups = len(self.alike[1]) if rows.wide else rows.n_tasks
+            size = 8.0 * n_groups * rows.n_features**2
+            if 2 * len(folds) * size <= _FOLDS_BYTES:
+                self._kept = [self._gather(test) for _, test in folds]
+            self.total = self._sum(0, len(folds))
+        else:
+            self.total = self._gather(np.arange(rows.X.shape[0]))
+
+    def __iter__(self):
+        """Yield (training, test) moments of every fold in turn."""
+        if self.parted:
+            yield from self._without(0, len(self.folds), None)
+            return
+        for train, test in self.folds:
+            yield self._gather(train), self._gather(test)
+
+    def _without(self, low, high, outside):
+        """Of the folds low to high; `outside` are the moments of all others."""
+        if high - low == 1:
+            yield outside, self._sum(low, high)
+            return
+        middle = (low + high) // 2
+        left, right = self._sum(low, middle), self._sum(middle, high)
+        yield from self._without(low, middle, _plus(outside, right))
+        yield from self._without(middle, high, _plus(outside, left))
+
+    def _sum(self, low, high):
+        if self._kept is not None:
+            return TaskMoments.merge(self._kept[low:high])
+        tests = [test for _, test in self.folds[low:high]]
+        return self._gather(np.concatenate(tests))
+
+    def _gather(self, index):
+        moments = TaskMoments.from_data(take(self.rows, index))
+        if self.alike is None or np.array_equal(moments.group, self.alike[0]):
+            return moments
+        # tasks that are alike in all rows are alike here: all folds in the same groups
+        group, first = self.alike
+        u = moments.group[first]
+        return replace(
+            moments,
+            weight=moments.weight[u],
+            mean=moments.mean[u],
+            gram=moments.gram[u],
+            group=group,
+        )
+
+
+def _plus(one, two):
+    return two if one is None else one + two
+
+
+def _part_the_rows(folds, n_rows):
+    """Whether every row is tested once, and trained on by all other folds."""
+    times = np.zeros(n_rows, dtype=np.int64)
+    for train, test in folds:
+        here = np.bincount(train, minlength=n_rows)
+        here[test] += 1
+        if len(train) + len(test) != n_rows or not np.all(here == 1):
+            return False
+        times[test] += 1
+    return len(folds) > 1 and bool(np.all(times == 1))
+
+
+# ---------------------------------------------------------------- the estimators' part
+
+
+class Batch(NamedTuple):
+    """Models of neighbouring strengths, and how many solves did not converge.
+
+    coef (n_batch, n_part, n_features), intercept (n_batch, n_part).
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    stuck: int = 0
+
+
+class GridFit:
+    """What the cross-validated regressors add to their base estimators.
+
+    A family writes `_variants` (what is tried beside the strengths), `_paths` (batches
+    of models of a part along the strengths, for each variant), `_solve_part` (the model
+    of one strength), `_base` (the base estimator at one point of the grid), `_largest`
+    (where a default grid begins), `_by_moments` and `_turns`, and `_keep_choice`.
+    """
+
+    def fit(self, X, y, sample_weight=None, *, task=None):
+        """Choose the strength by cross-validation, then fit the model to all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            Features; in the long layout one column may hold the task ids
+            (`task_column`).
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            One label per row (long layout, or a single task), or one column per task
+            with NaN where a label was not observed.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            Non-negative weights; rows of weight zero are as if absent. Two-dimensional
+            only with a two-dimensional `y`.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, where no column of `X` holds them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter are not as described; the message names it.
+        TypeError
+            If a parameter has the wrong type.
+        """
+        fit, rows = self._prepare(X, y, sample_weight, task)
+        start = self._warm_model(fit)
+        # 1) the folds and what is known of them
+        given = _Given(self, X, y, sample_weight, task)
+        folds = given.folds(self.cv, rows)
+        space = _Space(rows, self._turns())
+        moments = (
+            FoldMoments(space.rows, folds) if self._by_moments(space.rows) else None
+        )
+        whole = self._part(space.rows, np.arange(rows.X.shape[0]))
+        if moments is not None:
+            whole = whole.with_moments(moments.total)
+        # 2) the grid, 3) every fold along it
+        variants = self._variants()
+        grids = [self._strengths(whole, variant) for variant in variants]
+        judge = _Judge(self, given, space)
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_cross_validate)(self, fold, variants, grids, judge)
+            for fold in self._fold_parts(space.rows, folds, moments)
+        )
+        # 4) the choice, 5) the model of all rows
+        chosen = self._choose(results, grids)
+        self._keep_choice(variants, chosen)
+        solution = self._refit(whole, space, variants[chosen], start)
+        self._keep(fit, solution)
+        if self.verbose:
+            _report(type(self).__name__, solution)
+        warn_unless_converged(solution, type(self).__name__, self.tol)
+        return self
+
+    def _bind(self, relation, X, y, codes, weight, intercept, labels):
+        """The fit of all rows, and those rows with all tasks."""
+        fit = super()._bind(relation, X, y, codes, weight, intercept, labels)
+        if weight is not None and weight.ndim == 2:
+            y = np.where(weight > 0, y, np.nan)
+        return fit, TaskData(X, y, len(self.tasks_), codes, weight)
+
+    # ------------------------------------------------------------ parameters
+
+    def _check_parameters(self):
+        if isinstance(self.alphas, numbers.Number):
+            checks.check_number("alphas", self.alphas, 1, whole=True)
+        else:
+            _check_strengths(self.alphas)
+        if isinstance(self.cv, numbers.Number):
+            checks.check_number("cv", self.cv, 2, whole=True)
+        if self.one_standard_error not in (False, True):
+            raise TypeError(
+                f"`one_standard_error` must be a bool, got {self.one_standard_error!r}."
+            )
+        scoring = self.scoring
+        if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
+            raise TypeError(
+                "`scoring` must be None, the name of a scorer or a callable "
+                f"(estimator, X, y), got {scoring!r}."
+            )
+
+    def _strengths(self, whole, variant):
+        """The strengths to try, the largest first."""
+        if not isinstance(self.alphas, numbers.Number):
+            return np.sort(_check_strengths(self.alphas))[::-1]
+        return self._largest(whole, variant) * np.geomspace(1.0, _SPAN, self.alphas)
+
+    # ------------------------------------------------------------ folds
+
+    def _part(self, rows, index):
+        """A training part: which tasks have labels there, and how much they count."""
+        if rows.wide:
+            counts = rows.observed[index].sum(axis=0)
+        else:
+            counts = np.bincount(rows.codes[index], minlength=rows.n_tasks)
+        weight = checks.check_task_weight(self.task_weight, self.tasks_, counts)
+        labelled = counts > 0 if weight is None else (counts > 0) & (weight > 0)
+        if not labelled.any():
+            raise ValueError(
+                "`cv` has a fold with nothing to train on: every training part needs "
+                "a label of positive weight."
+            )
+        part = labelled | self._spreads()
+        intercept = checks.check_intercept(self.fit_intercept)
+        return Part(rows, index, self.tasks_, weight, part, labelled, intercept)
+
+    def _fold_parts(self, rows, folds, moments):
+        """Yield every fold, one at a time."""
+        known = [(None, None)] * len(folds) if moments is None else moments
+        for (train, test), (inner, outer) in zip(folds, known, strict=True):
+            part = self._part(rows, train)
+            if inner is not None:
+                part = part.with_moments(inner)
+            yield _Fold(part, HeldOut(rows, test, outer), test)
+
+    # ------------------------------------------------------------ choice and refit
+
+    def _choose(self, results, grids):
+        """Set what was found; return the position of the chosen variant."""
+        errors, scores, stuck = zip(*results, strict=True)
+        self.mse_grid_ = np.stack(errors, axis=-1)
+        quality = -self.mse_grid_
+        if self.scoring is not None:
+            quality = np.stack(scores, axis=-1)
+        chosen, best = best_point(quality)
+        self.alphas_, self.mse_path_ = grids[chosen], self.mse_grid_[chosen]
+        if self.scoring is not None:
+            self.score_path_ = quality[chosen]
+        if self.one_standard_error:
+            best = within_one_standard_error(quality[chosen], best)
+        self.best_index_, self.alpha_ = best, float(self.alphas_[best])
+        if sum(stuck):
+            warnings.warn(
+                f"{type(self).__name__}: at {sum(stuck)} of {quality.size} points of "
+                "the grid and its folds the solver did not converge. Scale the "
+                "features (StandardScaler), increase `max_iter`, or try larger "
+                "`alphas`.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return chosen
+
+    def _refit(self, whole, space, variant, start):
+        """The chosen model of all rows, and the path to it if there is room for it."""
+        size = 8.0 * len(self.alphas_) * len(self.tasks_) * space.n_features
+        self.coef_path_ = None
+        if size <= _PATH_BYTES:
+            (path,) = self._paths(whole, [variant], [self.alphas_])
+            batches = list(path)
+            coef = np.concatenate([batch.coef for batch in batches])
+            intercept = np.concatenate([batch.intercept for batch in batches])
+            start = coef[self.best_index_], intercept[self.best_index_]
+            self.coef_path_ = space.back(whole.fill(coef, intercept)[0])
+        elif start is not None:
+            start = space.there(start[0]), start[1]
+        solution = self._solve_part(whole, variant, self.alpha_, start)
+        return replace(solution, coef=space.back(solution.coef))
+
+
+def best_point(quality):
+    """Position of the best variant and strength, the first of equals.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n_variants, n_alphas, n_folds)
+        The larger the better; NaN in folds that tell nothing.
+
+    Returns
+    -------
+    variant, best : int
+    """
+    mean = _over_folds(quality)
+    if np.isnan(mean).all():
+        raise ValueError(
+            "No fold of `cv` has a score: expected at least one test part with labels."
+        )
+    variant, best = np.unravel_index(np.nanargmax(mean), mean.shape)
+    return int(variant), int(best)
+
+
+def within_one_standard_error(quality, best):
+    """Position of the largest strength that is as good as the best, about.
+
+    Its mean quality is at most one standard error (over the folds) below that of the
+    best one.
+
+    Parameters
+    ----------
+    quality : ndarray of shape (n_alphas, n_folds)
+        The larger the better; strengths descend.
+    best : int
+        Position of the best strength.
+
+    Returns
+    -------
+    position : int
+    """
+    mean = _over_folds(quality)
+    at_best = quality[best][~np.isnan(quality[best])]
+    if len(at_best) < 2:
+        return best
+    error = at_best.std(ddof=1) / np.sqrt(len(at_best))
+    return int(np.flatnonzero(mean[: best + 1] >= mean[best] - error)[0])
+
+
+def _over_folds(quality):
+    """Mean over the folds that tell something."""
+    known = ~np.isnan(quality)
+    total = np.where(known, quality, 0.0).sum(axis=-1)
+    count = known.sum(axis=-1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _check_strengths(alphas):
+    values = as_floats("alphas", alphas)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(
+            "`alphas` must be a number of strengths or a one-dimensional sequence of "
+            f"at least one, got shape {values.shape}."
+        )
+    if not np.all(np.isfinite(values)) or values.min() < 0:
+        raise ValueError(
+            f"`alphas` must be finite and at least 0, got {shorten(values)}."
+        )
+    return values
+
+
+# ---------------------------------------------------------------- one fold
+
+
+class _Fold(NamedTuple):
+    """A training part, what it is tested on, and the numbers of the tested rows."""
+
+    train: Part
+    test: HeldOut
+    index: np.ndarray
+
+
+def _cross_validate(estimator, fold, variants, grids, judge):
+    """Errors and scores of one fold, (n_variants, n_alphas), and failed solves."""
+    errors = np.empty((len(variants), len(grids[0])))
+    scores, stuck = np.empty_like(errors), 0
+    paths = estimator._paths(fold.train, variants, grids)
+    for v, path in enumerate(paths):
+        at = 0
+        for batch in path:
+            coef, intercept = fold.train.fill(batch.coef, batch.intercept)
+            errors[v, at : at + len(coef)] = fold.test.errors(coef, intercept)
+            for k in range(len(coef) if judge.scorer is not None else 0):
+                point = variants[v], grids[v][at + k]
+                scores[v, at + k] = judge.score(
+                    estimator, point, coef[k], intercept[k], fold.index
+                )
+            at += len(coef)
+            stuck += batch.stuck
+    return errors, scores, stuck
+
+
+class _Space:
+    """The features, in coordinates of the rows' span where those are fewer.
+
+    Rows that all tasks share and penalties that do not care for the axes lose nothing.
+    """
+
+    def __init__(self, rows, turns):
+        self.rows, self.n_features, self.basis = rows, rows.n_features, None
+        few = rows.X.shape[0] < rows.n_features
+        if turns and rows.wide and few and not rows.sparse:
+            self.basis = linalg.qr(rows.X.T, mode="economic")[0]
+            X = np.ascontiguousarray(rows.X @ self.basis)
+            self.rows = replace(rows, X=X, _shared={})
+
+    def there(self, coef):
+        """Coefficients in these coordinates."""
+        return coef if self.basis is None else np.ascontiguousarray(coef @ self.basis)
+
+    def back(self, coef):
+        """Coefficients of the features as given."""
+        return coef if self.basis is None else coef @ self.basis.T
+
+
+class _Given:
+    """What the caller passed, as splitters and scorers want it."""
+
+    def __init__(self, estimator, X, y, sample_weight, task):
+        self.X, self.y, self.task = X, y, task
+        self.column, self.n_columns = estimator.task_column, estimator._n_columns
+        self.counted = None  # numbers of the rows that count
+        weight = None if sample_weight is None else np.asarray(sample_weight)
+        if weight is not None and weight.ndim == 1:
+            self.n_rows, self.counted = len(weight), np.flatnonzero(weight)
+
+    def folds(self, cv, rows):
+        """Pairs (train, test) of row numbers of `rows`."""
+        if cv is None or isinstance(cv, numbers.Number):
+            n_splits = 5 if cv is None else int(cv)
+            if n_splits > rows.X.shape[0]:
+                raise ValueError(
+                    f"`cv`: {n_splits} folds need at least as many rows, got "
+                    f"n_samples={rows.X.shape[0]}."
+                )
+            splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
+            codes = rows.codes
+            if codes is not None:
+                codes = np.unique(codes, return_inverse=True)[1]
+            # tasks that only the relation names have no part in the dealing
+            y = rows.y if codes is not None else rows.y[:, : self.n_columns]
+            return list(splitter.split(rows.y, y, groups=codes))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The groups parameter is ignored")
+            groups = self._groups(cv)
+            folds = list(check_cv(cv).split(self.X, self.y, groups=groups))
+        if not folds:
+            raise ValueError("`cv` gives no fold: expected at least one.")
+        place = np.arange(rows.X.shape[0])
+        if self.counted is not None:
+            place = np.full(self.n_rows, -1)
+            place[self.counted] = np.arange(len(self.counted))
+        folds = [(place[train], place[test]) for train, test in folds]
+        return [(train[train >= 0], test[test >= 0]) for train, test in folds]
+
+    def _groups(self, cv):
+        """The ids, for splitters that do not find them by themselves."""
+        if getattr(cv, "task_column", None) is not None:
+            return None
+        if self.column is not None:
+            return np.asarray(split_task_column(self.X, self.column)[1])
+        return None if self.task is None else np.asarray(self.task)
+
+    def take(self, index):
+        """Features, labels and ids of some of the rows that count."""
+        index = index if self.counted is None else self.counted[index]
+        task = None if self.task is None else np.asarray(self.task)[index]
+        return _safe_indexing(self.X, index), _safe_indexing(self.y, index), task
+
+
+class _Judge:
+    """The scorer, if there is one, and what it needs."""
+
+    def __init__(self, estimator, given, space):
+        self.given, self.space, self.scorer = given, space, None
+        if estimator.scoring is not None:
+            self.scorer = check_scoring(estimator, scoring=estimator.scoring)
+            known = inspect.signature(self.scorer).parameters
+            self.passes_ids = "task" in known and given.task is not None
+
+    def score(self, estimator, point, coef, intercept, index):
+        """Score of the model at one point of the grid, on some rows."""
+        X, y, task = self.given.take(index)
+        model = estimator._base(*point).set_params(handle_unknown="shared")
+        for name in _FITTED:
+            if hasattr(estimator, name):
+                setattr(model, name, getattr(estimator, name))
+        model.coef_, model.intercept_ = self.space.back(coef), intercept
+        model.shared_coef_ = model.coef_.mean(axis=0)
+        model.shared_intercept_ = intercept.mean()
+        if task is not None:
+            model = _WithIds(model, task)
+        ids = {"task": task} if self.passes_ids else {}
+        return self.scorer(model, X, y, **ids)
+
+
+# what a model needs to predict, beside its coefficients
+_FITTED = ("tasks_", "n_features_in_", "feature_names_in_", "_layout", "_n_columns")
+
+
+class _WithIds(RegressorMixin, BaseEstimator):
+    """A fitted model that knows the ids of the rows it is to predict."""
+
+    def __init__(self, model, task):
+        self.model, self.task = model, task
+
+    def predict(self, X, task=None):
+        """Predict, with the ids that are known."""
+        return self.model.predict(X, task=self.task)

@@ -1,0 +1,307 @@
+"""Shared features: tasks that use the same features, or the same few combinations."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from . import checks
+from .base import LogisticClassifier, TaskEstimator, TaskRegressor
+from .penalties import L21, Dirty, Nuclear
+from .relations import Independent
+from .solvers.block_descent import solve_block_descent
+from .solvers.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
+from .solvers.newton import in_row_space
+from .solvers.proximal import solve_proximal
+from .solvers.smooth import RowLoss, squared_loss
+from .solvers.squared import solve_squared
+from .tasks import column_position
+
+PENALTIES = ("rank", "nuclear", "l21", "dirty")
+SOLVERS = ("auto", "moments", "rows")
+
+_FITTED = (
+    "components_",
+    "task_components_",
+    "shared_part_",
+    "private_part_",
+    "dual_gap_",
+)
+_FAINT = 1e-6  # singular values, relative to the largest, that do not count as rank
+
+
+class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
+    """What both estimators share: penalties, factors, the transformation."""
+
+    def _relation(self):
+        return Independent()
+
+    def _check_parameters(self):
+        checks.check_choice("penalty", self.penalty, PENALTIES)
+        if self.n_components is not None:
+            checks.check_number("n_components", self.n_components, 1, whole=True)
+        if self.alpha_private is not None:
+            checks.check_number("alpha_private", self.alpha_private, 0, strict=True)
+
+    def _penalty(self, n_tasks):
+        """The penalty on W; for "rank" that of its convex hull."""
+        alpha = float(self.alpha)
+        if self.penalty == "l21":
+            return L21(alpha)
+        if self.penalty != "dirty":
+            return Nuclear(alpha)
+        private = self.alpha_private
+        return Dirty(alpha, alpha / n_tasks**0.25 if private is None else private)
+
+    def _rank_limit(self, fit):
+        """Number of rows of `components_` for "rank"."""
+        n_rows = fit.data.n_tasks * _scores_of(fit)
+        full = min(n_rows, fit.data.n_features)
+        if self.n_components is None:
+            return full
+        if self.n_components > full:
+            raise ValueError(
+                f"`n_components` must be at most {full}, the smaller of the numbers "
+                f"of features and of tasks (times classes where there are more than "
+                f"two), got {self.n_components}."
+            )
+        return self.n_components
+
+    def _solution(self, fit, start):
+        """Solve; penalties of W as a whole in the span of the rows."""
+        self._rank = self._rank_limit(fit) if self.penalty == "rank" else None
+        if self.penalty in ("l21", "dirty"):
+            return self._solve_flat(fit.data, fit, start)
+        return in_row_space(
+            lambda data, start: self._solve_flat(data, fit, start),
+            fit.data,
+            start,
+            own_rows=True,
+        )
+
+    def _solve_flat(self, data, fit, start):
+        """Call the solver of the penalty; classes are rows of W beside the tasks."""
+        q, d = _scores_of(fit), data.n_features
+        flat = None if start is None else start[0].reshape(-1, d)
+        solution = self._solve(data, fit, flat)
+        if q == 1:
+            return solution
+        coef = solution.coef.reshape(data.n_tasks, q, d)
+        return replace(solution, coef=coef)
+
+    def _minimise(self, loss, start, smooth):
+        """Minimise a loss plus the penalty.
+
+        Parameters
+        ----------
+        loss : MomentLoss or RowLoss
+        start : ndarray of shape (n_rows, n_features) or None
+        smooth : bool
+            Whether the loss is not the squared one.
+        """
+        how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
+        if self.penalty == "rank":
+            return solve_low_rank(loss, self._rank, float(self.alpha), **how)
+        penalty = self._penalty(len(self.tasks_))
+        if self.penalty == "nuclear":
+            return solve_nuclear(loss, penalty, **how)
+        solve = solve_proximal if smooth else solve_block_descent
+        return solve(loss, penalty, **how)
+
+    # ------------------------------------------------------------ keep
+
+    def _keep(self, fit, solution):
+        super()._keep(fit, solution)
+        n_tasks, d = len(self.tasks_), fit.data.n_features
+        flat = self.coef_.reshape(-1, d)
+        self.selected_features_ = np.flatnonzero(flat.any(axis=0))
+        U, s, V = np.linalg.svd(flat, full_matrices=False)
+        self.rank_ = int(np.sum(s > _FAINT * s.max(initial=0.0)))
+        for name in _FITTED:
+            self.__dict__.pop(name, None)
+        if self.penalty in ("rank", "nuclear"):
+            k = self._rank if self.penalty == "rank" else self.rank_
+            heads = self._keep_factors(U[:, :k], s[:k], V[:k])
+            self.task_components_ = heads.reshape(*self.coef_.shape[:-1], k)
+        if self.penalty == "dirty":
+            shared, private = self._penalty(n_tasks).split(flat)
+            self.shared_part_ = shared.reshape(self.coef_.shape)
+            self.private_part_ = private.reshape(self.coef_.shape)
+        if self.penalty != "rank":
+            self.dual_gap_ = solution.certificate * self._zero_objective(fit)
+
+    def _keep_factors(self, U, s, V):
+        """Balanced factors, the largest entry of a component positive."""
+        top = np.argmax(np.abs(V), axis=1)
+        sign = np.sign(V[np.arange(len(V)), top])
+        sign[sign == 0] = 1.0
+        root = np.sqrt(s)
+        self.components_ = (sign * root)[:, None] * V
+        return U * (sign * root)
+
+    # ------------------------------------------------------------ transform
+
+    def transform(self, X):
+        """Return the shared features of every row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`. The task of a row does not matter: a column of ids is dropped.
+
+        Returns
+        -------
+        Z : {ndarray, sparse array} of shape (n_samples, n_shared)
+            X @ components_.T for "rank" and "nuclear"; for "l21" and "dirty" the
+            features in `selected_features_`.
+        """
+        check_is_fitted(self)
+        X, _ = checks.check_features(self, X, None, reset=False)
+        if hasattr(self, "components_"):
+            return X @ self.components_.T
+        return X[:, self.selected_features_]
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns of `X`, that of the ids included; by default those seen
+            in `fit`, else x0, x1, ...
+
+        Returns
+        -------
+        names : ndarray of shape (n_shared,), str
+            The selected features' own names, or the estimator's name with a number.
+        """
+        check_is_fitted(self)
+        names = OneToOneFeatureMixin.get_feature_names_out(self, input_features)
+        if self.task_column is not None:
+            column = column_position(self.task_column, list(names), len(names))
+            names = np.delete(names, column)
+        if hasattr(self, "components_"):
+            prefix = type(self).__name__.lower()
+            names = [f"{prefix}{k}" for k in range(len(self.components_))]
+            return np.array(names, dtype=object)
+        return names[self.selected_features_]
+
+
+def _scores_of(fit):
+    """Linear scores of an observation: one, or one per class with more than two."""
+    return 1 if fit.labels is None or len(fit.labels) == 2 else len(fit.labels)
+
+
+class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
+    """TODO"""
+
+    def __init__(
+        self,
+        n_components=None,
+        alpha=1.0,
+        penalty="rank",
+        *,
+        alpha_private=None,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-8,
+        max_iter=1000,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.alpha = alpha
+        self.penalty = penalty
+        self.alpha_private = alpha_private
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        checks.check_number("alpha", self.alpha, 0)
+        checks.check_choice("solver", self.solver, SOLVERS)
+
+    def _solve(self, data, fit, start):
+        alpha = float(self.alpha)
+        if alpha == 0 and self.penalty != "rank":
+            return solve_squared(
+                data,
+                fit.form,
+                0.0,
+                intercept=fit.intercept,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                solver="auto",
+                start=None,
+            )
+        loss = squared_loss(data, fit.intercept, alpha, self.solver)
+        if alpha == 0:
+            exact = solve_reduced_rank(data, fit.intercept, self._rank)
+            if exact is not None:
+                return exact
+        return self._minimise(loss, start, smooth=False)
+
+    def _zero_objective(self, fit):
+        return 0.5 * float(fit.data.weights @ fit.data.labels**2)
+
+
+class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
+    """TODO"""
+
+    def __init__(
+        self,
+        n_components=None,
+        alpha=1.0,
+        penalty="rank",
+        *,
+        alpha_private=None,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-8,
+        max_iter=1000,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.alpha = alpha
+        self.penalty = penalty
+        self.alpha_private = alpha_private
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        checks.check_number("alpha", self.alpha, 0, strict=True)
+        checks.check_choice("solver", self.solver, ("auto", "rows"))
+
+    def _solve(self, data, fit, start):
+        rows, loss = self._log_loss(replace(fit, data=data))
+        smooth = RowLoss(rows, loss, fit.intercept, float(self.alpha))
+        return self._minimise(smooth, start, smooth=True)
+
+    def _zero_objective(self, fit):
+        data, loss = self._log_loss(fit)
+        n = len(data.labels)
+        zeros = np.zeros(n if loss.n_scores == 1 else (n, loss.n_scores))
+        return loss.value(data.labels, zeros, data.weights)

@@ -1,0 +1,787 @@
+"""Squared loss + penalties of single features: block coordinate descent and Newton.
+
+    minimise  L(W) + sum_j penalty(W[:, j]),  L a quadratic,
+
+over working sets of features. Within a working set everything happens on second
+moments: compiled passes find which features are in, Newton steps on those finish. The
+certificate is a duality gap; the dual point is the residual, scaled into the dual ball
+(Massias, Gramfort and Salmon, Celer, ICML 2018).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from scipy import linalg
+
+from ..penalties import shrink
+from ..solution import Solution, Status
+from .newton import goal
+from .smooth import (
+    MomentLoss,
+    Point,
+    RowLoss,
+    dense_columns,
+    duality_gap,
+    residual_dual,
+)
+
+_BLOCK = 32  # features whose gradients are kept up to date one by one
+_FIRST = 32  # features of the first working set
+_EASE = 0.3  # accuracy of a working set's problem, in gaps of the whole
+_RATE = 12.0  # flops of LAPACK in the time of one of a compiled pass
+_TRIES = 8  # halvings of a Newton step
+_DAMPINGS = np.array([0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-2])  # of the largest curvature
+
+
+def solve_block_descent(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
+    """Minimise the squared loss plus a penalty of single features.
+
+    Parameters
+    ----------
+    loss : MomentLoss or RowLoss
+        With the squared loss.
+    penalty : L21 or Dirty
+    tol : float
+        The duality gap is compared with tol times the objective of the zero model, or a
+        hundred times the objective itself, whichever is smaller.
+    max_iter : int
+        Most passes over the features, of all working sets together.
+    start : ndarray of shape (n_rows, n_features), default=None
+
+    Returns
+    -------
+    Solution
+        `dual` holds the gradient of the loss.
+    """
+    n_rows, d = loss.n_rows, loss.n_features
+    W = np.zeros((n_rows, d)) if start is None else np.array(start, dtype=np.float64)
+    scale, n_iter, history = loss.zero_objective, 0, []
+    best = (np.inf, np.inf)
+    status = Status.MAX_ITER
+    while True:
+        # 1) gradient, gap
+        point = loss.at(W)
+        gauges = penalty.gauges(point.gradient)
+        value, gap = duality_gap(loss, penalty, point, gauges.max(initial=0.0))
+        history.append((value, gap / max(scale, 1e-300)))
+        enough = goal(tol, scale, value)
+        if gap <= enough:
+            status = Status.CONVERGED
+            break
+        if not (gap < best[0] or value < best[1]):
+            status = Status.STALLED
+            break
+        best = min(gap, best[0]), value
+        if n_iter >= max_iter:
+            break
+        # 2) the features that are in, and those that pull hardest
+        chosen = working_set(W, gauges)
+        # 3) solve for those
+        W[:, chosen], used = solve_part(
+            _part(loss, chosen),
+            penalty,
+            W[:, chosen],
+            enough if len(chosen) == d else max(_EASE * gap, 0.3 * enough),
+            max_iter - n_iter,
+        )
+        n_iter += used
+    b = loss.intercepts(W, point)
+    certificate = history[-1][1]
+    return Solution(
+        W,
+        b,
+        value,
+        certificate,
+        max(n_iter, 1),
+        status,
+        dual=point.gradient,
+        history=history,
+    )
+
+
+def _part(loss, chosen):
+    """The problem of a working set, on moments or on residuals, by what is smaller."""
+    if isinstance(loss, RowLoss) and loss.intercept in ("free", "none"):
+        data = loss.data
+        rows = data.X.shape[0] if data.wide else 2 * len(data.rows) // data.n_tasks
+        if len(chosen) > max(rows, _FIRST):
+            return RowPart(loss, chosen)
+    whole = isinstance(loss, MomentLoss) and len(chosen) == loss.n_features
+    return GramPart(loss if whole else loss.columns(chosen))
+
+
+def working_set(W, gauges):
+    """Features in use, and as many again whose gradients are largest."""
+    in_use = W.any(axis=0)
+    size = min(max(_FIRST, 2 * int(in_use.sum())), len(gauges))
+    if size == len(gauges):
+        return np.arange(size)
+    gauges = np.where(in_use, np.inf, gauges)
+    return np.sort(np.argpartition(-gauges, size - 1)[:size])
+
+
+# ---------------------------------------------------------------- one working set
+
+
+def solve_part(part, penalty, W, enough, max_iter):
+    """Passes and Newton steps until the gap of these features alone is small.
+
+    Returns
+    -------
+    W : ndarray of shape (n_rows, n_chosen)
+    n_iter : int
+        Passes made.
+    """
+    newton = NewtonStep(part, penalty)
+    part.put(W)
+    spent, before, n_iter = 0.0, np.inf, 0
+    while n_iter < max_iter:
+        for _ in range(part.rhythm):
+            part.descend(penalty.alpha, penalty.beta)
+        n_iter += part.rhythm
+        spent += part.rhythm * part.pass_cost
+        point = part.point()
+        value, gap = duality_gap(part, penalty, point, penalty.gauge(point.gradient))
+        if gap <= enough:
+            break
+        if spent >= newton.cost(part.W) and n_iter > 1:
+            spent = 0.0
+            moved = newton.improve(part.W, point.gradient)
+            if moved is not None:
+                part.put(moved)
+            elif not value < before:
+                break
+            before = value
+    return part.W, n_iter
+
+
+class GramPart:
+    """A working set on its second moments; the gradient follows every change.
+
+    Parameters
+    ----------
+    loss : MomentLoss
+        Of the S features of the set.
+    """
+
+    rhythm = 1
+
+    def __init__(self, loss):
+        self.loss, self.n_rows = loss, loss.n_rows
+        n_blocks, size = self.n_blocks, _ = loss.hessian.shape[:2]
+        width = 1 if n_blocks == 1 else loss.n_rows
+        corners = _corners(size, width)
+        for k, (s, e) in _groups(size):
+            square = loss.hessian[:, s:e, s:e].transpose(1, 2, 0)
+            square = square if width == 1 else square[..., loss.block]
+            corners[k, : e - s, : e - s] = square
+        coupling = np.zeros((0, size)) if loss.coupling is None else loss.coupling
+        self._arrays = (
+            np.ascontiguousarray(loss.hessian),
+            loss.block.astype(np.int64),
+            np.ascontiguousarray(loss.scale, dtype=np.float64),
+            corners,
+            np.ascontiguousarray(loss.diagonal),
+            np.ascontiguousarray(coupling),
+        )
+        self.pass_cost = float(loss.n_rows) * size * size * _rate(n_blocks)
+
+    def put(self, W):
+        """Set W and compute the gradient afresh."""
+        self.W = np.ascontiguousarray(W)
+        coupling = self.loss.coupling
+        self.gradient = self.loss.bend(self.W) - self.loss.target
+        self.shared = np.zeros(1)
+        if coupling is not None:
+            # the kernel carries the part that couples the intercepts as one number
+            self.shared[0] = np.vdot(coupling, self.W)
+            self.gradient += self.shared[0] * coupling
+
+    def descend(self, alpha, beta):
+        """One pass over the features."""
+        _descend_gram(*self._arrays, self.gradient, self.shared, self.W, alpha, beta)
+
+    def point(self):
+        """Value and gradient where we are."""
+        loss, gradient = self.loss, self.gradient
+        if loss.coupling is not None:
+            gradient = gradient - self.shared[0] * loss.coupling
+        value = np.vdot(self.W, gradient) - np.vdot(self.W, loss.target)
+        value = loss.constant + 0.5 * float(value)
+        return Point(self.W, max(value, 0.0), gradient)
+
+    def dual(self, point, most):
+        """As that of the loss."""
+        return self.loss.dual(point, most)
+
+    def columns(self, used):
+        """The loss of some of the features, from moments."""
+        return self.loss.columns(used)
+
+    build_cost = 0.0
+
+
+class RowPart:
+    """A working set on the residuals: for more features than rows.
+
+    Blocks of features see their part of the Gram only; between blocks the residual
+    moves, by products of matrices. Intercepts are free, or there are none.
+
+    Parameters
+    ----------
+    loss : RowLoss
+        With the squared loss.
+    chosen : ndarray of shape (S,), int
+    """
+
+    rhythm = 4
+
+    def __init__(self, loss, chosen):
+        self.loss, self.chosen = loss, chosen
+        data, size = loss.data, len(chosen)
+        self.n_rows, self.n_features = loss.n_rows, size
+        self._centre = loss.intercept == "free"
+        self._X = np.ascontiguousarray(dense_columns(data.features, chosen).T)
+        self._weight = self._table(loss.weight)
+        self._y = self._table(loss.y)
+        self._corners = self._blocks_of_gram()
+        self.n_blocks = self._corners.shape[-1]
+        self._curvature = np.ascontiguousarray(self._diagonal())
+        self.pass_cost = 2.0 * self._y.size * size * _rate(1 if data.wide else 2)
+        self.build_cost = float(data.X.shape[0])
+
+    def _table(self, values):
+        """Values per observation, (n_samples, n_tasks) in the wide layout."""
+        data = self.loss.data
+        if not data.wide:
+            return values.copy()
+        table = np.zeros((data.n_tasks, data.X.shape[0]))
+        table.ravel()[data._flat] = values
+        return np.ascontiguousarray(table.T)
+
+    def _blocks_of_gram(self):
+        """Blocks of the diagonal of every task's Gram, intercepts taken out."""
+        X, n_tasks, weight = self._X, self.n_rows, self._weight
+        plain = self.loss.data.wide and bool(np.all(weight == weight[:1]))
+        plain = plain and bool(np.all(weight == weight[:, :1]))
+        corners = _corners(len(X), 1 if plain else n_tasks)
+        for k, (s, e) in _groups(len(X)):
+            for t in range(1 if plain else n_tasks):
+                rows, w = self._rows_of(t)
+                part = X[s:e, rows]
+                heavy = part * w
+                block = heavy @ part.T
+                if self._centre and w.sum() > 0:
+                    total = heavy.sum(axis=1)
+                    block -= np.outer(total, total) / w.sum()
+                corners[k, : e - s, : e - s, t] = block
+        return corners
+
+    def _rows_of(self, t):
+        """Rows of a task in X, and their weights."""
+        data = self.loss.data
+        if data.wide:
+            return slice(None), self._weight[:, t]
+        part = slice(data.starts[t], data.starts[t + 1])
+        return part, self._weight[part]
+
+    def _diagonal(self):
+        size, width = len(self._X), self._corners.shape[-1]
+        diagonal = np.einsum("kjjt->tkj", self._corners).reshape(width, -1)[:, :size]
+        return np.broadcast_to(diagonal, (self.n_rows, size))
+
+    def put(self, W):
+        """Set W and compute the residuals afresh."""
+        self.W = np.ascontiguousarray(W)
+        data = self.loss.data
+        if data.wide:
+            self._residual = self._y - self._X.T @ self.W.T
+        else:
+            self._residual = self._y - np.einsum(
+                "ji,ij->i", self._X, self.W[data.task_of]
+            )
+        if self._centre:
+            if data.wide:
+                _centre_table(self._residual, self._weight)
+            else:
+                for t in range(self.n_rows):
+                    rows, w = self._rows_of(t)
+                    if w.sum() > 0:
+                        self._residual[rows] -= np.average(
+                            self._residual[rows], weights=w
+                        )
+
+    def descend(self, alpha, beta):
+        """One pass over the features."""
+        arrays = self._corners, self._curvature, self._weight, self._residual
+        if self.loss.data.wide:
+            _descend_table(self._X, *arrays, self._centre, self.W, alpha, beta)
+        else:
+            starts = self.loss.data.starts
+            _descend_rows(self._X, starts, *arrays, self._centre, self.W, alpha, beta)
+
+    def point(self):
+        """Value and gradient where we are."""
+        self.put(self.W)
+        data, pull = self.loss.data, self._weight * self._residual
+        value = 0.5 * float(np.vdot(pull, self._residual))
+        if data.wide:
+            gradient = -np.ascontiguousarray((self._X @ pull).T)
+        else:
+            gradient = -np.array(
+                [
+                    self._X[:, rows] @ pull[rows]
+                    for rows, _ in map(self._rows_of, range(self.n_rows))
+                ]
+            )
+        return Point(self.W, value, gradient, float(np.vdot(pull, self._y)))
+
+    def dual(self, point, most):
+        """As that of the loss."""
+        return residual_dual(2.0 * point.value, point.state, most)
+
+    def columns(self, used):
+        """The loss of some of the features, from moments."""
+        return self.loss.columns(self.chosen[used])
+
+
+def _groups(size):
+    """Numbers and ranges of the blocks of features."""
+    return [
+        (k, (s, min(s + _BLOCK, size))) for k, s in enumerate(range(0, size, _BLOCK))
+    ]
+
+
+def _rate(n_blocks):
+    """Time of a multiplication in a pass: by products of matrices, or of vectors."""
+    return 0.5 if n_blocks == 1 else 1.0
+
+
+def _corners(size, width):
+    return np.zeros((-(-size // _BLOCK), _BLOCK, _BLOCK, width))
+
+
+# ---------------------------------------------------------------- compiled passes
+
+
+@njit(cache=True)
+def _descend_block(
+    local,
+    corner,
+    curvature,
+    scale,
+    first,
+    width,
+    W,
+    change,
+    alpha,
+    beta,
+    coupling,
+    shared,
+):
+    """Minimise over the columns of one block in turn; returns whether any moved.
+
+    local (width, n): the gradient of the block's columns; change (n, width): what was
+    added to W.
+    """
+    n = W.shape[0]
+    coupled = coupling.shape[0] > 0
+    z, h, w, delta = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    moved = False
+    for j in range(width):
+        column = first + j
+        for t in range(n):
+            h[t] = curvature[t, column]
+            z[t] = h[t] * W[t, column] - local[j, t]
+        if coupled:
+            for t in range(n):
+                z[t] += shared[0] * coupling[t, column]
+        shrink(z, h, alpha, beta, w)
+        same = True
+        for t in range(n):
+            delta[t] = w[t] - W[t, column]
+            change[t, j] = delta[t]
+            same = same and delta[t] == 0.0
+        if same:
+            continue
+        moved = True
+        for t in range(n):
+            W[t, column] = w[t]
+            if coupled:
+                shared[0] += coupling[t, column] * delta[t]
+            delta[t] *= scale[t]
+        # what comes before has had its turn
+        for i in range(j + 1, width):
+            row = corner[j, i]
+            if row.shape[0] == 1:
+                for t in range(n):
+                    local[i, t] += row[0] * delta[t]
+            else:
+                for t in range(n):
+                    local[i, t] += row[t] * delta[t]
+    return moved
+
+
+@njit(cache=True)
+def _descend_gram(
+    hessian,
+    block,
+    scale,
+    corners,
+    curvature,
+    coupling,
+    gradient,
+    shared,
+    W,
+    alpha,
+    beta,
+):
+    """One pass on moments, in place; the gradient (n_rows, S) follows."""
+    n, size = W.shape
+    for k in range(corners.shape[0]):
+        s = k * _BLOCK
+        width = min(_BLOCK, size - s)
+        local = gradient[:, s : s + width].T.copy()
+        change = np.zeros((n, width))
+        if not _descend_block(
+            local,
+            corners[k],
+            curvature,
+            scale,
+            s,
+            width,
+            W,
+            change,
+            alpha,
+            beta,
+            coupling,
+            shared,
+        ):
+            continue
+        if hessian.shape[0] == 1:
+            for t in range(n):
+                change[t] *= scale[t]
+            gradient += np.dot(change, hessian[0, s : s + width])
+        else:
+            for t in range(n):
+                gradient[t] += scale[t] * np.dot(
+                    change[t], hessian[block[t], s : s + width]
+                )
+
+
+@njit(cache=True)
+def _descend_table(X, corners, curvature, weight, residual, centre, W, alpha, beta):
+    """One pass on residuals (n_samples, n_tasks), tasks with rows in common."""
+    n, size = W.shape
+    ones, none, shared = np.ones(n), np.zeros((0, 1)), np.zeros(1)
+    for k in range(corners.shape[0]):
+        s = k * _BLOCK
+        width = min(_BLOCK, size - s)
+        part = X[s : s + width]
+        local = -np.dot(part, weight * residual)
+        change = np.zeros((n, width))
+        if not _descend_block(
+            local,
+            corners[k],
+            curvature,
+            ones,
+            s,
+            width,
+            W,
+            change,
+            alpha,
+            beta,
+            none,
+            shared,
+        ):
+            continue
+        residual -= np.dot(part.T, change.T)
+        if centre:
+            _centre_table(residual, weight)
+
+
+@njit(cache=True)
+def _centre_table(residual, weight):
+    """Take the weighted mean out of every column."""
+    n, n_tasks = residual.shape
+    total, mean = np.zeros(n_tasks), np.zeros(n_tasks)
+    for i in range(n):
+        for t in range(n_tasks):
+            total[t] += weight[i, t]
+            mean[t] += weight[i, t] * residual[i, t]
+    for t in range(n_tasks):
+        mean[t] /= max(total[t], 1e-300)
+    for i in range(n):
+        for t in range(n_tasks):
+            residual[i, t] -= mean[t]
+
+
+@njit(cache=True)
+def _descend_rows(
+    X, starts, corners, curvature, weight, residual, centre, W, alpha, beta
+):
+    """One pass on residuals (n_observations,), tasks with rows of their own."""
+    n, size = W.shape
+    ones, none, shared = np.ones(n), np.zeros((0, 1)), np.zeros(1)
+    for k in range(corners.shape[0]):
+        s = k * _BLOCK
+        width = min(_BLOCK, size - s)
+        local = np.zeros((width, n))
+        for j in range(width):
+            row = X[s + j]
+            for t in range(n):
+                total = 0.0
+                for i in range(starts[t], starts[t + 1]):
+                    total += row[i] * weight[i] * residual[i]
+                local[j, t] = -total
+        change = np.zeros((n, width))
+        if not _descend_block(
+            local,
+            corners[k],
+            curvature,
+            ones,
+            s,
+            width,
+            W,
+            change,
+            alpha,
+            beta,
+            none,
+            shared,
+        ):
+            continue
+        for t in range(n):
+            first, last = starts[t], starts[t + 1]
+            for j in range(width):
+                if change[t, j] != 0.0:
+                    for i in range(first, last):
+                        residual[i] -= change[t, j] * X[s + j, i]
+            if centre:
+                total, mean = 0.0, 0.0
+                for i in range(first, last):
+                    total += weight[i]
+                    mean += weight[i] * residual[i]
+                mean /= max(total, 1e-300)
+                for i in range(first, last):
+                    residual[i] -= mean
+
+
+# ---------------------------------------------------------------- Newton steps
+
+
+class SmoothPenalty(NamedTuple):
+    """The penalty around columns that are not zero, where it has two derivatives.
+
+    Attributes
+    ----------
+    moving : ndarray of bool of shape (n_rows, n_columns)
+        Entries that are not held at zero; the derivatives are along these.
+    gradient : ndarray of shape (n_rows, n_columns)
+    nu : ndarray of shape (n_columns,)
+    diagonal : ndarray of shape (n_columns,) or (n_rows, n_columns)
+    unit : ndarray of shape (n_rows, n_columns)
+        The Hessian of column j is diag(diagonal[:, j]) - nu_j unit_j unit_j'.
+    """
+
+    moving: np.ndarray
+    gradient: np.ndarray
+    nu: np.ndarray
+    diagonal: np.ndarray
+    unit: np.ndarray
+
+
+def smooth_penalty(penalty, V):
+    """Derivatives of the penalty at V, whose columns are not zero.
+
+    A column with the shared part s, |s| = alpha / nu, has the gradient nu s where its
+    entries are not cut, and its Hessian there is nu (I - e e'), e their unit vector;
+    cut entries have the gradient +-beta and no curvature.
+    """
+    shared, private = penalty.split(V)
+    norms = np.sqrt(np.einsum("tj,tj->j", shared, shared))
+    alive = norms > 0
+    nu = np.divide(penalty.alpha, norms, out=np.zeros_like(norms), where=alive)
+    if not np.isfinite(penalty.beta):
+        unit = np.divide(V, norms, out=np.zeros_like(V), where=alive)
+        return SmoothPenalty(np.ones(V.shape, dtype=bool), nu * V, nu, nu, unit)
+    cut = private != 0
+    smooth = alive & ~cut
+    spokes = np.where(smooth, shared, 0.0)
+    length = np.sqrt(np.einsum("tj,tj->j", spokes, spokes))
+    unit = np.divide(spokes, length, out=np.zeros_like(spokes), where=length > 0)
+    gradient = np.where(cut, penalty.beta * np.sign(V), nu * shared)
+    return SmoothPenalty(smooth | cut, gradient, nu, np.where(smooth, nu, 0.0), unit)
+
+
+class NewtonStep:
+    """Newton's method on the coefficients that are not zero.
+
+    The Hessian is block diagonal by tasks up to one rank-one term a feature: solved by
+    a factorisation per task and one system of the size of the support.
+    """
+
+    def __init__(self, part, penalty):
+        self.part, self.penalty, self.damping = part, penalty, 0.0
+
+    def cost(self, W):
+        """What a step costs, in the units of `pass_cost`."""
+        used = float(np.count_nonzero(W.any(axis=0)))
+        n_rows, part = self.part.n_rows, self.part
+        shared = part.n_blocks == 1 and not np.isfinite(self.penalty.beta)
+        blocks = 1 if shared else n_rows
+        solving = (blocks + 0.5) * used**3 / _RATE
+        return solving + (4.0 * n_rows + part.build_cost / _RATE) * used * used
+
+    def improve(self, W, gradient):
+        """W after a step that lowers the objective, None where none does.
+
+        More features than rows leave directions without curvature, in which a column
+        shrinks until it vanishes. So the Hessian is damped where a plain step fails,
+        and what would turn round on the way is set to zero.
+        """
+        used = np.flatnonzero(W.any(axis=0))
+        if len(used) == 0:
+            return None
+        V, part = np.ascontiguousarray(W[:, used]), self.part.columns(used)
+        gradient, base = gradient[:, used], self.penalty.value(V)
+        here = smooth_penalty(self.penalty, V)
+        pull = (gradient + here.gradient) * here.moving
+        best, chosen, least = -1e-14 * base, None, self.damping
+        for damping in self._dampings():
+            direction = self._solve(part, -pull, here, damping)
+            if direction is None:
+                continue
+            D, change = self._along(part, V, here, gradient, base, direction)
+            if change < best:
+                best, chosen, least = change, D, damping
+            if change <= 0.1 * float(np.vdot(pull, direction)):
+                break
+        self.damping = least
+        if chosen is None:
+            return None
+        moved = W.copy()
+        moved[:, used] = V + chosen
+        return moved
+
+    def _dampings(self):
+        """What to try, the weakest first, from a little below what was best last."""
+        return _DAMPINGS[max(int(np.searchsorted(_DAMPINGS, self.damping)) - 1, 0) :]
+
+    def _along(self, part, V, here, gradient, base, direction):
+        """A change of V on the line, and that of the objective; (None, 0) if none."""
+        stops = _stops(V, here, direction)
+        first = np.unique(stops[stops < 1.0])
+        doubling = 2 ** np.arange(len(first).bit_length()) - 1
+        steps = np.append(0.5 ** np.arange(_TRIES), first[doubling])
+        for step in np.unique(steps)[::-1]:
+            plain = step * direction
+            trials = [plain, np.where(stops <= step, -V, plain)]
+            changes = []
+            for D in trials[: 1 + bool(np.any(stops <= step))]:
+                change = np.vdot(gradient, D) + 0.5 * np.vdot(D, part.bend(D))
+                changes.append(change + self.penalty.value(V + D) - base)
+            if min(changes) < -1e-14 * base:
+                return trials[int(np.argmin(changes))], min(changes)
+        return None, 0.0
+
+    def _solve(self, part, rhs, here, damping):
+        """Solve (H + diag - sum_j nu_j e_j e_j' - coupling) step = rhs."""
+        moving, nu = here.moving, here.nu
+        solver = _Factors.of(part, here.diagonal, moving, damping)
+        if solver is None:
+            return None
+        step = solver.solve(rhs)
+        root = np.sqrt(nu)
+        spokes = here.unit * root
+        size = len(nu)
+        coupling = part.coupling
+        if coupling is not None:
+            coupling = np.where(moving, coupling, 0.0)
+        border = coupling is not None
+        core = np.eye(size + border)
+        core[:size, :size] -= solver.inner(spokes)
+        right = np.einsum("tj,tj->j", spokes, step)
+        if border:
+            reply = solver.solve(coupling)
+            core[:size, size] = core[size, :size] = -np.einsum(
+                "tj,tj->j", spokes, reply
+            )
+            core[size, size] -= np.vdot(coupling, reply)
+            right = np.append(right, np.vdot(coupling, step))
+        core[np.diag_indices(size + border)] += 1e-14
+        # LAPACK directly: SciPy would warn of what the damping is there for
+        _, y, info = linalg.lapack.dposv(core, right, lower=1)
+        if info:
+            return None
+        correction = solver.solve(spokes * y[:size])
+        step = step + correction
+        if border:
+            step = step + y[size] * reply
+        return step if np.all(np.isfinite(step)) else None
+
+
+def _stops(V, here, direction):
+    """Steps at which a column, or a private entry, would turn round: it vanishes."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        against = np.einsum("tj,tj->j", V, direction)
+        column = -np.einsum("tj,tj->j", V, V) / against
+        column = np.where(against < 0, column, np.inf)
+        entry = np.where(V * direction < 0, -V / direction, np.inf)
+    single = here.moving & (here.unit == 0)
+    return np.where(single, entry, np.where(single.any(axis=0), np.inf, column))
+
+
+class _Factors:
+    """Inverses of H_t + diag_t, one for all rows or one for each."""
+
+    def __init__(self, inverse):
+        self.inverse = inverse
+
+    @classmethod
+    def of(cls, part, diagonal, moving, damping):
+        """Factorise; None where a block is not definite."""
+        size = part.n_features
+        index = np.arange(size)
+        alike = len(part.hessian) == 1 and np.all(part.scale == part.scale[0])
+        if alike and moving.all() and diagonal.ndim == 1:
+            M = part.scale[0] * part.hessian
+            M[:, index, index] += diagonal
+        else:
+            M = part.scale[:, None, None] * part.hessian[part.block]
+            M[:, index, index] += diagonal
+            M *= moving[:, :, None] & moving[:, None, :]
+            M[:, index, index] += ~moving
+        level = np.abs(M[:, index, index]).max(axis=1)
+        M[:, index, index] += (1e-14 + damping) * level[:, None]
+        try:
+            return cls(_inverses(M))
+        except np.linalg.LinAlgError:
+            return None
+
+    def solve(self, rhs):
+        """Every row's system."""
+        if len(self.inverse) == 1:
+            return rhs @ self.inverse[0]
+        return np.matmul(rhs[:, None, :], self.inverse)[:, 0]
+
+    def inner(self, spokes):
+        """sum_t spokes[t, j] inverse[t][j, k] spokes[t, k]."""
+        if len(self.inverse) == 1:
+            return (spokes.T @ spokes) * self.inverse[0]
+        return np.einsum("tj,tjk,tk->jk", spokes, self.inverse, spokes, optimize=True)
+
+
+def _inverses(M):
+    """Inverses of symmetric definite matrices, (n, p, p)."""
+    out = np.empty_like(M)
+    for t, block in enumerate(M):
+        factor, info = linalg.lapack.dpotrf(block, lower=1)
+        if info:
+            raise np.linalg.LinAlgError("not positive definite")
+        inverse, info = linalg.lapack.dpotri(factor, lower=1)
+        if info:
+            raise np.linalg.LinAlgError("not positive definite")
+        lower = np.tril(inverse)
+        out[t] = lower + np.tril(inverse, -1).T
+    return out

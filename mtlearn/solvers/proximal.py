@@ -1,0 +1,177 @@
+"""Smooth loss + penalties of single features: proximal Newton steps.
+
+    minimise  L(W) + sum_j penalty(W[:, j])
+
+The loss is replaced by a quadratic around the current W, the penalised quadratic is
+solved by block descent on the moments of the reweighted rows, and the step is searched
+along the line (Lee, Sun and Saunders, SIAM Journal on Optimization 24, 2014). Only a
+working set of features is looked at; the duality gap is that of the whole problem.
+"""
+
+import numpy as np
+
+from ..moments import TaskMoments
+from ..solution import Solution, Status
+from ..tasks import TaskData
+from .block_descent import GramPart, smooth_penalty, solve_part, working_set
+from .coupled import conjugate_gradient
+from .newton import goal
+from .smooth import MomentLoss, duality_gap
+
+_FLOOR = 1e-4  # least curvature of an observation, relative to its weight
+_EASE = 0.1  # accuracy of a step's problem, in gaps
+_TRIES = 30
+_FIRST = 2  # steps before those of all classes together
+_CG_TOL = 1e-3
+_CG_STEPS = 200
+_PASSES = 1000  # of block descent within one step
+
+
+def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
+    """Minimise a smooth loss plus a penalty of single features.
+
+    Parameters
+    ----------
+    loss : RowLoss
+    penalty : L21 or Dirty
+    tol : float
+        The duality gap is compared with tol times the objective of the zero model, or a
+        hundred times the objective itself, whichever is smaller.
+    max_iter : int
+        Most Newton steps.
+    start : ndarray of shape (n_rows, n_features), default=None
+
+    Returns
+    -------
+    Solution
+        `dual` holds the gradient of the loss.
+    """
+    W = np.zeros((loss.n_rows, loss.n_features)) if start is None else start.copy()
+    scale, history, status = loss.zero_objective, [], Status.MAX_ITER
+    point = loss.at(W)
+    for n_iter in range(max_iter + 1):
+        # 1) gap
+        gauges = penalty.gauges(point.gradient)
+        value, gap = duality_gap(loss, penalty, point, gauges.max(initial=0.0))
+        history.append((value, gap / max(scale, 1e-300)))
+        if gap <= goal(tol, scale, value):
+            status = Status.CONVERGED
+            break
+        if n_iter == max_iter:
+            break
+        # 2) minimise the quadratic around W over a working set
+        chosen = working_set(point.W, gauges)
+        aim, _ = solve_part(
+            GramPart(_quadratic(loss, point, chosen)),
+            penalty,
+            point.W[:, chosen],
+            _EASE * gap,
+            _PASSES,
+        )
+        # 3) the objective along the line
+        direction = np.zeros_like(point.W)
+        direction[:, chosen] = aim - point.W[:, chosen]
+        point, moved = _search(loss, penalty, point, direction)
+        if not moved:
+            status = Status.STALLED
+            break
+        # 4) classes were taken apart: together on what is not zero
+        if loss.q > 1 and n_iter >= _FIRST:
+            direction = _newton_direction(loss, penalty, point)
+            point, _ = _search(loss, penalty, point, direction)
+    W = point.W
+    return Solution(
+        W,
+        loss.intercepts(W, point),
+        value,
+        history[-1][1],
+        max(n_iter, 1),
+        status,
+        dual=point.gradient,
+        history=history,
+    )
+
+
+def _search(loss, penalty, point, direction):
+    """Halve the step until the objective falls by a part of what the model promises."""
+    base = penalty.value(point.W)
+    value = point.value + base
+    slope = float(np.vdot(point.gradient, direction))
+    slope += penalty.value(point.W + direction) - base
+    step = 1.0
+    for _ in range(_TRIES):
+        new = loss.at(point.W + step * direction)
+        gain = value - new.value - penalty.value(new.W)
+        if gain > 0 and gain >= -1e-4 * step * slope:
+            return new, True
+        step *= 0.5
+    return point, False
+
+
+def _newton_direction(loss, penalty, point):
+    """Newton's direction on the coefficients that are not zero, matrix-free."""
+    used = np.flatnonzero(point.W.any(axis=0))
+    direction = np.zeros_like(point.W)
+    if len(used) == 0:
+        return direction
+    here = smooth_penalty(penalty, point.W[:, used])
+    pull = (point.gradient[:, used] + here.gradient) * here.moving
+    diagonal = loss.diagonal_at(point)[:, used] + here.diagonal
+    floor = 1e-12 * diagonal.max()
+    full = np.zeros_like(point.W)
+
+    def dot(V):
+        full[:, used] = V
+        along = np.einsum("tj,tj->j", here.unit, V)
+        bent = loss.bend(full, point)[:, used] + floor * V
+        return (bent + here.diagonal * V - here.nu * along * here.unit) * here.moving
+
+    direction[:, used] = conjugate_gradient(
+        dot, -pull, lambda R: R / (diagonal + floor), tol=_CG_TOL, max_iter=_CG_STEPS
+    )
+    return direction
+
+
+def _quadratic(loss, point, chosen):
+    """Second-order model of the loss at a point, over the chosen features.
+
+    The classes of a task are taken apart: with twice their curvature, which bounds what
+    ties them.
+    """
+    data, state, q = loss.data, point.state, loss.q
+    scores = state.z + loss.spread(state.b)
+    g = state.g.reshape(-1, q)
+    h = np.einsum("ikk->ik", state.h.reshape(-1, q, q))
+    weight = loss.weight[:, None]
+    if q > 1:
+        h = np.minimum(2.0 * h, g + weight * _hits(loss.y, q))
+    h = np.maximum(h, _FLOOR * weight)
+    aim = scores.reshape(-1, q) - g / h
+    narrow = loss.narrow(chosen)
+    if data.wide:
+        table = np.full((data.n_tasks, q, data.X.shape[0]), np.nan)
+        weights = np.zeros(table.shape)
+        for k in range(q):
+            table[data.task_of, k, data.rows] = aim[:, k]
+            weights[data.task_of, k, data.rows] = h[:, k]
+        shape = (data.n_tasks * q, -1)
+        table, weights = table.reshape(shape).T, weights.reshape(shape).T
+        rows = TaskData(narrow.X, table, data.n_tasks * q, None, weights)
+    else:
+        codes = (data.task_of[:, None] * q + np.arange(q)).ravel()
+        X = narrow.features
+        X = X if q == 1 else X[np.repeat(np.arange(X.shape[0]), q)]
+        rows = TaskData(X, aim.ravel(), data.n_tasks * q, codes, h.ravel())
+    # intercepts of single classes have no place in the moments: each goes its own way
+    mode = "free" if q > 1 and loss.intercept != "none" else loss.intercept
+    model = MomentLoss(TaskMoments.from_data(rows), mode, loss.shrinkage)
+    W = point.W[:, chosen]
+    model.target = model.bend(W) - point.gradient[:, chosen]
+    model.constant = 0.5 * float(np.sum(g * g / h))
+    model.constant += float(np.vdot(W, model.target) - 0.5 * np.vdot(W, model.bend(W)))
+    return model
+
+
+def _hits(y, q):
+    """1 where an observation is of the class, (n, q)."""
+    return y[:, None] == np.arange(q)

@@ -1,0 +1,495 @@
+"""The loss as a function of W alone: intercepts are minimised out, rows or moments in.
+
+`MomentLoss` is the squared loss from second moments, a quadratic; `RowLoss` any loss
+from the rows. Both know what the solvers above them ask of a smooth function: value,
+gradient, curvature along a direction, and the dual value that goes with a gradient.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..losses import Logistic, Squared
+from ..moments import TaskMoments
+from .coupled import ground
+
+_INTERCEPT_STEPS = 50
+_GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
+_FEW = 128  # features up to which moments are cheap even of few rows
+_REACH = 2.0  # longest step of an intercept
+_SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
+
+
+@dataclass
+class Point:
+    """A smooth function at W.
+
+    Attributes
+    ----------
+    W : ndarray of shape (n_rows, n_features)
+    value : float
+    gradient : ndarray of shape (n_rows, n_features)
+    state : object
+        What the function keeps for `bend`, `dual` and `intercepts` at this point.
+    """
+
+    W: np.ndarray
+    value: float
+    gradient: np.ndarray
+    state: object = None
+
+
+# ---------------------------------------------------------------- from moments
+
+
+class MomentLoss:
+    """Squared loss from moments: 1/2 <W, H W> - <target, W> + constant.
+
+    H has a block per task, `scale[t] * hessian[block[t]]`, and, where tasks share an
+    intercept, loses the outer product of `coupling` (None without one).
+
+    Parameters
+    ----------
+    moments : TaskMoments
+    intercept : {"free", "shrunk", "shared", "none"}
+    shrinkage : float
+        Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
+    """
+
+    def __init__(self, moments, intercept="free", shrinkage=0.0):
+        self.moments, self.intercept, self.shrinkage = moments, intercept, shrinkage
+        self.n_rows, self.n_features = moments.cross.shape
+        mass, mean = moments.task_weights, moments.mean[moments.group]
+        # what is left of each task's squared mean residual: nothing once its
+        # intercept is free, all of it without one
+        if intercept == "free" or (intercept == "shrunk" and shrinkage == 0.0):
+            left = np.zeros(self.n_rows)
+        elif intercept == "shrunk":
+            left = mass * shrinkage / (mass + shrinkage)
+        else:
+            left = mass
+        self._mass, self._left = mass, left
+        total = left.sum() if intercept in ("shrunk", "shared") else 0.0
+        level = left @ moments.y_mean / total if total > 0 else 0.0
+        column = left[:, None] * mean
+        self.coupling = column / np.sqrt(total) if total > 0 else None
+        self.target = moments.scale[:, None] * moments.cross
+        self.target = self.target + column * (moments.y_mean - level)[:, None]
+        squares = moments.scale @ moments.y_square
+        squares += left @ (moments.y_mean - level) ** 2
+        self.constant = 0.5 * float(squares)
+        self.zero_objective = moments.zero_objective
+        self.hessian, self.block, self.scale = self._blocks(left)
+
+    def _blocks(self, left):
+        """One block for all tasks whose rows, weights and intercepts are alike."""
+        moments = self.moments
+        if not left.any():
+            return moments.gram, moments.group, moments.scale
+        pairs = np.column_stack([moments.group, moments.scale])
+        _, first, block = np.unique(
+            pairs, axis=0, return_index=True, return_inverse=True
+        )
+        group = moments.group[first]
+        mean = moments.mean[group]
+        hessian = moments.scale[first, None, None] * moments.gram[group]
+        hessian += (left[first, None] * mean)[:, :, None] * mean[:, None, :]
+        return hessian, block.ravel(), np.ones(self.n_rows)
+
+    def columns(self, chosen):
+        """The same loss of the chosen features only, the others zero."""
+        part = object.__new__(MomentLoss)
+        part.__dict__.update(self.__dict__)
+        part.n_features = len(chosen)
+        part.hessian = np.ascontiguousarray(
+            self.hessian[:, chosen[:, None], chosen[None, :]]
+        )
+        part.target = np.ascontiguousarray(self.target[:, chosen])
+        if self.coupling is not None:
+            part.coupling = np.ascontiguousarray(self.coupling[:, chosen])
+        return part
+
+    @property
+    def diagonal(self):
+        """Curvatures of the single coefficients, of shape (n_rows, n_features)."""
+        diagonal = np.einsum("ujj->uj", self.hessian)
+        return self.scale[:, None] * diagonal[self.block]
+
+    def bend(self, V, point=None):
+        """H V."""
+        if len(self.hessian) == 1:
+            product = V @ self.hessian[0]
+        elif len(self.hessian) == self.n_rows:
+            product = np.matmul(V[:, None, :], self.hessian[self.block])[:, 0]
+        else:
+            product = np.empty_like(V)
+            for u, block in enumerate(self.hessian):
+                tasks = self.block == u
+                product[tasks] = V[tasks] @ block
+        product *= self.scale[:, None]
+        if self.coupling is not None:
+            product -= np.vdot(self.coupling, V) * self.coupling
+        return product
+
+    def at(self, W):
+        """Value and gradient at W."""
+        used = np.flatnonzero(W.any(axis=0))
+        if len(self.hessian) == 1 and 2 * len(used) < self.n_features:
+            gradient = W[:, used] @ self.hessian[0][used]
+            gradient *= self.scale[:, None]
+            if self.coupling is not None:
+                gradient -= np.vdot(self.coupling, W) * self.coupling
+        else:
+            gradient = self.bend(W)
+        gradient -= self.target
+        value = self.constant + 0.5 * (np.vdot(W, gradient) - np.vdot(W, self.target))
+        return Point(W, max(float(value), 0.0), gradient)
+
+    def dual(self, point, most):
+        """Dual value of the residual, shrunk into the dual ball.
+
+        The residual r of the least squares problem behind the moments has |r|^2 = 2
+        value, and <y, r> = 2 constant - <target, W>.
+        """
+        inner = 2.0 * self.constant - float(np.vdot(self.target, point.W))
+        return residual_dual(2.0 * point.value, inner, most)
+
+    def intercepts(self, W, point=None):
+        """The best intercepts, of shape (n_rows,)."""
+        mean = self.moments.mean[self.moments.group]
+        free = self.moments.y_mean - np.einsum("tj,tj->t", mean, W)
+        if self.intercept == "none":
+            return np.zeros(self.n_rows)
+        total = self._left.sum()
+        if total <= 0:
+            return free
+        level = self._left @ free / total
+        if self.intercept == "shared":
+            return np.full(self.n_rows, level)
+        mass, shrinkage = self._mass, self.shrinkage
+        return (mass * free + shrinkage * level) / (mass + shrinkage)
+
+
+# ---------------------------------------------------------------- from the rows
+
+
+class RowLoss:
+    """Any loss from the rows, by products with X and its transpose only.
+
+    Coefficients have a row per task, or per task and class (class after class within
+    the task).
+
+    Parameters
+    ----------
+    data : TaskData
+    loss : object of `mtlearn.losses`
+    intercept : {"free", "shrunk", "shared", "none"}
+    shrinkage : float
+        Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
+    """
+
+    def __init__(self, data, loss, intercept="free", shrinkage=0.0):
+        self.means = None
+        if intercept == "free" and not data.sparse:
+            data, self.means = data.centred()
+        self.data, self.loss = data, loss
+        self.intercept, self.shrinkage = intercept, shrinkage
+        if intercept == "shrunk" and shrinkage == 0.0:
+            self.intercept = "free"
+        self.q, self.n_features = loss.n_scores, data.n_features
+        self.n_rows = data.n_tasks * self.q
+        self.y, self.weight = data.labels, data.weights
+        zeros = np.zeros(len(self.y) if self.q == 1 else (len(self.y), self.q))
+        self.zero_objective = loss.value(self.y, zeros, self.weight)
+        # squared residuals of large labels would leave the gap without digits
+        self._shift = self._level() if isinstance(loss, Squared) else None
+        if self._shift is not None:
+            self.y = self.y - self.spread(self._shift)
+        self._first = self._last = self._first_intercepts()
+
+    def _level(self):
+        """Mean labels of the tasks, or of all where they share an intercept."""
+        if self.intercept == "none":
+            return None
+        total, sums = self._sums(self.weight), self._sums(self.weight * self.y)
+        if self.intercept != "free":
+            total, sums = (
+                np.full_like(total, total.sum()),
+                np.full_like(sums, sums.sum()),
+            )
+        return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)[:, None]
+
+    def _first_intercepts(self):
+        """Zero; saturated for tasks of one class, which have no finite best one."""
+        b = np.zeros((self.data.n_tasks, self.q))
+        if isinstance(self.loss, Logistic) and self.intercept == "free":
+            total, size = self.data.sums(self.y), self.data.sizes
+            one = (np.abs(total) == size) & (size > 0)
+            b[one, 0] = _SATURATED * np.sign(total[one])
+        return b
+
+    def columns(self, chosen):
+        """The squared loss of the chosen features only, from their moments."""
+        return MomentLoss(
+            TaskMoments.from_data(self.narrow(chosen)), self.intercept, self.shrinkage
+        )
+
+    def narrow(self, chosen):
+        """The same observations with the chosen features only."""
+        data = self.data
+        shared = {"blocks": data._blocks}
+        if not data.wide:
+            shared["features"] = data.features[:, chosen]
+            if not data.sparse:
+                shared["features"] = np.ascontiguousarray(shared["features"])
+        return replace(data, X=data.X[:, chosen], _shared=shared)
+
+    # -------------------------------------------------------- forward and adjoint
+
+    def forward(self, W):
+        """X W without intercepts, (n,) or (n, q); columns of zeros cost nothing."""
+        data, q = self.data, self.q
+        used = np.flatnonzero(W.any(axis=0))
+        if 4 * len(used) < self.n_features:
+            data, W = self.narrow(used), W[:, used]
+        columns = [data.forward(np.ascontiguousarray(W[k::q])) for k in range(q)]
+        return columns[0] if q == 1 else np.column_stack(columns)
+
+    def adjoint(self, g):
+        """X' g, of shape (n_rows, n_features)."""
+        if self.q == 1:
+            return self.data.adjoint(g)
+        parts = [
+            self.data.adjoint(np.ascontiguousarray(g[:, k])) for k in range(self.q)
+        ]
+        return np.stack(parts, axis=1).reshape(self.n_rows, self.n_features)
+
+    def _sums(self, g):
+        """Sums over each task, (n_tasks, ...)."""
+        flat = g.reshape(len(g), -1)
+        sums = np.column_stack([self.data.sums(column) for column in flat.T])
+        return sums.reshape(self.data.n_tasks, *g.shape[1:])
+
+    def spread(self, b):
+        """One number per task (and class) at every observation."""
+        u = np.repeat(b, self.data.sizes, axis=0)
+        return u[:, 0] if self.q == 1 else u
+
+    def _curve(self, h, u):
+        """Curvature of the observations times a change of their scores."""
+        return h * u if self.q == 1 else np.einsum("ikl,il->ik", h, u)
+
+    # -------------------------------------------------------- intercepts
+
+    def _shrinking(self, b):
+        """Gradient of the penalty of the intercepts."""
+        if self.intercept != "shrunk":
+            return 0.0
+        return self.shrinkage * (b - b.mean(axis=0))
+
+    def _move_intercepts(self, h, pull):
+        """Newton step of the intercepts for a negative gradient, (n_tasks, q)."""
+        q, mode = self.q, self.intercept
+        if mode == "none":
+            return np.zeros_like(pull)
+        H = self._sums(h).reshape(-1, q, q)
+        if mode == "shared":
+            step = np.linalg.solve(ground(H.sum(axis=0)), pull.sum(axis=0))
+            return np.broadcast_to(step, pull.shape)
+        if mode == "free":
+            return np.linalg.solve(ground(H), pull[:, :, None])[:, :, 0]
+        H = H + self.shrinkage * np.eye(q)
+        mixed = np.linalg.solve(
+            H,
+            np.concatenate(
+                [pull[:, :, None], np.broadcast_to(np.eye(q), H.shape)], axis=2
+            ),
+        )
+        own, reply = mixed[:, :, 0], self.shrinkage * mixed[:, :, 1:]
+        level = np.linalg.solve(
+            ground(np.sum(np.eye(q) - reply, axis=0)), own.sum(axis=0)
+        )
+        return own + reply @ level
+
+    def _nearest(self, z):
+        """Where to begin: the last intercepts, unless a trial far out spoilt them."""
+        if isinstance(self.loss, Squared) or self._last is self._first:
+            return self._first
+        starts = self._last, self._first
+        values = [
+            self.loss.value(self.y, z + self.spread(b), self.weight) for b in starts
+        ]
+        return starts[0] if values[0] <= values[1] else starts[1]
+
+    def _fit_intercepts(self, z, b):
+        """Minimise over the intercepts with the rest of the scores held fast.
+
+        Returns
+        -------
+        b : ndarray of shape (n_tasks, q)
+        value : float
+        g, h : ndarray
+            Derivatives of the loss at the observations.
+        bound : float
+            How far the value is from the least over the intercepts, to second order.
+        """
+        for _ in range(_INTERCEPT_STEPS):
+            value, g, h = self.loss.evaluate(self.y, z + self.spread(b), self.weight)
+            value += 0.5 * float(np.vdot(b, self._shrinking(b) * np.ones_like(b)))
+            if self.intercept == "none":
+                return b, value, g, h, 0.0
+            pull = -(self._sums(g).reshape(-1, self.q) + self._shrinking(b))
+            if self.intercept == "shared":
+                pull = np.broadcast_to(pull.sum(axis=0) / len(pull), pull.shape)
+            step = self._move_intercepts(h, pull)
+            bound = 0.5 * float(np.vdot(pull, step))
+            if not bound > 1e-15 * self.zero_objective:
+                break
+            moved = self._damped(z, b, step, value, pull)
+            if moved is None:
+                break
+            b = b + moved
+        return b, value, g, h, max(bound, 0.0)
+
+    def _damped(self, z, b, step, value, pull):
+        """The step, halved until the loss falls; None where it does not."""
+        if isinstance(self.loss, Squared):
+            return step
+        # saturated scores have next to no curvature, and would step out of reach
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        if self.intercept in ("shared", "shrunk"):
+            longest = longest.max()
+        step = step * np.minimum(1.0, _REACH / np.maximum(longest, 1e-300))
+        slope = float(np.vdot(pull, step))
+        size = 1.0
+        for _ in range(30):
+            new = b + size * step
+            now = self.loss.value(self.y, z + self.spread(new), self.weight)
+            now += 0.5 * float(np.vdot(new, self._shrinking(new) * np.ones_like(new)))
+            if now <= value - 0.25 * size * slope:
+                return size * step
+            size *= 0.5
+        return None
+
+    # -------------------------------------------------------- the function
+
+    def at(self, W):
+        """Value and gradient at W, the intercepts at their best."""
+        z = self.forward(W)
+        b, value, g, h, bound = self._fit_intercepts(z, self._nearest(z))
+        self._last = b
+        return Point(W, value, self.adjoint(g), _RowState(z, b, g, h, bound))
+
+    def bend(self, V, point):
+        """Second derivative along V, the intercepts following."""
+        state = point.state
+        u = self._curve(state.h, self.forward(V))
+        if self.intercept != "none":
+            pull = -self._sums(u).reshape(-1, self.q)
+            b = self._move_intercepts(state.h, pull)
+            u = u + self._curve(state.h, self.spread(b))
+        return self.adjoint(u)
+
+    def dual(self, point, most):
+        """Dual value of the loss's gradient, shrunk into the dual ball."""
+        state = point.state
+        if isinstance(self.loss, Squared) and self.intercept in ("free", "none"):
+            inner = -float(np.vdot(state.g, self.y))
+            return residual_dual(2.0 * point.value, inner, most)
+        theta = min(1.0, most)
+        value = -self.loss.conjugate(self.y, theta * state.g, self.weight)
+        if self.intercept == "shrunk":
+            sums = theta * self.shrinkage * (state.b - state.b.mean(axis=0))
+            value -= 0.5 * float(np.vdot(sums, sums)) / self.shrinkage
+        return value - state.bound
+
+    def intercepts(self, W, point=None):
+        """The best intercepts, of shape (n_tasks,) or (n_tasks, q)."""
+        b = (self.at(W) if point is None else point).state.b
+        if self._shift is not None:
+            b = b + self._shift
+        if self.means is not None:
+            coef = W.reshape(self.data.n_tasks, self.q, -1)
+            b = b - np.einsum("tkd,td->tk", coef, self.means)
+        return b[:, 0].copy() if self.q == 1 else b.copy()
+
+    @property
+    def target(self):
+        """Minus the gradient at zero."""
+        return -self.at(np.zeros((self.n_rows, self.n_features))).gradient
+
+    def diagonal_at(self, point):
+        """Curvatures of the single coefficients, intercepts held, (n_rows, d)."""
+        h = point.state.h
+        squared = self.data.squared()
+        if self.q == 1:
+            return squared.adjoint(h)
+        parts = [
+            squared.adjoint(np.ascontiguousarray(h[:, k, k])) for k in range(self.q)
+        ]
+        return np.stack(parts, axis=1).reshape(self.n_rows, self.n_features)
+
+    @property
+    def diagonal(self):
+        """Curvatures of the single coefficients at zero."""
+        return self.diagonal_at(self.at(np.zeros((self.n_rows, self.n_features))))
+
+
+def squared_loss(data, intercept, shrinkage, solver="auto"):
+    """The squared loss from moments or from the rows, by their cost.
+
+    Parameters
+    ----------
+    data : TaskData
+    intercept : {"free", "shrunk", "shared", "none"}
+    shrinkage : float
+    solver : {"auto", "moments", "rows"}
+
+    Returns
+    -------
+    MomentLoss or RowLoss
+    """
+    d = data.n_features
+    common = data.wide and bool(data.observed.all())
+    common &= data.sample_weight is None or data.sample_weight.ndim == 1
+    blocks = 1 if common else data.n_tasks
+    rows = data.X.shape[0] if data.wide else len(data.rows) / data.n_tasks
+    small = 8.0 * blocks * d * d <= _GRAM_BYTES
+    if solver == "auto":
+        solver = "moments" if small and (d <= rows or d <= _FEW) else "rows"
+    if solver == "moments":
+        return MomentLoss(TaskMoments.from_data(data), intercept, shrinkage)
+    return RowLoss(data, Squared(), intercept, shrinkage)
+
+
+@dataclass
+class _RowState:
+    z: np.ndarray
+    b: np.ndarray
+    g: np.ndarray
+    h: np.ndarray
+    bound: float
+
+
+def duality_gap(loss, penalty, point, gauge):
+    """Objective, and its distance from the dual value of the scaled residual."""
+    value = point.value + penalty.value(point.W)
+    most = 1.0 / gauge if gauge > 0 else np.inf
+    return value, max(value - loss.dual(point, most), 0.0)
+
+
+def residual_dual(square, inner, most):
+    """Largest dual value among the multiples of the residual r up to `most`.
+
+    square is |r|^2, inner <y, r>: the value at theta r is theta <y, r> - theta^2 |r|^2
+    / 2.
+    """
+    theta = min(max(inner / square, -most), most) if square > 0 else 0.0
+    return theta * inner - 0.5 * theta * theta * square
+
+
+def dense_columns(X, chosen):
+    """The chosen columns of X as a dense array."""
+    part = X[:, chosen]
+    return part.toarray() if sp.issparse(part) else np.ascontiguousarray(part)

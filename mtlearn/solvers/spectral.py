@@ -1,0 +1,338 @@
+"""Squared loss + relation, for a whole grid of strengths and correlations.
+
+With H_t = V_t diag(e_t) V_t' the Hessian of task t, the inverse of a block of the
+arrowhead system, (alpha I + b^2 H_t)^-1, is a division by alpha + b^2 e_t: one
+eigendecomposition per task serves all strengths, and all correlations.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+from ..relations import ArrowForm
+from .coupled import invert_blocks
+from .squared import from_extended, normal_equations
+
+_ACCURATE = 1e-10  # strengths, in units of the largest curvature, that keep the digits
+_ROUNDING = 1e-16  # error of an eigenvalue, in units of the largest
+_BATCH_BYTES = 1 << 25  # of the coefficients that are worked on at once
+_DENSITY = 3  # nodes of the interpolation in a factor of ten
+_REFINEMENTS = 5
+_REFINED = 1e-7  # relative size of a step after which no other is needed
+
+
+@dataclass(frozen=True)
+class _Diagonal:
+    """Normal equations in the coordinates of their eigenvectors.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_blocks, p)
+    vectors : ndarray of shape (n_blocks, p, p)
+        An eigenvector in every row.
+    which : ndarray of shape (n_tasks,), int
+        The block of each task.
+    times : ndarray of shape (n_blocks,)
+        How many tasks a block has.
+    target : ndarray of shape (n_tasks, p)
+    border : ndarray of shape (n_blocks, p), or None
+        Mixed derivatives in the coefficients and the one shared intercept.
+    twin : ndarray of shape (n_blocks, p), or None
+        With shrunken intercepts, the last unit vector: that unknown moves the
+        predictions as the shared intercept does.
+    corner, border_target : float
+        Curvature and right-hand side of the shared intercept.
+    nodes : dict
+        What `_heads` has computed.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    which: np.ndarray
+    times: np.ndarray
+    target: np.ndarray
+    border: np.ndarray | None
+    twin: np.ndarray | None
+    corner: float
+    border_target: float
+    nodes: dict = field(default_factory=dict)
+
+    @property
+    def flat(self):
+        """The eigenvectors of all blocks, of shape (n_blocks * p, p)."""
+        return self.vectors.reshape(-1, self.vectors.shape[2])
+
+    @cached_property
+    def curved(self):
+        """Numbers of the eigenvectors with curvature: few in tasks of few rows."""
+        return np.flatnonzero(self.values)
+
+    @cached_property
+    def basis(self):
+        """Those eigenvectors."""
+        whole = len(self.curved) == self.values.size
+        return self.flat if whole else self.flat[self.curved]
+
+
+class Spectrum:
+    """Normal equations of all tasks, to be solved for any strength.
+
+    Parameters
+    ----------
+    moments : TaskMoments
+    intercept : {"free", "shrunk", "shared", "none"}
+
+    Attributes
+    ----------
+    lowest : float
+        Smaller strengths lose digits here: solve for those one by one.
+    """
+
+    def __init__(self, moments, intercept):
+        self.moments, self.intercept = moments, intercept
+        self._blocks, self._target, border = normal_equations(moments, intercept)
+        self._border_target = float(border.sum())
+        trace = np.einsum("ujj->u", self._blocks.hessian)
+        self.lowest = _ACCURATE * float(self._blocks.total(trace))
+
+    def suits(self, form):
+        """Whether `solve_path` knows how to solve for this form."""
+        return isinstance(form, ArrowForm) or len(self._blocks.hessian) == 1
+
+    @cached_property
+    def tasks(self):
+        """Every task as it is."""
+        blocks, n_tasks = self._blocks, len(self._target)
+        hessian, border, which = blocks.hessian, blocks.border, blocks.which
+        if len(hessian) == n_tasks:
+            hessian, border = blocks.each(hessian), blocks.each(border)
+            which = np.arange(n_tasks)
+        times = np.bincount(which).astype(np.float64)
+        return self._diagonalise(hessian, border, which, times, self._target)
+
+    @cached_property
+    def pooled(self):
+        """All tasks as one, for coefficients that they have in common."""
+        blocks = self._blocks
+        return self._diagonalise(
+            blocks.total(blocks.hessian)[None],
+            blocks.total(blocks.border)[None],
+            np.zeros(1, dtype=np.int64),
+            np.ones(1),
+            self._target.sum(axis=0, keepdims=True),
+        )
+
+    def _diagonalise(self, hessian, border, which, times, target):
+        values, columns = np.linalg.eigh(hessian)
+        # what rounding leaves of no curvature is none
+        noise = _ROUNDING * values.shape[1] * values[:, -1:]
+        values = np.where(values > noise, values, 0.0)
+        bordered, shrunk = border.shape[2] > 0, self.intercept == "shrunk"
+        return _Diagonal(
+            values,
+            np.ascontiguousarray(columns.transpose(0, 2, 1)),
+            which,
+            times,
+            _rotate(target[:, None], columns, which)[:, 0],
+            np.einsum("upq,up->uq", columns, border[:, :, 0]) if bordered else None,
+            columns[:, -1] if shrunk else None,
+            float(self._blocks.total(self._blocks.corner).sum()),
+            self._border_target,
+        )
+
+
+def solve_path(spectrum, form, alphas):
+    """Minimise the squared loss plus 1/2 alpha Omega(W) for many strengths.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    form : ArrowForm, or any form that `spectrum` suits
+    alphas : ndarray of shape (n_alphas,)
+        None below `spectrum.lowest`.
+
+    Yields
+    ------
+    coef : ndarray of shape (n_batch, n_tasks, n_features)
+        For the next strengths, as many as memory allows.
+    intercept : ndarray of shape (n_batch, n_tasks)
+    """
+    n_tasks, p = spectrum.moments.cross.shape
+    step = max(1, _BATCH_BYTES // (8 * n_tasks * p))
+    for low in range(0, len(alphas), step):
+        some = np.asarray(alphas[low : low + step], dtype=np.float64)
+        if not isinstance(form, ArrowForm):
+            W, beta = _solve_kronecker(spectrum.tasks, form, some)
+        elif form.private == 0:
+            W, beta = _solve_arrow(spectrum.pooled, 0.0, form.shared, some)
+            W = np.repeat(W, n_tasks, axis=1)
+        else:
+            W, beta = _solve_arrow(spectrum.tasks, form.shared, form.private, some)
+        yield from_extended(spectrum.moments, W, beta, spectrum.intercept)
+
+
+# ---------------------------------------------------------------- arrowheads
+
+
+def _solve_arrow(system, a, b, alphas):
+    """W (n_alphas, n_tasks, p) and beta (n_alphas, q) of W_t = a u_0 + b u_t."""
+    inverse = 1.0 / (alphas[:, None, None] + b * b * system.values)
+    common, beta = _solve_common(system, a, b, alphas, inverse)
+    # a u_0 + b u_t, as I - b^2 H_t M_t^-1 = alpha M_t^-1 in every block M_t
+    which, n_blocks = system.which, len(system.values)
+    own = (lambda blocks: blocks) if n_blocks == len(which) else lambda x: x[:, which]
+    W = np.broadcast_to((b * b) * system.target, (len(alphas), *system.target.shape))
+    if beta.shape[1]:
+        W = W - (b * b) * beta[:, :, None] * own(system.border[None])
+    if a > 0:
+        pull = ((a * alphas[:, None]) * common) @ system.flat.T
+        W = W + own(pull.reshape(inverse.shape))
+    W = W * own(inverse)
+    W = _rotate(W.transpose(1, 0, 2), system.vectors, which)
+    return W.transpose(1, 0, 2), beta
+
+
+def _solve_common(system, a, b, alphas, inverse):
+    """u_0 (n_alphas, p) and the shared intercept (n_alphas, q), tasks eliminated.
+
+    Their equations are divided by alpha. `inverse` is (n_alphas, n_blocks, p).
+    """
+    n_alphas, bordered = len(alphas), system.border is not None
+    target = np.zeros(system.values.shape)
+    np.add.at(target, system.which, system.target)
+    if a > 0:
+        rhs = [a * (inverse * target).reshape(n_alphas, -1) @ system.flat]
+        if bordered:
+            mixed = inverse * (system.times[:, None] * system.border)
+            rhs.append(a * mixed.reshape(n_alphas, -1) @ system.flat)
+        rhs = np.stack(rhs, axis=1)
+        solved = _solve_head(system, a, b, alphas, inverse, rhs)
+        common = solved[:, 0]
+    if not bordered:
+        return common if a > 0 else None, np.zeros((n_alphas, 0))
+    corner, right = _reduced_corner(system, b, alphas, inverse, target)
+    if a == 0:
+        return None, (right / corner)[:, None]
+    corner = corner - np.einsum("kp,kp->k", rhs[:, 1], solved[:, 1])
+    beta = (right - np.einsum("kp,kp->k", rhs[:, 1], common)) / corner
+    return common - beta[:, None] * solved[:, 1], beta[:, None]
+
+
+def _solve_head(system, a, b, alphas, inverse, rhs):
+    """Solve (I + a^2 sum_t H_t (alpha I + b^2 H_t)^-1) x = rhs for every strength.
+
+    rhs (n_alphas, m, p). The matrices are interpolated; refinement with the exact ones,
+    which are never formed, gives the digits back.
+    """
+    curved = (a * a) * inverse * (system.times[:, None] * system.values)
+    if len(system.values) == 1:
+        return (rhs @ system.vectors[0].T / (1.0 + curved)) @ system.vectors[0]
+    curved = curved.reshape(len(alphas), -1)[:, system.curved]
+    M = _heads(system, alphas / (b * b))
+    M *= (a * a) / (b * b)
+    everything = np.ones(len(M), dtype=np.bool_)
+    invert_blocks(M, np.ones(len(M)), 1.0, 0, everything, M)
+    x, basis = rhs @ M, system.basis
+    curved = np.repeat(curved, rhs.shape[1], axis=0)
+    for _ in range(_REFINEMENTS):
+        # two products of matrices, all strengths at once
+        flat = x.reshape(-1, basis.shape[1])
+        product = ((flat @ basis.T) * curved) @ basis
+        step = (rhs - x - product.reshape(x.shape)) @ M
+        x += step
+        # an error e becomes about e^2 by a step of size e
+        if np.abs(step).max() <= _REFINED * np.abs(x).max():
+            break
+    return x
+
+
+def _heads(system, alphas):
+    """sum_t H_t (alpha I + H_t)^-1 for every strength, of shape (n_alphas, p, p).
+
+    As a function of alpha each is a sum of terms e / (alpha + e), and those are
+    combinations of their values at nodes, with a relative error of at most
+    prod_s |alpha - alpha_s| / (alpha + alpha_s) for all e at once. The nodes form a
+    lattice, so that other correlations find them computed.
+    """
+    low, high = np.log10([alphas.min(), alphas.max()]) * _DENSITY
+    lattice = range(int(low) - _DENSITY, int(np.ceil(high)) + _DENSITY + 1)
+    missing = [i for i in lattice if i not in system.nodes]
+    if len(missing) >= len(alphas):
+        return np.array([_head(system, alpha) for alpha in alphas])
+    for i in missing:
+        system.nodes[i] = _head(system, 10.0 ** (i / _DENSITY))
+    at = 10.0 ** (np.array(lattice) / _DENSITY)
+    factor = (at - alphas[:, None]) / (at + alphas[:, None])
+    others = np.where(np.eye(len(at), dtype=bool), 1.0, factor[:, None, :]).prod(axis=2)
+    scale = (at - at[:, None]) / (at + at[:, None]) + np.eye(len(at))
+    shares = 2.0 * at / (at + alphas[:, None]) * others / scale.prod(axis=1)
+    return np.tensordot(shares, np.array([system.nodes[i] for i in lattice]), 1)
+
+
+def _head(system, alpha):
+    """sum_t H_t (alpha I + H_t)^-1."""
+    weights = system.times[:, None] * system.values / (alpha + system.values)
+    rows = np.sqrt(weights.ravel()[system.curved])[:, None] * system.basis
+    if not len(rows):
+        return np.zeros((rows.shape[1], rows.shape[1]))
+    upper = linalg.blas.dsyrk(1.0, rows.T)
+    return np.triu(upper) + np.triu(upper, 1).T
+
+
+def _reduced_corner(system, b, alphas, inverse, target):
+    """Curvature and right-hand side of the shared intercept, over alpha."""
+    if system.twin is not None:
+        # border = H twin: what is left is a sum of positive terms, nothing cancels
+        ease = inverse * system.twin
+        curvature = np.einsum("u,kui,ui->k", system.times, ease, system.border)
+        return curvature, np.einsum("kui,ui->k", ease, target)
+    ease = (b * b) * inverse * system.border
+    curvature = system.corner
+    curvature = curvature - np.einsum("u,kui,ui->k", system.times, ease, system.border)
+    right = system.border_target - np.einsum("kui,ui->k", ease, target)
+    return curvature / alphas, right / alphas
+
+
+# ---------------------------------------------------------------- rows in common
+
+
+def _solve_kronecker(system, form, alphas):
+    """The same for any task precision, where all tasks share one Hessian."""
+    A = form.precision
+    A = A.toarray() if hasattr(A, "toarray") else A
+    precision, Q = linalg.eigh(A)
+    values, vectors = system.values[0], system.vectors[0]
+    target, ones = Q.T @ system.target, Q.sum(axis=0)
+    shrink = alphas[:, None, None] * precision[:, None]
+    inverse = 1.0 / (shrink + values)
+    beta = np.zeros((len(alphas), 0))
+    if system.border is not None:
+        spread = ones[:, None] * system.border[0]
+        if system.twin is not None:
+            left = shrink * inverse * (ones[:, None] * system.twin[0])
+            curvature, rhs = (
+                np.sum(left * spread, (1, 2)),
+                np.sum(left * target, (1, 2)),
+            )
+        else:
+            curvature = system.corner - np.sum(inverse * spread**2, (1, 2))
+            rhs = system.border_target - np.sum(inverse * spread * target, (1, 2))
+        beta = (rhs / curvature)[:, None]
+        target = target - beta[:, :, None] * spread
+    W = np.matmul(Q, inverse * target)
+    return W @ vectors, beta
+
+
+def _rotate(V, vectors, which):
+    """V[t] @ vectors[which[t]] for every task; V of shape (n_tasks or 1, m, p)."""
+    if len(vectors) == len(which):
+        return np.matmul(V, vectors)
+    if len(vectors) == 1:
+        return V @ vectors[0]
+    out = np.empty_like(V)
+    for u, matrix in enumerate(vectors):
+        tasks = which == u
+        out[tasks] = V[tasks] @ matrix
+    return out
