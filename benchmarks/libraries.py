@@ -11,10 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import MultiTaskLasso, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.svm import LinearSVC
 
-from mtlearn import MultiTaskSVM, PerTaskRegressor, SharedMean
+from mtlearn import (
+    MultiTaskSVM,
+    PerTaskRegressor,
+    PerTaskRegressorCV,
+    SharedFeatureRegressor,
+    SharedFeatureRegressorCV,
+    SharedMean,
+)
 
 
 @dataclass(frozen=True)
@@ -193,3 +201,216 @@ def ridge_libraries(problem):
             "batched NumPy": numpy_batched,
         }
     return {"mtlearn": mtlearn_ridge, **peers}
+
+
+# ---------------------------------------------------------------- shared features
+
+
+def mtlearn_l21(problem, tol=None, max_iter=1000):
+    """Fit SharedFeatureRegressor on the rows as they come."""
+    options = {} if tol is None else {"tol": tol}
+    model = SharedFeatureRegressor(
+        alpha=problem.alpha, penalty="l21", max_iter=max_iter, **options
+    )
+    rows = problem.rows
+    model, seconds = timed(model.fit, rows.X, rows.y, task=rows.task)
+    return Run(seconds, model.coef_, model.intercept_, model.n_iter_)
+
+
+def sklearn_l21(problem, tol, max_iter):
+    """Fit scikit-learn's MultiTaskLasso."""
+    X, Y = problem.rows.centred
+    model = MultiTaskLasso(
+        alpha=problem.alpha / len(X),
+        fit_intercept=False,
+        copy_X=False,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    model, seconds = timed(model.fit, X, Y)
+    return _centred_run(problem, seconds, model.coef_, model.n_iter_)
+
+
+def celer_l21(problem, tol, max_iter):
+    """Run celer's function for multitask lasso paths, on one strength."""
+    from celer.homotopy import mtl_path
+
+    X, Y = problem.rows.centred
+    strengths = [problem.alpha / len(X)]
+    path, seconds = timed(mtl_path, X, Y, alphas=strengths, tol=tol, max_iter=max_iter)
+    return _centred_run(problem, seconds, path[1][:, :, 0])
+
+
+def skglm_l21(problem, tol, max_iter):
+    """Run skglm's multitask solver, residuals in the order of `X`.
+
+    Its class MultiTaskLasso keeps them in the other order and takes up to five times as
+    long. `tol` is relative to the strength.
+    """
+    from skglm.datafits import QuadraticMultiTask
+    from skglm.penalties import L2_1
+    from skglm.solvers import MultiTaskBCD
+
+    X, Y = problem.rows.centred
+    strength = problem.alpha / len(X)
+    solver = MultiTaskBCD(tol=tol * strength, max_iter=max_iter, fit_intercept=False)
+    W, fitted = np.zeros((X.shape[1], Y.shape[1])), np.zeros(Y.shape, order="F")
+    (W, steps, _), seconds = timed(
+        solver.solve, X, Y, QuadraticMultiTask(), L2_1(strength), W, fitted
+    )
+    return _centred_run(problem, seconds, W.T, len(steps))
+
+
+def _centred_run(problem, seconds, W, n_iter=1):
+    return Run(seconds, W, problem.intercept(W), n_iter)
+
+
+COMPLETE_LIBRARIES = {
+    "mtlearn": mtlearn_l21,
+    "scikit-learn": sklearn_l21,
+    "celer": celer_l21,
+    "skglm": skglm_l21,
+}
+
+
+def celer_group(problem, tol, max_iter):
+    """Run celer's function for group lasso paths, on one strength."""
+    from celer.homotopy import celer_path
+
+    D, y = problem.rows.design
+    (_, path, _), seconds = timed(
+        celer_path,
+        D,
+        y,
+        "grouplasso",
+        alphas=[problem.alpha / len(y)],
+        groups=_group_size(problem),
+        tol=tol,
+        max_iter=max_iter,
+    )
+    return _grouped_run(problem, seconds, path[:, 0])
+
+
+def celer_group_kernel(problem, tol, max_iter):
+    """Call celer's compiled solver alone: what `celer_path` sets up is not timed.
+
+    For sparse designs it sets up in a loop of Python, most of its time here.
+    """
+    from celer.group_fast import celer_grp
+
+    D, y = problem.rows.design
+    n, p = D.shape
+    group = _group_size(problem)
+    starts = np.arange(0, p + 1, group, dtype=np.int32)
+    w, zeros, theta = np.zeros(p), np.zeros(p), np.zeros(n)
+    _, seconds = timed(
+        celer_grp,
+        True,
+        0,
+        np.empty((1, 1), order="F"),
+        np.arange(p, dtype=np.int32),
+        starts,
+        D.data,
+        D.indices,
+        D.indptr,
+        zeros,
+        y,
+        problem.alpha / n,
+        w,
+        y.copy(),
+        theta,
+        problem.rows.column_norms,
+        tol,
+        np.ones(len(starts) - 1),
+        max_iter,
+        50_000,
+        p0=10,
+        prune=1,
+    )
+    return _grouped_run(problem, seconds, w)
+
+
+def skglm_group(problem, tol, max_iter):
+    """Fit skglm's GroupLasso; `tol` is relative to the strength."""
+    from skglm import GroupLasso
+
+    D, y = problem.rows.design
+    strength = problem.alpha / len(y)
+    model = GroupLasso(
+        _group_size(problem),
+        alpha=strength,
+        tol=tol * strength,
+        max_iter=max_iter,
+        fit_intercept=False,
+    )
+    model, seconds = timed(model.fit, D, y)
+    return _grouped_run(problem, seconds, model.coef_)
+
+
+def _group_size(problem):
+    """Columns of the design for every feature: one for each task."""
+    return problem.rows.design[0].shape[1] // problem.rows.X.shape[1]
+
+
+def _grouped_run(problem, seconds, w):
+    W = w.reshape(problem.rows.X.shape[1], -1).T
+    return _centred_run(problem, seconds, W)
+
+
+OWN_ROWS_LIBRARIES = {
+    "mtlearn": mtlearn_l21,
+    "celer": celer_group,
+    "celer, setup not timed": celer_group_kernel,
+    "skglm": skglm_group,
+}
+
+
+# ---------------------------------------------------------------- grids of strengths
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """Seconds of one search, and held-out mean squared errors (..., alpha, fold)."""
+
+    seconds: float
+    errors: np.ndarray
+
+
+def mtlearn_grid(problem):
+    """Fit the CV estimator."""
+    options = {
+        "alphas": problem.alphas,
+        "cv": problem.folds,
+        "task_column": problem.task_column,
+    }
+    if problem.penalty:
+        model = SharedFeatureRegressorCV(penalty=problem.penalty, **options)
+    else:
+        own = {"correlations": problem.correlations} if problem.correlations else {}
+        relation = "shared_mean" if own else "independent"
+        model = PerTaskRegressorCV(relation=relation, **own, **options)
+    model, seconds = timed(model.fit, problem.X, problem.y)
+    grid = model.mse_grid_ if problem.correlations else model.mse_path_
+    return GridRun(seconds, grid)
+
+
+def sklearn_grid(problem):
+    """Fit scikit-learn's GridSearchCV over the estimator with one strength."""
+    grid = {"alpha": problem.alphas}
+    if problem.penalty:
+        model = SharedFeatureRegressor(penalty=problem.penalty)
+    else:
+        model = PerTaskRegressor()
+    if problem.correlations:
+        grid["relation"] = [SharedMean(rho) for rho in problem.correlations]
+    model.set_params(task_column=problem.task_column)
+    search = GridSearchCV(
+        model, grid, cv=problem.folds, scoring="neg_mean_squared_error"
+    )
+    search, seconds = timed(search.fit, problem.X, problem.y)
+    folds = range(len(problem.folds))
+    scores = [search.cv_results_[f"split{k}_test_score"] for k in folds]
+    errors = -np.stack(scores, axis=-1)
+    if problem.correlations:
+        errors = errors.reshape(len(problem.alphas), -1, len(folds)).swapaxes(0, 1)
+    return GridRun(seconds, errors)

@@ -14,9 +14,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from mtlearn import SharedMean
+from mtlearn.model_selection import TaskStratifiedKFold
 
 STRENGTHS = (0.1, 1.0)
 CORRELATIONS = (0.5, 0.9)
+SIZES = ((5000, 200, 50), (20_000, 500, 20), (300, 2000, 20), (500, 5000, 100))
+OWN_ROWS = (50, 300, 200)
+NEIGHBOURS = (0.0, 0.6)  # correlation of each feature with the one before it
+FRACTIONS = (0.1, 0.01)  # of the strength from which on all coefficients are zero
 
 
 # ---------------------------------------------------------------- multitask SVM
@@ -259,6 +264,230 @@ def many_outputs(n_outputs, n_rows=20_000, d=200):
     Y = X @ rng.standard_normal((d, n_outputs))
     Y += rng.standard_normal((n_rows, n_outputs))
     return RidgeProblem(f"{n_outputs} outputs, {n_rows // 1000}k x {d}", X, Y)
+
+
+# ---------------------------------------------------------------- shared features
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as a user has them, and what peers get made beforehand.
+
+    Every task has `n_rows` of its own, in no order, with `task`; or `y` is a complete
+    table of shape (n_rows, n_tasks) and there is no `task`.
+    """
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+    task: np.ndarray | None = None
+
+    @cached_property
+    def blocks(self):
+        """Rows of their own: X (T, m, d) and y (T, m), task after task."""
+        order = np.argsort(self.task, kind="stable")
+        shape = (int(self.task.max()) + 1, -1)
+        X = self.X[order].reshape(*shape, self.X.shape[1])
+        return X, self.y[order].reshape(shape)
+
+    @cached_property
+    def means(self):
+        """Means that intercepts take out: of X, (d,) or (T, d), and of y, (T,)."""
+        if self.task is None:
+            return self.X.mean(axis=0), self.y.mean(axis=0)
+        X, y = self.blocks
+        return X.mean(axis=1), y.mean(axis=1)
+
+    @cached_property
+    def centred(self):
+        """Complete Y: X and Y less their means, in Fortran order."""
+        x_mean, y_mean = self.means
+        return np.asfortranarray(self.X - x_mean), np.asfortranarray(self.y - y_mean)
+
+    @cached_property
+    def design(self):
+        """Rows of their own: one sparse design for all tasks, and its labels.
+
+        Centred, block-diagonal in csc format; the T columns of a feature side by side.
+        """
+        x_mean, y_mean = self.means
+        X, y = self.blocks
+        n_tasks, m, d = X.shape
+        data = np.ascontiguousarray((X - x_mean[:, None]).transpose(2, 0, 1)).ravel()
+        indices = np.tile(np.arange(n_tasks * m, dtype=np.int32), d)
+        indptr = np.arange(0, data.size + 1, m, dtype=np.int32)
+        shape = (n_tasks * m, n_tasks * d)
+        return (
+            sp.csc_matrix((data, indices, indptr), shape),
+            (y - y_mean[:, None]).ravel(),
+        )
+
+    @cached_property
+    def column_norms(self):
+        """Rows of their own: largest singular value of a feature's columns, (d,)."""
+        D, _ = self.design
+        square = np.asarray(D.multiply(D).sum(axis=0)).reshape(self.X.shape[1], -1)
+        return np.sqrt(square.max(axis=1))
+
+    @cached_property
+    def largest(self):
+        """The strength from which on all coefficients are zero."""
+        if self.task is None:
+            X, Y = self.centred
+            return float(np.linalg.norm(X.T @ Y, axis=1).max())
+        D, y = self.design
+        return float(
+            np.linalg.norm((D.T @ y).reshape(self.X.shape[1], -1), axis=1).max()
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SharedFeatureProblem:
+    """1/2 sum (y - x.w_t - b_t)^2 + alpha sum_j |W[:, j]|_2, intercepts free.
+
+    `alpha` is `fraction` of the strength from which on all coefficients are zero.
+    """
+
+    rows: Rows
+    fraction: float
+
+    @property
+    def name(self):
+        """Name of the rows with the strength."""
+        return f"{self.rows.name}, {self.fraction:g} of largest"
+
+    @property
+    def alpha(self):
+        """Strength of the penalty."""
+        return self.fraction * self.rows.largest
+
+    def intercept(self, W):
+        """The best intercepts for `W`, for libraries that saw centred rows."""
+        x_mean, y_mean = self.rows.means
+        return y_mean - (W * x_mean).sum(axis=1)
+
+
+def shared_feature_objective(problem, W, b):
+    """Value of the objective at coefficients and intercepts, for every library."""
+    rows = problem.rows
+    if rows.task is None:
+        residual = rows.y - rows.X @ W.T - b
+    else:
+        residual = rows.y - scores(rows.X, rows.task, W) - b[rows.task]
+    penalty = problem.alpha * float(np.linalg.norm(W, axis=0).sum())
+    return 0.5 * float(np.vdot(residual, residual)) + penalty
+
+
+def shared_feature_problems(own, quick=False, name=None):
+    """Yield those whose name contains `name`: complete Y, or rows of their own."""
+    if own:
+        sizes = [(10, 50, 30)] if quick else [OWN_ROWS]
+    else:
+        sizes = [(500, 50, 10), (60, 300, 10)] if quick else SIZES
+    for size, neighbour in product(sizes, NEIGHBOURS[:1] if quick else NEIGHBOURS):
+        rows = None
+        for fraction in FRACTIONS:
+            title = rows_name(own, *size, neighbour)
+            if name and name.lower() not in title.lower():
+                continue
+            rows = rows or (own_rows if own else complete)(*size, neighbour)
+            yield SharedFeatureProblem(rows, fraction)
+
+
+def rows_name(own, first, second, third, neighbour):
+    """Sizes in words, and how the features are correlated."""
+    if own:
+        text = f"{first} tasks x {second} rows, {third} features"
+    else:
+        text = f"{first} x {second}, {third} tasks"
+    return text + (f", AR({neighbour:g})" if neighbour else "")
+
+
+def complete(n_rows, d, n_tasks, neighbour):
+    """Complete Y, a tenth as many relevant features as `X` could tell apart."""
+    rng = np.random.default_rng(0)
+    X = ar_features(rng, n_rows, d, neighbour)
+    W = row_sparse(rng, n_tasks, d, min(n_rows, d) // 10)
+    Y = X @ W.T
+    Y += Y.std() / 3 * rng.standard_normal(Y.shape) + rng.standard_normal(n_tasks)
+    return Rows(rows_name(False, n_rows, d, n_tasks, neighbour), X, Y)
+
+
+def own_rows(n_tasks, n_rows, d, neighbour):
+    """Equally many rows of their own for all tasks, in no order."""
+    rng = np.random.default_rng(0)
+    X = ar_features(rng, n_tasks * n_rows, d, neighbour)
+    W = row_sparse(rng, n_tasks, d, min(n_rows, d) // 10)
+    task = rng.permutation(np.repeat(np.arange(n_tasks), n_rows))
+    y = scores(X, task, W)
+    y += y.std() / 3 * rng.standard_normal(len(y)) + rng.standard_normal(n_tasks)[task]
+    return Rows(rows_name(True, n_tasks, n_rows, d, neighbour), X, y, task)
+
+
+def ar_features(rng, n_rows, d, neighbour):
+    """Features of variance one, each correlated with the one before it, and means."""
+    X = rng.standard_normal((n_rows, d))
+    for j in range(1, d if neighbour else 0):
+        X[:, j] *= np.sqrt(1.0 - neighbour**2)
+        X[:, j] += neighbour * X[:, j - 1]
+    return X + rng.standard_normal(d)
+
+
+def row_sparse(rng, n_tasks, d, n_relevant):
+    """Coefficients of the relevant features, the same ones for all tasks."""
+    W = np.zeros((n_tasks, d))
+    relevant = rng.choice(d, n_relevant, replace=False)
+    W[:, relevant] = rng.standard_normal((n_tasks, n_relevant))
+    return W
+
+
+# ---------------------------------------------------------------- grids of strengths
+
+
+@dataclass(frozen=True, eq=False)
+class GridProblem:
+    """100 strengths on 5 folds: complete Y, or the ids of the tasks as column 0 of X.
+
+    `penalty` None is ridge, with each of the `correlations` of SharedMean.
+    """
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+    alphas: np.ndarray
+    penalty: str | None = None
+    correlations: tuple = ()
+
+    @property
+    def task_column(self):
+        """Position of the column of ids."""
+        return 0 if self.y.ndim == 1 else None
+
+    @cached_property
+    def folds(self):
+        """Pairs (train, test) of row numbers; every task in all of them."""
+        cv = TaskStratifiedKFold(5, task_column=0, shuffle=True, random_state=0)
+        ids = np.zeros(len(self.y)) if self.task_column is None else self.X[:, 0]
+        return list(cv.split(np.column_stack([ids, ids]), self.y))
+
+
+def grid_problems(quick=False, name=None):
+    """Yield the grids whose name contains `name`."""
+    table, own = (
+        ((200, 20, 5), (5, 40, 10)) if quick else ((5000, 100, 20), (50, 200, 50))
+    )
+    for make, size in ((complete, table), (own_rows, own)):
+        rows = make(*size, 0.6)
+        X = rows.X if rows.task is None else np.column_stack([rows.task, rows.X])
+        ridge = np.geomspace(1e5, 1e-2, 100)
+        l21 = rows.largest * np.geomspace(1.0, 1e-3, 100)
+        tied = () if rows.task is None else (0.0, 0.5, 0.9)
+        for problem in (
+            GridProblem(f"ridge, {rows.name}", X, rows.y, ridge, None, tied),
+            GridProblem(f"l21, {rows.name}", X, rows.y, l21, "l21"),
+        ):
+            if not name or name.lower() in problem.name.lower():
+                yield problem
 
 
 # ---------------------------------------------------------------- shared

@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python benchmarks/run.py svm | per_task | import`.
+"""Run the benchmarks: `python benchmarks/run.py svm`, and so on; see RUNNERS below.
 
 Times are of `fit` alone and medians over repeats, the libraries taking turns within one
 run; all of them on the same number of threads. Compilation is left out by a first call.
@@ -10,159 +10,44 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from libraries import SVM_LIBRARIES, mtlearn_svm, ridge_libraries
+from libraries import (
+    COMPLETE_LIBRARIES,
+    OWN_ROWS_LIBRARIES,
+    SVM_LIBRARIES,
+    mtlearn_grid,
+    ridge_libraries,
+    sklearn_grid,
+)
 from problems import (
+    grid_problems,
     ridge_objective,
     ridge_problems,
+    shared_feature_objective,
+    shared_feature_problems,
     suboptimality,
     svm_objective,
     svm_problems,
 )
+from races import Contest, cells, draw, mean_ratio, run_race, table
 from threadpoolctl import threadpool_limits
 
-TARGET = 1e-6  # relative suboptimality to which the race goes
-FLOOR = 1e-9  # a curve ends below it
-TOLERANCES = 10.0 ** np.arange(0.0, -10.5, -0.5)
-TIGHT = {"mtlearn": (1e-14, 100), "LIBLINEAR primal": (1e-9, 1000)}  # (tol, max_iter)
-PEERS = ("LIBLINEAR primal", "LIBLINEAR dual")
 RESULTS = Path(__file__).parent / "results"
 
 
 # ---------------------------------------------------------------- svm
 
 
-@dataclass
-class Race:
-    """What one problem showed.
-
-    Attributes
-    ----------
-    scans : dict of list of (seconds, objective, (tol, max_iter))
-        Fits from loose to tight tolerances, by library.
-    short : list of (seconds, objective, (None, max_iter))
-        Ours after one iteration, two, and so on: only to be drawn.
-    seconds : dict of float
-        Median time to the target by library, infinite where none got there.
-    default : (seconds, objective)
-        Ours at the default tolerance.
-    """
-
-    problem: object
-    scans: dict
-    short: list
-    best: float
-    seconds: dict = field(default_factory=dict)
-    default: tuple = (np.nan, np.nan)
-
-    def gap(self, value):
-        """Relative suboptimality, not below zero."""
-        return max(suboptimality(value, self.best), 0.0)
-
-    def spent(self, name):
-        """Time of the tightest fit that a library was given."""
-        return self.scans[name][-1][0]
-
-    @property
-    def bound(self):
-        """Whether the ratio is only a lower bound: no peer got there."""
-        return all(self.seconds[name] == np.inf for name in PEERS)
-
-    @property
-    def ratio(self):
-        """Time of the faster of the peers over ours."""
-        peers = [self.spent(n) if self.bound else self.seconds[n] for n in PEERS]
-        return min(peers) / self.seconds["mtlearn"]
-
-
-def run_svm(args):
-    """Time every library to the target on every problem; print, write, draw."""
-    races = []
-    for problem in svm_problems(args.quick, args.problem):
-        races.append(run_race(problem, args))
-        print(" | ".join(svm_row(races[-1])), flush=True)
-    if not races:
-        return
-    lines = [*svm_table(races), "", svm_summary(races), "", *facts(args)]
-    write(args, "svm.md", "# MultiTaskSVM against LIBLINEAR", SVM_NOTE, lines)
-    draw(races, args.output / "svm.png")
-
-
-def run_race(problem, args):
-    """Look for the loosest tolerances that reach the target, then repeat those."""
-    mtlearn_svm(problem)  # compiles
-    tight = [SVM_LIBRARIES[name](problem, *how) for name, how in TIGHT.items()]
-    best = min(svm_objective(problem, run.coef) for run in tight)
-    scans = {
-        name: scan(fit, problem, best, args.cap) for name, fit in SVM_LIBRARIES.items()
-    }
-    best = min(best, *(value for points in scans.values() for _, value, _ in points))
-    race = Race(problem, scans, short_fits(problem), best)
-    repeat(race, args.repeats)
-    return race
-
-
-def scan(fit, problem, best, cap):
-    """Fits from loose to tight: list of (seconds, objective, (tol, max_iter)).
-
-    Ends at the optimum, or with the first fit that `cap` seconds do not suffice for: it
-    is cut short by its number of iterations.
-    """
-    points, max_iter = [], 1000
-    for tol in TOLERANCES:
-        run = fit_again(fit, problem, tol, max_iter)
-        value = svm_objective(problem, run.coef)
-        points.append((run.seconds, value, (tol, max_iter)))
-        cut = run.n_iter >= max_iter and run.seconds > cap / 2
-        if cut or run.seconds > cap or suboptimality(value, best) < FLOOR:
-            break
-        max_iter = max(1000, int(cap * run.n_iter / max(run.seconds, 1e-6)))
-    return points
-
-
-def fit_again(fit, *args):
-    """Fit; a fast fit thrice, of which the fastest counts."""
-    runs = [fit(*args)]
-    while runs[0].seconds < 1.0 and len(runs) < 3:
-        runs.append(fit(*args))
-    return min(runs, key=lambda run: run.seconds)
-
-
-def short_fits(problem):
-    """Our fit cut short at `max_iter` 1, 2, ..., until more changes nothing."""
-    points, last = [], np.inf
-    for max_iter in range(1, 50):
-        run = fit_again(mtlearn_svm, problem, None, max_iter)
-        value = svm_objective(problem, run.coef)
-        points.append((run.seconds, value, (None, max_iter)))
-        if last - value <= 1e-12 * value:
-            break
-        last = value
-    return points
-
-
-def repeat(race, repeats):
-    """Median times at the chosen tolerances, libraries taking turns."""
-    chosen = {"default": ()}
-    for name, points in race.scans.items():
-        reached = [how for _, value, how in points if race.gap(value) <= TARGET]
-        race.seconds[name] = np.inf
-        if reached:
-            chosen[name] = reached[0]
-    times, values = {name: [] for name in chosen}, {}
-    for _ in range(repeats):
-        for name, how in chosen.items():
-            run = SVM_LIBRARIES.get(name, mtlearn_svm)(race.problem, *how)
-            times[name].append(run.seconds)
-            values[name] = svm_objective(race.problem, run.coef)
-    race.default = median(times.pop("default")), values["default"]
-    race.seconds |= {name: median(spent) for name, spent in times.items()}
-
+SVM = Contest(
+    SVM_LIBRARIES,
+    lambda problem, run: svm_objective(problem, run.coef),
+    tight={"mtlearn": (1e-14, 100), "LIBLINEAR primal": (1e-9, 1000)},
+    by_steps=True,
+)
 
 SVM_NOTE = """\
 Seconds of `fit` to a relative suboptimality of 1e-6, computed from the coefficients by
@@ -178,83 +63,106 @@ tolerance, and how far from the optimum it ends.
 """
 
 
-def svm_table(races):
-    """Markdown table, a row per problem."""
-    head = ["problem", *SVM_LIBRARIES, "ratio", "default", "suboptimality at default"]
-    rows = ["| " + " | ".join(svm_row(race)) + " |" for race in races]
-    return ["| " + " | ".join(head) + " |", "|---" + "|---:" * 6 + "|", *rows]
+def run_svm(args):
+    """Time every library to the target on every problem; print, write, draw."""
+    races = race_all(SVM, svm_problems(args.quick, args.problem), args)
+    if not races:
+        return
+    ratios = [race.ratio for race in races]
+    text = f"Geometric mean of the ratios: {mean_ratio(ratios)}"
+    dense = [race.ratio for race in races if isinstance(race.problem.X, np.ndarray)]
+    if 0 < len(dense) < len(ratios):
+        text += f"; over the dense problems {mean_ratio(dense)}"
+    lines = [*table(races), "", text + ".", "", *facts(args)]
+    write(args, "svm.md", "# MultiTaskSVM against LIBLINEAR", SVM_NOTE, lines)
+    draw(races, args.output / "svm.png")
 
 
-def svm_row(race):
-    """Cells of one problem."""
-    cells = [race.problem.name]
-    for name, seconds in race.seconds.items():
-        late = seconds == np.inf
-        cells.append(f"> {race.spent(name):.3g}" if late else f"{seconds:.4f}")
-    ratio = f"{'> ' * race.bound}{race.ratio:.1f}"
-    seconds, value = race.default
-    return [*cells, ratio, f"{seconds:.4f}", f"{race.gap(value):.0e}"]
+def race_all(contest, problems, args):
+    """Races over all problems, printed as they end."""
+    races = []
+    for problem in problems:
+        races.append(run_race(contest, problem, args.repeats, args.cap))
+        print(" | ".join(cells(races[-1])), flush=True)
+    return races
 
 
-def svm_summary(races):
-    """Geometric mean of the ratios, over all problems and over the dense ones."""
-
-    def mean(chosen):
-        ratios = [race.ratio for race in chosen]
-        return f"{np.exp(np.mean(np.log(ratios))):.1f}, lowest {min(ratios):.1f}"
-
-    dense = [race for race in races if isinstance(race.problem.X, np.ndarray)]
-    text = f"Geometric mean of the ratios: {mean(races)}"
-    if 0 < len(dense) < len(races):
-        text += f"; over the dense problems {mean(dense)}"
-    return text + "."
+# ---------------------------------------------------------------- shared_features
 
 
-def draw(races, path):
-    """Suboptimality against time, one small picture per problem."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    n_columns = min(4, len(races))
-    n_rows = -(-len(races) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(max(6.6, 3.3 * n_columns), 2.5 * n_rows + 0.6),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
+def l21_contest(libraries, peer, beside=()):
+    """Contest under the L2,1 penalty; `peer` finds the optimum beside ours."""
+    return Contest(
+        libraries,
+        lambda problem, run: shared_feature_objective(problem, run.coef, run.intercept),
+        tight={"mtlearn": (1e-11, 100_000), peer: (1e-7, 1000)},
+        floor=1e-8,
+        beside=beside,
     )
-    for axis, race in zip(axes.ravel(), races):
-        draw_race(axis, race)
-    for axis in axes.ravel()[len(races) :]:
-        axis.set_axis_off()
-    axes[0, 0].set_ylim(FLOOR / 2, 2)
-    low, high = np.log10(axes[0, 0].get_xlim())
-    axes[0, 0].set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
-    figure.supxlabel("seconds of fit")
-    figure.supylabel("relative suboptimality")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=120)
-    print(f"wrote {path.name}")
 
 
-def draw_race(axis, race):
-    """Draw the curves of one problem; what is below the floor is drawn on it."""
-    curves = race.scans | {"mtlearn": race.short}
-    for (name, points), marker in zip(curves.items(), "osD"):
-        seconds, values, _ = zip(*points)
-        gaps = [max(race.gap(value), FLOOR) for value in values]
-        axis.loglog(seconds, gaps, marker=marker, ms=3.5, lw=1.2, label=name)
-    axis.axhline(TARGET, color="0.6", lw=0.8, ls="--", label="target")
-    axis.set_title(race.problem.name, fontsize=8)
-    axis.tick_params(labelsize=7, labelbottom=True)
-    axis.tick_params(which="minor", labelbottom=False)
-    axis.grid(alpha=0.25)
+KERNEL = "celer, setup not timed"
+COMPLETE = l21_contest(COMPLETE_LIBRARIES, "celer")
+OWN_ROWS = l21_contest(OWN_ROWS_LIBRARIES, KERNEL, beside=(KERNEL,))
+
+SHARED_FEATURES_NOTE = """\
+Seconds of `fit` of SharedFeatureRegressor(penalty="l21") to a relative suboptimality of
+1e-6, computed from the coefficients by one function, at the loosest tolerance of a
+schedule of half decades that reaches it; medians over repeats in which the libraries
+take turns. Every task has its own free intercept. Ours gets the rows as they come and
+its time includes all checks, centring and sorting. The peers get X and Y with their
+means taken out and in Fortran order beforehand, and nothing else to do: scikit-learn's
+MultiTaskLasso, celer's `mtl_path` on one strength, skglm's solver with residuals in the
+order that suits it (its class takes up to five times as long). The first call, which
+compiles, is left out.
+
+Tasks with rows of their own are a group lasso on one block-diagonal design, a group for
+every feature. It is sparse (dense it is slower for both, and 1.2 GB). celer's function
+for it spends most of its time setting up in a loop of Python: the column beside it is
+its compiled solver alone, with that made beforehand; it does not count in "ratio".
+
+Gaussian features, independent or AR: each correlated with the one before it. A tenth as
+many features are relevant as there are rows or features, the same ones for all tasks;
+noise of a third of the signal. The strength is given as a fraction of the one from
+which on all coefficients are zero. "ratio" is the fastest peer's time over ours; ">"
+marks a library that did not get there in the time that it was given. "default" is our
+`fit` with its default tolerance, and how far from the optimum it ends.
+"""
+
+
+def run_shared_features(args):
+    """Time the L2,1 penalty against its peers; print, write, draw."""
+    lines, all_races = [], []
+    for own, contest in ((False, COMPLETE), (True, OWN_ROWS)):
+        problems = shared_feature_problems(own, args.quick, args.problem)
+        races = race_all(contest, problems, args)
+        if races:
+            title = "Rows of their own" if own else "Complete Y"
+            lines += [f"## {title}", "", *table(races), "", *l21_summary(races), ""]
+        all_races += races
+    if not all_races:
+        return
+    title = "# SharedFeatureRegressor, L2,1, against its peers"
+    lines += facts(args, "celer", "skglm")
+    write(args, "shared_features.md", title, SHARED_FEATURES_NOTE, lines)
+    draw(all_races, args.output / "shared_features.png")
+
+
+def l21_summary(races):
+    """A line for every kind of problem."""
+    kinds = {}
+    for race in races:
+        rows = race.problem.rows
+        tall = "n > d" if rows.X.shape[0] > rows.X.shape[1] else "d > n"
+        kind = tall if rows.task is None else "rows of their own"
+        kinds.setdefault(kind, []).append(race.ratio)
+        if race.contest.beside:
+            kind = f"to {race.contest.beside[0]}"
+            kinds.setdefault(kind, []).append(race.ratio_to(race.contest.beside))
+    return [
+        f"Geometric mean of the ratios, {kind}: {mean_ratio(ratios)}."
+        for kind, ratios in kinds.items()
+    ]
 
 
 # ---------------------------------------------------------------- per_task
@@ -305,6 +213,45 @@ def ridge_rows(problem, repeats):
         gap = suboptimality(values[name], best)
         ratio = f"{median(spent) / ours:.2f}"
         yield [problem.name, name, f"{median(spent):.4f}", ratio, f"{gap:.0e}"]
+
+
+# ---------------------------------------------------------------- cv_path
+
+
+CV_PATH_NOTE = """\
+Seconds of `fit` of a CV estimator over 100 strengths and 5 folds, and of scikit-learn's
+GridSearchCV over the same estimator with the same strengths and the same folds, the
+last fit to all rows included in both. "ratio" is how many times longer the latter
+takes. "difference" is the largest relative difference of the held-out mean squared
+errors, over the whole grid and all folds. GridSearchCV is run once, the other takes the
+median over repeats; both estimators have their default tolerances. "l21" is
+SharedFeatureRegressorCV(penalty="l21") down to a thousandth of the largest strength;
+"ridge" is PerTaskRegressorCV, over rows of their own with 3 correlations as well: 300
+points of a grid.
+"""
+
+
+def run_cv_path(args):
+    """Time whole grids against GridSearchCV; print and write."""
+    head = ["problem", "CV estimator", "GridSearchCV", "ratio", "difference"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * 4 + "|"]
+    ratios = []
+    for problem in grid_problems(args.quick, args.problem):
+        runs = [mtlearn_grid(problem) for _ in range(args.repeats + 1)]
+        search = sklearn_grid(problem)
+        ours = median(run.seconds for run in runs[1:])  # the first compiles
+        ratios.append(search.seconds / ours)
+        difference = np.abs(runs[0].errors / search.errors - 1.0).max()
+        times = [f"{ours:.4f}", f"{search.seconds:.2f}", f"{ratios[-1]:.0f}"]
+        row = [problem.name, *times, f"{difference:.0e}"]
+        lines.append("| " + " | ".join(row) + " |")
+        print(lines[-1], flush=True)
+    if not ratios:
+        return
+    mean = f"Geometric mean of the ratios: {mean_ratio(ratios)}."
+    lines += ["", mean, "", *facts(args)]
+    title = "# A whole grid against GridSearchCV"
+    write(args, "cv_path.md", title, CV_PATH_NOTE, lines)
 
 
 # ---------------------------------------------------------------- import
@@ -372,9 +319,9 @@ def in_new_process(script, **environment):
 # ---------------------------------------------------------------- what it ran on
 
 
-def facts(args):
+def facts(args, *peers):
     """Versions and processor, for under a table."""
-    names = ("numpy", "scipy", "scikit-learn", "numba")
+    names = ("numpy", "scipy", "scikit-learn", "numba", *peers)
     packages = ", ".join(f"{name} {version(name)}" for name in names)
     return [
         f"{packages}, Python {platform.python_version()}; {processor()}, "
@@ -400,10 +347,19 @@ def write(args, name, title, note, lines):
     print(f"wrote {path.name}")
 
 
+RUNNERS = {
+    "svm": run_svm,
+    "shared_features": run_shared_features,
+    "per_task": run_per_task,
+    "cv_path": run_cv_path,
+    "import": run_import,
+}
+
+
 def parse():
     """Arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("svm", "per_task", "import"))
+    parser.add_argument("what", choices=RUNNERS)
     parser.add_argument("--quick", action="store_true", help="fewer, smaller problems")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--problem", metavar="NAME", help="only those with this name")
@@ -416,9 +372,8 @@ def parse():
 def main():
     """Run what the command line asks for."""
     args = parse()
-    runners = {"svm": run_svm, "per_task": run_per_task, "import": run_import}
     with threadpool_limits(args.threads):
-        runners[args.what](args)
+        RUNNERS[args.what](args)
 
 
 if __name__ == "__main__":

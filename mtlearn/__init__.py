@@ -4,7 +4,7 @@ One problem per school, store, hospital, patient or sensor, learned together, in
 shape of scikit-learn estimators.
 """
 
-from .per_task import PerTaskClassifier, PerTaskRegressor
+from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import Independent, SharedMean, TaskCovariance, TaskGraph
 from .shared_feature import SharedFeatureClassifier, SharedFeatureRegressor
 from .svm import MultiTaskSVM, MultiTaskSVR
@@ -17,6 +17,7 @@ __all__ = [
     "MultiTaskSVR",
     "PerTaskClassifier",
     "PerTaskRegressor",
+    "PerTaskRegressorCV",
     "SharedFeatureClassifier",
     "SharedFeatureRegressor",
     "SharedMean",

@@ -33,6 +33,9 @@ _FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
 
+# what a model needs to predict, beside its coefficients
+_FITTED = ("tasks_", "n_features_in_", "feature_names_in_", "_layout", "_n_columns")
+
 
 # ---------------------------------------------------------------- what is learned from
 
@@ -391,7 +394,9 @@ class GridFit:
         chosen = self._choose(results, grids)
         self._keep_choice(variants, chosen)
         solution = self._refit(whole, space, variants[chosen], start)
-        self._keep(fit, solution)
+        model = self._model(variants[chosen], self.alpha_)
+        model._keep(fit, solution)
+        self._adopt(model)
         if self.verbose:
             _report(type(self).__name__, solution)
         warn_unless_converged(solution, type(self).__name__, self.tol)
@@ -429,6 +434,22 @@ class GridFit:
         if not isinstance(self.alphas, numbers.Number):
             return np.sort(_check_strengths(self.alphas))[::-1]
         return self._largest(whole, variant) * np.geomspace(1.0, _SPAN, self.alphas)
+
+    def _model(self, variant, alpha):
+        """The base estimator at one point of the grid, knowing the data as we do."""
+        model = self._base(variant, alpha)
+        for name in _FITTED:
+            if hasattr(self, name):
+                setattr(model, name, getattr(self, name))
+        return model
+
+    def _adopt(self, model):
+        """Take over what the base estimator has set, and nothing of an earlier fit."""
+        for name in getattr(self, "_adopted", ()):
+            vars(self).pop(name, None)
+        fitted = {k: v for k, v in vars(model).items() if k[0] == "_" or k[-1] == "_"}
+        vars(self).update(fitted)
+        self._adopted = tuple(fitted)
 
     # ------------------------------------------------------------ folds
 
@@ -469,6 +490,7 @@ class GridFit:
             quality = np.stack(scores, axis=-1)
         chosen, best = best_point(quality)
         self.alphas_, self.mse_path_ = grids[chosen], self.mse_grid_[chosen]
+        vars(self).pop("score_path_", None)
         if self.scoring is not None:
             self.score_path_ = quality[chosen]
         if self.one_standard_error:
@@ -692,10 +714,7 @@ class _Judge:
     def score(self, estimator, point, coef, intercept, index):
         """Score of the model at one point of the grid, on some rows."""
         X, y, task = self.given.take(index)
-        model = estimator._base(*point).set_params(handle_unknown="shared")
-        for name in _FITTED:
-            if hasattr(estimator, name):
-                setattr(model, name, getattr(estimator, name))
+        model = estimator._model(*point).set_params(handle_unknown="shared")
         model.coef_, model.intercept_ = self.space.back(coef), intercept
         model.shared_coef_ = model.coef_.mean(axis=0)
         model.shared_intercept_ = intercept.mean()
@@ -703,10 +722,6 @@ class _Judge:
             model = _WithIds(model, task)
         ids = {"task": task} if self.passes_ids else {}
         return self.scorer(model, X, y, **ids)
-
-
-# what a model needs to predict, beside its coefficients
-_FITTED = ("tasks_", "n_features_in_", "feature_names_in_", "_layout", "_n_columns")
 
 
 class _WithIds(RegressorMixin, BaseEstimator):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from numba import njit
+from scipy.linalg import blas
 
 from .tasks import gram_chunk
 
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
+_CHUNK = 1024  # rows that are centred at once
 
 
 @dataclass(frozen=True)
@@ -330,33 +332,72 @@ def same_rows(data):
 
 
 def _one_group(data, u, first, tasks, out):
-    """Moments of the tasks that share the rows of task `first`."""
-    observed = data.observed[:, first]
-    everything = bool(observed.all())
-    X = data.X if everything else data.X[np.flatnonzero(observed)]
-    Y = data.y if everything else data.y[observed]
+    """Moments of the tasks that share the rows of task `first`.
+
+    Rows are centred chunk by chunk in a buffer that stays in the cache: BLAS adds their
+    products up where they belong, and no second copy of X is made.
+    """
+    X, d = data.X, data.n_features
+    rows = np.flatnonzero(data.observed[:, first])
+    complete = len(rows) == X.shape[0]
+    Y = data.y if complete else data.y[rows]
     Y = Y if len(tasks) == data.n_tasks else Y[:, tasks]
     weight = data.sample_weight
     if weight is not None:
-        weight = (weight[:, first] if weight.ndim == 2 else weight)[observed]
-    total = float(X.shape[0]) if weight is None else float(weight.sum())
+        weight = (weight[:, first] if weight.ndim == 2 else weight)[rows]
+    total = float(len(rows)) if weight is None else float(weight.sum())
     if total <= 0:
         return
-    average = np.ones(X.shape[0]) if weight is None else weight
+    average = np.ones(len(rows)) if weight is None else weight
     out.weight[u] = total
-    out.mean[u] = average @ X / total
+    out.mean[u] = _weighted_sum(X, rows, average) / total
     y_mean = average @ Y / total
-    Yc = Y - y_mean
     root = None if weight is None else np.sqrt(weight)[:, None]
-    if root is not None:
-        Yc *= root
-    step = max(1, _DENSE_BYTES // (8 * max(1, X.shape[1]))) if sp.issparse(X) else None
-    for low in range(0, X.shape[0], step or X.shape[0]):
-        part = slice(low, low + (step or X.shape[0]))
-        Xc = (X[part].toarray() if sp.issparse(X) else X[part]) - out.mean[u]
+    step = max(1, min(_CHUNK, len(rows), _DENSE_BYTES // (8 * max(1, d))))
+    buffer, label = np.empty((step, d)), np.empty((step, len(tasks)))
+    # the transposes are the Fortran arrays that BLAS adds to in place
+    gram, cross = out.gram[u].T, np.zeros((len(tasks), d)).T
+    y_square = np.zeros(len(tasks))
+    for low in range(0, len(rows), step):
+        part = slice(low, low + step)
+        Xc = _centre(X, part if complete else rows[part], out.mean[u], buffer)
+        Yc = np.subtract(Y[part], y_mean, out=label[: len(Xc)])
         if root is not None:
             Xc *= root[part]
-        out.gram[u] += Xc.T @ Xc
-        out.cross[tasks] += (Xc.T @ Yc[part]).T
-    out.y_mean[tasks] = y_mean
-    out.y_square[tasks] = np.einsum("ij,ij->j", Yc, Yc)
+            Yc *= root[part]
+        blas.dsyrk(1.0, Xc.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
+        blas.dgemm(1.0, Xc.T, Yc.T, beta=1.0, c=cross, trans_b=1, overwrite_c=1)
+        y_square += np.einsum("ij,ij->j", Yc, Yc)
+    mirror(out.gram[u])
+    out.cross[tasks] = cross.T
+    out.y_mean[tasks], out.y_square[tasks] = y_mean, y_square
+
+
+def _weighted_sum(X, rows, weight):
+    """Sum of some rows of `X`, dense or sparse, none of them copied."""
+    spread = np.zeros(X.shape[0])
+    spread[rows] = weight
+    return spread @ X
+
+
+def _centre(X, rows, mean, buffer):
+    """Dense rows of `X` less `mean`, in the buffer; `rows` a slice or numbers."""
+    if sp.issparse(X):
+        return X[rows].toarray() - mean
+    if isinstance(rows, slice):
+        part = X[rows]
+        return np.subtract(part, mean, out=buffer[: len(part)])
+    # without checks "clip" writes straight into the buffer
+    part = X.take(rows, axis=0, out=buffer[: len(rows)], mode="clip")
+    return np.subtract(part, mean, out=part)
+
+
+@njit(cache=True)
+def mirror(A):
+    """Copy the upper triangle of a square array to the lower one, tile by tile."""
+    size, tile = A.shape[0], 32
+    for top in range(0, size, tile):
+        for left in range(top, size, tile):
+            for i in range(top, min(top + tile, size)):
+                for j in range(max(left, i + 1), min(left + tile, size)):
+                    A[j, i] = A[i, j]

@@ -8,13 +8,13 @@ from .grid import Batch, GridFit, scatter
 from .relations import SharedMean, check_relation
 from .solution import Status
 from .solvers.newton import solve_newton
-from .solvers.spectral import Spectrum, solve_path
+from .solvers.spectral import MomentSpectrum, RowSpectrum
 from .solvers.squared import solve_moments, solve_squared
 from .solvers.steps import SOLVERS
 from .tasks import as_floats, shorten
 
 _GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
-_DUAL_ROWS = 6000  # rows up to which their inner products are an alternative
+_DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
 class PerTaskRegressor(TaskRegressor):
@@ -179,8 +179,7 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         of nine decades, down from ten times the scatter of the features: their
         variances, summed, times the weighted number of rows. There every coefficient is
         below a tenth of its unpenalised size.
-    correlations : array-like, float or None, default=(0, 0.2, 0.5, 0.8, 0.9, 0.97, \
-0.99, 1)
+    correlations : array-like, float or None
         The correlations of `SharedMean` to try, from 0 (independent tasks) to 1 (one
         common model), where `relation` is "shared_mean". None: only the relation as it
         is.
@@ -286,11 +285,11 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     >>> from mtlearn import PerTaskRegressorCV
     >>> from mtlearn.datasets import make_task_regression
     >>> X, y, task = make_task_regression(
-    ...     8, 20, 5, correlation=0.8, return_X_y=True, random_state=0
+    ...     20, 20, 5, correlation=0.8, noise=2.0, return_X_y=True, random_state=0
     ... )
     >>> model = PerTaskRegressorCV(alphas=50).fit(X, y, task=task)
-    >>> model.correlation_, round(model.alpha_, 1), model.mse_path_.shape
-    (0.8, 9.0, (50, 5))
+    >>> model.correlation_, round(model.alpha_, 2), model.mse_path_.shape
+    (0.8, 3.82, (50, 5))
     """
 
     def __init__(
@@ -375,28 +374,36 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         return 10.0 * scatter(whole) or 1.0
 
     def _by_moments(self, rows):
-        """Whether Grams of the features fit, and are not far larger than the rows."""
+        """Whether Grams of the features fit, and cost less than those of the rows."""
         if self.solver not in ("auto", "newton-cholesky"):
             return False
         n_rows, d = rows.X.shape
         common = rows.wide and bool(rows.observed.all())
         n_blocks = 1 if common else rows.n_tasks
         n = n_rows * rows.n_tasks if rows.wide else n_rows
-        by_rows = n <= _DUAL_ROWS and float(n) ** 3 < 6.0 * n_blocks * float(d) ** 3
-        return 8.0 * n_blocks * d * d <= _GRAMS_BYTES and not by_rows
+        forms = len(self._variants())
+        by_rows = forms * float(n) ** 3 < 5.0 * n_blocks * float(d) ** 3
+        fits = 8.0 * n_blocks * d * d <= _GRAMS_BYTES
+        return fits and not (n <= _DUAL_ROWS and by_rows)
 
     def _paths(self, part, variants, grids):
         spectrum = None
         if part.moments is not None:
-            spectrum = Spectrum(part.moments, part.intercept)
+            spectrum = MomentSpectrum(part.moments, part.intercept)
+        elif (
+            self.solver in ("auto", "newton-dual") and len(part.data.rows) <= _DUAL_ROWS
+        ):
+            spectrum = RowSpectrum(part.data, part.intercept)
         for relation, alphas in zip(variants, grids):
             yield self._path(part, spectrum, relation.form(part.tasks), alphas)
 
     def _path(self, part, spectrum, form, alphas):
         fast, start = 0, None
-        if spectrum is not None and spectrum.suits(form):
-            fast = int(np.sum((alphas >= spectrum.lowest) & (alphas > 0)))
-            for coef, intercept in solve_path(spectrum, form, alphas[:fast]):
+        if spectrum is not None:
+            fast = int(np.sum(alphas >= max(spectrum.lowest(form), 1e-300)))
+        if fast:
+            for coef, intercept in spectrum.path(form, alphas[:fast]):
+                start = coef[-1], intercept[-1]
                 yield Batch(coef, intercept)
         for alpha in alphas[fast:]:
             solution = self._solve_form(part, form, float(alpha), start)

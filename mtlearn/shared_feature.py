@@ -118,6 +118,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         self.selected_features_ = np.flatnonzero(flat.any(axis=0))
         U, s, V = np.linalg.svd(flat, full_matrices=False)
         self.rank_ = int(np.sum(s > _FAINT * s.max(initial=0.0)))
+        s[self.rank_ :] = 0.0  # rounding, of which a square root would make a feature
         for name in _FITTED:
             self.__dict__.pop(name, None)
         if self.penalty in ("rank", "nuclear"):
@@ -157,7 +158,9 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             features in `selected_features_`.
         """
         check_is_fitted(self)
-        X, _ = checks.check_features(self, X, None, reset=False)
+        X, ids = checks.check_features(self, X, None, reset=False)
+        if ids is not None:
+            self._codes(ids, X.shape[0])
         if hasattr(self, "components_"):
             return X @ self.components_.T
         return X[:, self.selected_features_]

@@ -679,7 +679,7 @@ def dual_value(
         slopes[i] = row_slope(loss, y[i], f, classes[t])
         G[t] += weight[i] * np.multiply.outer(slopes[i], X[i])
     gauge = shared_gauge(penalty, G.reshape(n_tasks * q, -1), strength, private)
-    slopes *= min(1.0, 1.0 / gauge)
+    slopes /= max(1.0, gauge)
     value, sums = 0.0, np.zeros((n_tasks, q))
     for i, t in enumerate(codes):
         u = slopes[i] if loss == "softmax" else slopes[i, 0]

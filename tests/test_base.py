@@ -33,6 +33,8 @@ from mtlearn import (
     MultiTaskSVR,
     PerTaskClassifier,
     PerTaskRegressor,
+    SharedFeatureClassifier,
+    SharedFeatureRegressor,
     SharedMean,
     TaskGraph,
 )
@@ -40,8 +42,8 @@ from mtlearn.compose import features_only
 from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import TaskStratifiedKFold
 
-REGRESSORS = (PerTaskRegressor, MultiTaskSVR)
-CLASSIFIERS = (PerTaskClassifier, MultiTaskSVM)
+REGRESSORS = (PerTaskRegressor, MultiTaskSVR, SharedFeatureRegressor)
+CLASSIFIERS = (PerTaskClassifier, MultiTaskSVM, SharedFeatureClassifier)
 ESTIMATORS = REGRESSORS + CLASSIFIERS
 
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -539,7 +541,7 @@ def test_outputs_of_two_classes(estimator, long_classification, single):
     assert z.shape == (len(p.y),)
     fitted = model.predict(p.X, **ids)
     assert_array_equal(fitted, model.classes_[(z > 0).astype(int)])
-    if estimator is PerTaskClassifier:
+    if estimator is not MultiTaskSVM:
         proba = model.predict_proba(p.X, **ids)
         assert proba.shape == (len(p.y), 2)
         assert_allclose(proba[:, 1], 1 / (1 + np.exp(-z)))
@@ -565,7 +567,7 @@ def test_outputs_of_three_classes(estimator, long_multiclass, single):
         absent[p.task == "south"] = [True, False, True]
         absent[p.task == "west", 2] = True
     assert_array_equal(np.isneginf(z), absent)
-    if estimator is PerTaskClassifier:
+    if estimator is not MultiTaskSVM:
         proba = model.predict_proba(p.X, **ids)
         assert_array_equal(proba == 0, absent)
         assert_allclose(proba.sum(axis=1), 1)
@@ -600,7 +602,7 @@ def test_outputs_of_tables_of_two_labels(estimator, wide_classification, labels,
     assert fitted.shape == Y.shape
     assert_array_equal(fitted == TWO_LABELS[labels][1], z > 0)
     assert set(fitted.ravel().tolist()) <= set(TWO_LABELS[labels])
-    if estimator is PerTaskClassifier:
+    if estimator is not MultiTaskSVM:
         proba = model.predict_proba(p.X)
         assert isinstance(proba, np.ndarray) and proba.shape == Y.shape
         assert_allclose(proba, 1 / (1 + np.exp(-z)))
@@ -634,7 +636,7 @@ def test_outputs_of_tables_of_many_labels(estimator, kind):
     for t, classes in enumerate(own):
         place = (z[t] > 0).astype(int) if len(classes) == 2 else z[t].argmax(axis=1)
         assert_array_equal(fitted[:, t], np.array(classes)[place])
-    if estimator is PerTaskClassifier:
+    if estimator is not MultiTaskSVM:
         proba = model.predict_proba(X)
         assert isinstance(proba, list)
         assert [one.shape for one in proba] == [(40, len(c)) for c in own]
@@ -661,20 +663,26 @@ def test_labels_come_back_as_they_came(long_classification):
     assert model.classes_.tolist() == ["no", "yes"]
 
 
-@every_estimator
-@pytest.mark.parametrize("relation", ["shared_mean", "graph"])
+@pytest.mark.parametrize(
+    "estimator, relation",
+    [
+        (estimator, relation)
+        for estimator in ESTIMATORS
+        for relation in (None, "shared_mean", "graph")
+        if relation is None or hasattr(estimator(), "relation")
+    ],
+)
 def test_columns_keep_their_order(estimator, wide, adjacency, relation):
     names = ["v", "u", "z", "x", "y"]
     Y = pd.DataFrame(wide.Y, columns=names)
+    named, plain = estimator(), estimator()
     if relation == "graph":
-        relation, plain = (
-            TaskGraph(pd.DataFrame(adjacency, names, names)),
-            TaskGraph(adjacency),
-        )
-    else:
-        plain = relation
-    model = estimator(relation=relation).fit(wide.X, Y)
-    expected = estimator(relation=plain).fit(wide.X, wide.Y)
+        named.set_params(relation=TaskGraph(pd.DataFrame(adjacency, names, names)))
+        plain.set_params(relation=TaskGraph(adjacency))
+    if relation == "shared_mean":
+        named.set_params(relation=relation)
+        plain.set_params(relation=relation)
+    model, expected = named.fit(wide.X, Y), plain.fit(wide.X, wide.Y)
     assert model.tasks_.tolist() == names
     assert_allclose(model.coef_, expected.coef_, atol=1e-9)
     assert_allclose(model.predict(wide.X), expected.predict(wide.X), atol=1e-9)
@@ -925,7 +933,7 @@ def test_tables_of_labels_in_cross_validation(estimator, wide_classification):
     Y = np.nan_to_num(p.Y)
     scores = cross_val_score(estimator(), p.X, Y, cv=KFold(3))
     assert np.isfinite(scores).all()
-    if estimator is PerTaskClassifier:
+    if estimator is not MultiTaskSVM:
         proba = cross_val_predict(
             estimator(), p.X, Y, cv=KFold(3), method="predict_proba"
         )

@@ -245,7 +245,7 @@ def test_working_sets_find_the_minimum(size, form, name):
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_moments_and_rows_agree(size):
     data = random_problem(*size)
-    for mode in MODES:
+    for mode in ("free", "shrunk"):
         penalty = Dirty(20.0, 13.0)
         one, two = (solve(form, data, penalty, mode, tol=1e-12) for form in FORMS)
         assert_allclose(one.objective, two.objective, rtol=1e-8)

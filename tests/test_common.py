@@ -18,7 +18,13 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 import mtlearn
-from mtlearn import SharedMean, TaskCovariance, TaskGraph
+from mtlearn import (
+    SharedFeatureClassifier,
+    SharedFeatureRegressor,
+    SharedMean,
+    TaskCovariance,
+    TaskGraph,
+)
 
 PUBLIC = [getattr(mtlearn, name) for name in mtlearn.__all__]
 ESTIMATORS = [c for c in PUBLIC if issubclass(c, BaseEstimator) and hasattr(c, "fit")]
@@ -36,6 +42,17 @@ REFUSAL = "holds floats that are not integers"
 every_estimator = pytest.mark.parametrize(
     "estimator", ESTIMATORS, ids=lambda c: c.__name__
 )
+every_related = pytest.mark.parametrize(
+    "estimator",
+    [c for c in ESTIMATORS if hasattr(c(), "relation")],
+    ids=lambda c: c.__name__,
+)
+# the convex penalties are solvers of their own; "rank" is the default
+PENALTIES = [
+    estimator(penalty=penalty)
+    for estimator in (SharedFeatureClassifier, SharedFeatureRegressor)
+    for penalty in ("nuclear", "l21", "dirty")
+]
 
 
 @pytest.fixture
@@ -45,6 +62,11 @@ def p(request, long_regression, long_classification):
     return long_regression if is_regressor(estimator()) else long_classification
 
 
+def coupled(estimator, relation="shared_mean"):
+    """Parameters that tie the tasks, in an estimator's own way."""
+    return {"relation": relation} if hasattr(estimator(), "relation") else {}
+
+
 def test_all_estimators_are_here():
     names = {estimator.__name__ for estimator in ESTIMATORS}
     assert names >= {
@@ -52,6 +74,8 @@ def test_all_estimators_are_here():
         "MultiTaskSVR",
         "PerTaskClassifier",
         "PerTaskRegressor",
+        "SharedFeatureClassifier",
+        "SharedFeatureRegressor",
     }
     for estimator in ESTIMATORS:
         assert is_regressor(estimator()) != is_classifier(estimator())
@@ -60,7 +84,7 @@ def test_all_estimators_are_here():
 # ---------------------------------------------------------------- scikit-learn's checks
 
 
-@parametrize_with_checks([estimator() for estimator in ESTIMATORS])
+@parametrize_with_checks([estimator() for estimator in ESTIMATORS] + PENALTIES)
 def test_checks(estimator, check):
     check(estimator)
 
@@ -111,10 +135,12 @@ for name in mtlearn.__all__:
 
 @every_estimator
 def test_clones_have_the_same_parameters_and_no_model(estimator, p):
-    model = estimator(relation=SharedMean(0.3), task_column="school", tol=1e-5)
+    params = coupled(estimator, SharedMean(0.3))
+    model = estimator(task_column="school", tol=1e-5, **params)
     model.fit(pd.DataFrame(p.X).assign(school=p.task).rename(columns=str), p.y)
     copied = clone(model)
-    assert copied.relation is not model.relation
+    for name in params:
+        assert getattr(copied, name) is not getattr(model, name)
     assert repr(copied) == repr(model)
     assert not hasattr(copied, "coef_")
 
@@ -128,7 +154,8 @@ def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
             return pickle.loads(pickle.dumps(model))
 
     for relation in ("shared_mean", TaskGraph(adjacency, tasks=p.tasks)):
-        model = estimator(relation=relation).fit(p.X, p.y, task=p.task)
+        model = estimator(**coupled(estimator, relation))
+        model.fit(p.X, p.y, task=p.task)
         other = duplicate(model)
         assert_array_equal(
             other.predict(p.X, task=p.task), model.predict(p.X, task=p.task)
@@ -141,7 +168,7 @@ def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
 
 @every_estimator
 def test_fitting_twice_gives_the_same(estimator, p):
-    model = estimator(relation="shared_mean").fit(p.X, p.y, task=p.task)
+    model = estimator(**coupled(estimator)).fit(p.X, p.y, task=p.task)
     coef, intercept = model.coef_.copy(), model.intercept_.copy()
     model.fit(p.X, p.y, task=p.task)
     assert_array_equal(model.coef_, coef)
@@ -283,6 +310,9 @@ def test_the_models_own_parameters():
             "kernel": "linear",
         },
     }
+    shared = {"n_components": None, "alpha": 1.0, "penalty": "rank"}
+    for name in ("SharedFeatureClassifier", "SharedFeatureRegressor"):
+        own[name] = {**shared, "alpha_private": None}
     for name, expected in own.items():
         parameters = inspect.signature(getattr(mtlearn, name)).parameters
         assert list(parameters)[: len(expected)] == list(expected)
@@ -301,15 +331,15 @@ def test_parameters_are_stored_as_they_are(estimator):
 
 @every_estimator
 def test_fit_leaves_the_parameters_alone(estimator, p):
-    relation = SharedMean(0.3)
-    model = estimator(relation=relation, task_weight={"east": 2.0})
+    model = estimator(**coupled(estimator, SharedMean(0.3)), task_weight={"east": 2.0})
     before = dict(model.get_params())
     model.fit(p.X, p.y, task=p.task)
-    assert model.get_params() == before
-    assert model.relation is relation
+    after = model.get_params()
+    assert after == before
+    assert all(after[name] is before[name] for name in after)
 
 
-@every_estimator
+@every_related
 def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
     model = estimator(relation=SharedMean(0.3))
     assert model.get_params()["relation__correlation"] == 0.3
@@ -325,9 +355,11 @@ def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
 @every_estimator
 def test_representations_show_what_was_changed(estimator):
     assert repr(estimator()) == f"{estimator.__name__}()"
-    shown = repr(estimator(relation=SharedMean(0.3), tol=1e-3))
-    assert "SharedMean(correlation=0.3)" in shown and "tol=0.001" in shown
-    assert "correlation" in estimator(relation=SharedMean(0.3))._repr_html_()
+    model = estimator(**coupled(estimator, SharedMean(0.3)), tol=1e-3)
+    assert "tol=0.001" in repr(model) and "tol" in model._repr_html_()
+    if coupled(estimator):
+        assert "SharedMean(correlation=0.3)" in repr(model)
+        assert "correlation" in model._repr_html_()
 
 
 @every_estimator
@@ -347,9 +379,20 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
     }
     if is_classifier(model):
         documented |= {"classes_", "task_classes_"}
+    sometimes = {"feature_names_in_"}
+    if hasattr(model, "penalty"):
+        documented |= {"components_", "task_components_"}
+        documented |= {"rank_", "selected_features_"}
+        sometimes |= {"dual_gap_", "shared_part_", "private_part_"}
+    if hasattr(model, "alphas"):
+        documented |= {"alpha_", "alphas_", "best_index_", "coef_path_"}
+        documented |= {"mse_path_", "mse_grid_"}
+        sometimes |= {"score_path_"}
+        second = {"PerTaskRegressorCV": {"correlation_", "correlations_"}}
+        documented |= second[estimator.__name__]
     assert public == documented
     described = inspect.getdoc(estimator)
-    for name in documented | {"feature_names_in_"}:
+    for name in documented | sometimes:
         assert f"{name} : " in described
 
 

@@ -13,15 +13,18 @@ from scipy import linalg
 
 from ..penalties import Nuclear
 from ..solution import Solution, Status
+from .coupled import conjugate_gradient, factor_spd, solve_spd
 from .newton import goal
-from .smooth import MomentLoss, duality_gap
+from .smooth import MomentLoss, duality_gap, sharper_gap
 
 _MORE = 5  # columns added to the factors at once, at least
 _EASE = 1e-3  # accuracy of the factors, in gaps, while columns are still missing
 _PATIENCE = 4  # rounds without a smaller gap
-_FAINT = 1e-9  # singular values, relative to the largest, that are dropped
+_FAINT = 1e-13  # share of the objective that a singular value is dropped for
 _WHITEN = 700  # features up to which an eigendecomposition of their Gram pays
+_DENSE = 1500  # unknowns of B up to which a dense system is solved
 _CG_STEPS = 300
+_PATH = 5  # strengths on the way to a second start
 _TRIES = 15
 _OPEN = 1e-12  # relative eigenvalue below which a direction of the features is open
 
@@ -56,7 +59,10 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     while True:
         # 1) gap
         point = loss.at(A @ B)
-        value, gap = duality_gap(loss, penalty, point, penalty.gauge(point.gradient))
+        gauge = penalty.gauge(point.gradient)
+        sharp = isinstance(loss, MomentLoss) and loss.n_features <= _WHITEN
+        measure = sharper_gap if sharp and A.shape[1] else duality_gap
+        value, gap = measure(loss, penalty, point, gauge)
         stuck = 0 if not history or gap < 0.9 * best else stuck + 1
         best = gap if not history else min(best, gap)
         history.append((value, gap / max(scale, 1e-300)))
@@ -79,7 +85,7 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
             problem, problem.pack(A, B), aim, max_iter - n_iter
         )
         n_iter += max(used, 1)
-        A, B = _factors(problem.product(x))
+        A, B = _factors(problem.product(x), least=_FAINT * value / alpha)
     W = A @ B
     b = loss.intercepts(W, point)
     return Solution(
@@ -87,10 +93,10 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     )
 
 
-def _factors(W, most=None):
-    """Balanced factors of W by its singular values, faint ones dropped."""
+def _factors(W, most=None, least=0.0):
+    """Balanced factors of W by its singular values above `least`, at most `most`."""
     U, s, V = _svd(W)
-    keep = s > _FAINT * s.max(initial=0.0)
+    keep = s > max(least, 1e-14 * s.max(initial=0.0))
     if most is not None:
         keep[most:] = False
     root = np.sqrt(s[keep])
@@ -132,7 +138,10 @@ def _grow(loss, point, A, B, alpha):
     size = np.where(bends > 0, size, 0.0) / more
     root = np.sqrt(size)
     grown = out > A.shape[1] or sizes[0] > 1.01 * alpha
-    return np.hstack([A, -left * root]), np.vstack([B, root[:, None] * right]), grown
+    A, B = np.hstack([A, -left * root]), np.vstack([B, root[:, None] * right])
+    if A.shape[1] > min(A.shape[0], B.shape[1]):
+        A, B = _factors(A @ B)
+    return A, B, grown
 
 
 def _leading(G):
@@ -179,7 +188,10 @@ def solve_low_rank(loss, n_components, alpha, *, tol=1e-8, max_iter=1000, start=
     """
     scale, n_iter = loss.zero_objective, 0
     k = min(n_components, loss.n_rows, loss.n_features)
-    if alpha > 0:
+    given = start is not None and bool(np.any(start))
+    full = k == min(loss.n_rows, loss.n_features)
+    W = start
+    if alpha > 0 and (full or not given):
         convex = solve_nuclear(
             loss, Nuclear(alpha), tol=tol, max_iter=max_iter, start=start
         )
@@ -187,51 +199,54 @@ def solve_low_rank(loss, n_components, alpha, *, tol=1e-8, max_iter=1000, start=
         if rank <= k:
             return convex
         n_iter, W = convex.n_iter, convex.coef
-    else:
+    elif not given:
         W = _least_squares_start(loss)
-    A, B = _truncate(loss, W, k)
-    if start is not None and np.any(start):
-        A, B = _better(loss, alpha, (A, B), _factors(start, k))
-    problem = _Factored(loss, alpha, A.shape[1])
-    x = problem.pack(A, B)
-    value = problem.at(x).value
-    x, used, bound, history = _minimise(
-        problem, x, goal(tol, scale, value), max_iter - n_iter
-    )
-    point = problem.at(x)
-    status = (
-        Status.CONVERGED
-        if bound <= goal(tol, scale, point.value)
-        else Status.MAX_ITER
-        if n_iter + used >= max_iter
-        else Status.STALLED
-    )
-    W = problem.product(x)
+    ends = []
+    for A, B in [_factors(start, k)] if given else _starts(loss, W, k, alpha):
+        problem = _Factored(loss, alpha, A.shape[1])
+        x = problem.pack(A, B)
+        enough = goal(tol, scale, problem.at(x).value)
+        x, used, bound, history = _minimise(problem, x, enough, max_iter - n_iter)
+        n_iter += used
+        ends.append((history[-1][0], bound, problem.product(x), history))
+    value, bound, W, history = min(ends, key=lambda end: end[0])
+    status = Status.STALLED if n_iter < max_iter else Status.MAX_ITER
+    if bound <= goal(tol, scale, value):
+        status = Status.CONVERGED
     return Solution(
         W,
         loss.intercepts(W),
-        point.value,
+        value,
         bound / max(scale, 1e-300),
-        max(n_iter + used, 1),
+        max(n_iter, 1),
         status,
         history=[(v, d / max(scale, 1e-300)) for v, d in history],
     )
 
 
-def _better(loss, alpha, *pairs):
-    """The factors with the lower objective."""
+def _starts(loss, W, k, alpha):
+    """Factors of rank k to begin at: there are local minima.
 
-    def value(pair):
-        problem = _Factored(loss, alpha, pair[0].shape[1])
-        return problem.at(problem.pack(*pair)).value
-
-    return min(pairs, key=value)
+    The spectral truncation of the convex solution; and the end of a path of falling
+    strengths, from one that leaves about k singular values.
+    """
+    yield _truncate(loss, W, k)
+    G = loss.at(np.zeros((loss.n_rows, loss.n_features))).gradient
+    sizes = _leading(G)[1]
+    strong = max(sizes[min(k, len(sizes) - 1)], alpha, 1e-3 * sizes[0])
+    if strong == 0:
+        return
+    A, B = _factors(solve_nuclear(loss, Nuclear(strong), tol=1e-3).coef, k)
+    for strength in np.geomspace(strong, max(alpha, 1e-3 * strong), _PATH)[1:]:
+        problem = _Factored(loss, strength, A.shape[1])
+        x = problem.pack(A, B)
+        x = _minimise(problem, x, _EASE * problem.at(x).value, _CG_STEPS)[0]
+        A, B = problem.unpack(x)
+    yield A, B
 
 
 def _least_squares_start(loss):
     """Coefficients with next to no penalty: conjugate gradients from zero."""
-    from .coupled import conjugate_gradient
-
     point = loss.at(np.zeros((loss.n_rows, loss.n_features)))
     diagonal = loss.diagonal
     floor = 1e-10 * diagonal.max(initial=1e-300)
@@ -369,6 +384,27 @@ class _Factored:
         H = self.loss.bend(dA @ B + A @ dB, place.point)
         return self.pack(H @ B.T + G @ dB.T, A.T @ H + dA.T @ G) + self.alpha * v
 
+    @property
+    def settles(self):
+        """Whether B can be minimised exactly with A held."""
+        small = self.k * self.loss.n_features <= _DENSE
+        return small and isinstance(self.loss, MomentLoss)
+
+    def settle(self, place):
+        """The place with the best B for its A: one system of k * d unknowns."""
+        A, _ = self.unpack(place.x)
+        loss, size = self.loss, self.k * self.loss.n_features
+        H = np.zeros((size, size))
+        for u, block in enumerate(loss.hessian):
+            tasks = loss.block == u
+            H += np.kron((A[tasks].T * loss.scale[tasks]) @ A[tasks], block)
+        if loss.coupling is not None:
+            tied = (A.T @ loss.coupling).ravel()
+            H -= np.outer(tied, tied)
+        H[np.diag_indices(size)] += self.alpha + 1e-14 * np.abs(np.diag(H)).max()
+        B = solve_spd(factor_spd(H), (A.T @ loss.target).ravel())
+        return self.at(self.pack(A, B.reshape(self.k, -1)))
+
     def preconditioner(self, place):
         """Apply the inverse of the two blocks of alternating least squares."""
         A, B = self.unpack(place.x)
@@ -444,7 +480,7 @@ def _minimise(problem, x, enough, max_iter):
             break
         n_iter += 1
         if radius is None:
-            radius = 10.0 * max(np.linalg.norm(x), np.linalg.norm(z))
+            radius = 3.0 * np.sqrt(2.0 * max(bound, 0.0))
         place, radius, moved = _trust_region_step(problem, place, apply, z, radius)
         if not moved:
             break
@@ -462,7 +498,7 @@ def _trust_region_step(problem, place, apply, z, radius):
     """
     noise = 1e-14 * abs(place.value)
     for _ in range(_TRIES):
-        step, promised = _truncated_cg(problem, place, apply, z, radius)
+        step, length, promised = _truncated_cg(problem, place, apply, z, radius)
         new = problem.at(place.x + step)
         gain = place.value - new.value
         if promised <= noise:
@@ -472,7 +508,10 @@ def _trust_region_step(problem, place, apply, z, radius):
             better = gain >= -noise and after < 0.5 * before
             return (new if better else place), radius, better
         ratio = gain / promised
-        length = float(np.linalg.norm(step))
+        if ratio < 0.5 and problem.settles:
+            # the valley of good factors is curved: back to its floor
+            new = problem.settle(new)
+            ratio = (place.value - new.value) / promised
         if ratio > 0.75:
             radius = max(radius, 2.0 * length)
         elif not ratio > 0.25:
@@ -485,41 +524,43 @@ def _trust_region_step(problem, place, apply, z, radius):
 def _truncated_cg(problem, place, apply, z, radius):
     """Steihaug's conjugate gradients: stop at negative curvature or at the radius.
 
+    Lengths are in the norm of the preconditioner, so that units do not matter.
+
     Returns
     -------
     step : ndarray
+    length : float
     promised : float
         Decrease of the quadratic model.
     """
-    g = place.gradient
-    step, r = np.zeros_like(g), g.copy()
-    direction = -z
+    r, direction = place.gradient.copy(), -z
+    step, promised = np.zeros_like(r), 0.0
     rz = float(r @ z)
     limit = min(0.1, np.sqrt(rz / max(abs(place.value), 1e-300))) ** 2 * rz
-    promised = 0.0
+    # squared lengths of the step and of the direction, and their product
+    whole, along, mixed = 0.0, rz, 0.0
     for _ in range(_CG_STEPS):
         bent = problem.bend(place, direction)
         curvature = float(direction @ bent)
-        size = rz / curvature if curvature > 0 else 0.0
-        if size == 0.0 or not np.linalg.norm(step + size * direction) < radius:
-            size = _to_radius(step, direction, radius)
-            promised -= size * float(r @ direction) + 0.5 * size * size * curvature
-            return step + size * direction, promised
+        size = rz / curvature if curvature > 0 else np.inf
+        out = size == np.inf
+        out = out or whole + 2.0 * size * mixed + size * size * along >= radius**2
+        if out:
+            root = np.sqrt(max(mixed * mixed + along * (radius**2 - whole), 0.0))
+            size = (root - mixed) / along
+        promised += size * rz - 0.5 * size * size * curvature
         step = step + size * direction
-        promised += 0.5 * size * rz
+        whole += 2.0 * size * mixed + size * size * along
+        if out:
+            break
         r = r + size * bent
         z = apply(r)
         now = float(r @ z)
         if now <= limit:
             break
-        direction = -z + (now / rz) * direction
+        turn = now / rz
+        direction = -z + turn * direction
+        mixed = turn * (mixed + size * along)
+        along = now + turn * turn * along
         rz = now
-    return step, promised
-
-
-def _to_radius(step, direction, radius):
-    """How far along the direction the step's length is the radius."""
-    a = float(direction @ direction)
-    b = float(step @ direction)
-    c = float(step @ step) - radius * radius
-    return (-b + np.sqrt(max(b * b - a * c, 0.0))) / max(a, 1e-300)
+    return step, np.sqrt(max(whole, 0.0)), promised

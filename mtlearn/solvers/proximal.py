@@ -18,9 +18,13 @@ from .coupled import conjugate_gradient
 from .newton import goal
 from .smooth import MomentLoss, duality_gap
 
-_FLOOR = 1e-4  # least curvature of an observation, relative to its weight
+# least curvature of an observation, relative to its weight; with more than two classes
+# the model is a bound only, and a bold step would not be found out
+_FLOOR = {True: 1e-9, False: 1e-4}
 _EASE = 0.1  # accuracy of a step's problem, in gaps
+_MARGIN = 1e-2  # a step more costs little, and squares the error of the coefficients
 _TRIES = 30
+_PATIENCE = 8  # steps without a smaller gap
 _FIRST = 2  # steps before those of all classes together
 _CG_TOL = 1e-3
 _CG_STEPS = 200
@@ -47,17 +51,20 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         `dual` holds the gradient of the loss.
     """
     W = np.zeros((loss.n_rows, loss.n_features)) if start is None else start.copy()
-    scale, history, status = loss.zero_objective, [], Status.MAX_ITER
+    scale, history, end = loss.zero_objective, [], Status.MAX_ITER
+    least, stuck = np.inf, 0
     point = loss.at(W)
     for n_iter in range(max_iter + 1):
         # 1) gap
         gauges = penalty.gauges(point.gradient)
         value, gap = duality_gap(loss, penalty, point, gauges.max(initial=0.0))
         history.append((value, gap / max(scale, 1e-300)))
-        if gap <= goal(tol, scale, value):
-            status = Status.CONVERGED
-            break
-        if n_iter == max_iter:
+        enough = goal(tol, scale, value)
+        stuck = 0 if gap < 0.9 * least else stuck + 1
+        least = min(gap, least)
+        if stuck > _PATIENCE:
+            end = Status.STALLED
+        if gap <= _MARGIN * enough or stuck > _PATIENCE or n_iter == max_iter:
             break
         # 2) minimise the quadratic around W over a working set
         chosen = working_set(point.W, gauges)
@@ -73,7 +80,7 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         direction[:, chosen] = aim - point.W[:, chosen]
         point, moved = _search(loss, penalty, point, direction)
         if not moved:
-            status = Status.STALLED
+            end = Status.STALLED
             break
         # 4) classes were taken apart: together on what is not zero
         if loss.q > 1 and n_iter >= _FIRST:
@@ -86,7 +93,7 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         value,
         history[-1][1],
         max(n_iter, 1),
-        status,
+        Status.CONVERGED if gap <= enough else end,
         dual=point.gradient,
         history=history,
     )
@@ -103,6 +110,9 @@ def _search(loss, penalty, point, direction):
         new = loss.at(point.W + step * direction)
         gain = value - new.value - penalty.value(new.W)
         if gain > 0 and gain >= -1e-4 * step * slope:
+            return new, True
+        # what is promised has no digits in the objective any more: the gap will tell
+        if -slope <= 1e-11 * value and gain >= -1e-13 * value:
             return new, True
         step *= 0.5
     return point, False
@@ -145,7 +155,7 @@ def _quadratic(loss, point, chosen):
     weight = loss.weight[:, None]
     if q > 1:
         h = np.minimum(2.0 * h, g + weight * _hits(loss.y, q))
-    h = np.maximum(h, _FLOOR * weight)
+    h = np.maximum(h, _FLOOR[q == 1] * weight)
     aim = scores.reshape(-1, q) - g / h
     narrow = loss.narrow(chosen)
     if data.wide:
@@ -162,9 +172,10 @@ def _quadratic(loss, point, chosen):
         X = narrow.features
         X = X if q == 1 else X[np.repeat(np.arange(X.shape[0]), q)]
         rows = TaskData(X, aim.ravel(), data.n_tasks * q, codes, h.ravel())
-    # intercepts of single classes have no place in the moments: each goes its own way
-    mode = "free" if q > 1 and loss.intercept != "none" else loss.intercept
-    model = MomentLoss(TaskMoments.from_data(rows), mode, loss.shrinkage)
+    # what ties the intercepts of one class over the tasks has no place in the moments
+    model = MomentLoss(
+        TaskMoments.from_data(rows), loss.intercept, loss.shrinkage, tied=q == 1
+    )
     W = point.W[:, chosen]
     model.target = model.bend(W) - point.gradient[:, chosen]
     model.constant = 0.5 * float(np.sum(g * g / h))

@@ -12,12 +12,13 @@ import scipy.sparse as sp
 
 from ..losses import Logistic, Squared
 from ..moments import TaskMoments
-from .coupled import ground
+from .coupled import factor_spd, ground, solve_spd
 
 _INTERCEPT_STEPS = 50
 _GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
 _FEW = 128  # features up to which moments are cheap even of few rows
 _REACH = 2.0  # longest step of an intercept
+_PRACTICALLY_ZERO = 3e-9  # loss of a saturated observation
 _SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
 
 
@@ -55,9 +56,11 @@ class MomentLoss:
     intercept : {"free", "shrunk", "shared", "none"}
     shrinkage : float
         Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
+    tied : bool
+        False leaves the coupling out: a bound of the Hessian from above.
     """
 
-    def __init__(self, moments, intercept="free", shrinkage=0.0):
+    def __init__(self, moments, intercept="free", shrinkage=0.0, *, tied=True):
         self.moments, self.intercept, self.shrinkage = moments, intercept, shrinkage
         self.n_rows, self.n_features = moments.cross.shape
         mass, mean = moments.task_weights, moments.mean[moments.group]
@@ -70,7 +73,8 @@ class MomentLoss:
         else:
             left = mass
         self._mass, self._left = mass, left
-        total = left.sum() if intercept in ("shrunk", "shared") else 0.0
+        tied = tied and intercept in ("shrunk", "shared")
+        total = left.sum() if tied else 0.0
         level = left @ moments.y_mean / total if total > 0 else 0.0
         column = left[:, None] * mean
         self.coupling = column / np.sqrt(total) if total > 0 else None
@@ -81,6 +85,7 @@ class MomentLoss:
         self.constant = 0.5 * float(squares)
         self.zero_objective = moments.zero_objective
         self.hessian, self.block, self.scale = self._blocks(left)
+        self._cache = {}
 
     def _blocks(self, left):
         """One block for all tasks whose rows, weights and intercepts are alike."""
@@ -101,7 +106,7 @@ class MomentLoss:
         """The same loss of the chosen features only, the others zero."""
         part = object.__new__(MomentLoss)
         part.__dict__.update(self.__dict__)
-        part.n_features = len(chosen)
+        part.n_features, part._cache = len(chosen), {}
         part.hessian = np.ascontiguousarray(
             self.hessian[:, chosen[:, None], chosen[None, :]]
         )
@@ -154,6 +159,30 @@ class MomentLoss:
         """
         inner = 2.0 * self.constant - float(np.vdot(self.target, point.W))
         return residual_dual(2.0 * point.value, inner, most)
+
+    def with_gradient(self, point, gradient):
+        """The point whose gradient is the given one, where the Hessian allows it."""
+        if "factors" not in self._cache:
+            self._cache["factors"] = [factor_spd(block) for block in self.hessian]
+        W = point.W + self._invert(gradient - point.gradient)
+        return self.at(W)
+
+    def _invert(self, R):
+        """Solve with H, of which nothing is left in directions that it does not see."""
+        S = np.empty_like(R)
+        for u, factor in enumerate(self._cache["factors"]):
+            tasks = self.block == u
+            S[tasks] = solve_spd(factor, np.ascontiguousarray(R[tasks].T)).T
+        S /= np.where(self.scale > 0, self.scale, 1.0)[:, None]
+        if self.coupling is None:
+            return S
+        if "reply" not in self._cache:
+            coupling, self.coupling = self.coupling, None
+            self._cache["reply"] = self._invert(coupling)
+            self.coupling = coupling
+        reply = self._cache["reply"]
+        left = max(1.0 - float(np.vdot(self.coupling, reply)), 1e-12)
+        return S + reply * (float(np.vdot(reply, R)) / left)
 
     def intercepts(self, W, point=None):
         """The best intercepts, of shape (n_rows,)."""
@@ -222,11 +251,13 @@ class RowLoss:
 
     def _first_intercepts(self):
         """Zero; saturated for tasks of one class, which have no finite best one."""
-        b = np.zeros((self.data.n_tasks, self.q))
+        b, self._mass = np.zeros((self.data.n_tasks, self.q)), None
         if isinstance(self.loss, Logistic) and self.intercept == "free":
             total, size = self.data.sums(self.y), self.data.sizes
             one = (np.abs(total) == size) & (size > 0)
             b[one, 0] = _SATURATED * np.sign(total[one])
+            if one.any():
+                self._one_sided, self._mass = one, self.data.sums(self.weight)
         return b
 
     def columns(self, chosen):
@@ -342,9 +373,10 @@ class RowLoss:
             pull = -(self._sums(g).reshape(-1, self.q) + self._shrinking(b))
             if self.intercept == "shared":
                 pull = np.broadcast_to(pull.sum(axis=0) / len(pull), pull.shape)
+            pull, done = self._leave_saturated(pull)
             step = self._move_intercepts(h, pull)
-            bound = 0.5 * float(np.vdot(pull, step))
-            if not bound > 1e-15 * self.zero_objective:
+            bound = 0.5 * float(np.vdot(pull, step)) + done
+            if not bound > 1e-24 * self.zero_objective:
                 break
             moved = self._damped(z, b, step, value, pull)
             if moved is None:
@@ -352,9 +384,20 @@ class RowLoss:
             b = b + moved
         return b, value, g, h, max(bound, 0.0)
 
+    def _leave_saturated(self, pull):
+        """No pull on tasks of one class whose loss is practically zero, and that loss.
+
+        Their best intercept is infinite.
+        """
+        if self._mass is None:
+            return pull, 0.0
+        done = self._one_sided & (np.abs(pull[:, 0]) <= _PRACTICALLY_ZERO * self._mass)
+        return np.where(done[:, None], 0.0, pull), float(np.abs(pull[done]).sum())
+
     def _damped(self, z, b, step, value, pull):
         """The step, halved until the loss falls; None where it does not."""
-        if isinstance(self.loss, Squared):
+        close = float(np.vdot(pull, step)) <= 1e-10 * value
+        if close or isinstance(self.loss, Squared):
             return step
         # saturated scores have next to no curvature, and would step out of reach
         longest = np.abs(step).max(axis=1, keepdims=True)
@@ -477,6 +520,21 @@ def duality_gap(loss, penalty, point, gauge):
     value = point.value + penalty.value(point.W)
     most = 1.0 / gauge if gauge > 0 else np.inf
     return value, max(value - loss.dual(point, most), 0.0)
+
+
+def sharper_gap(loss, penalty, point, gauge):
+    """The duality gap, or that of a better dual point from moments.
+
+    A feature in large units lets the smallest error of W blow up the gradient, and with
+    it what scaling has to take away. The residual of another W has the gradient's
+    projection on the dual ball as its gradient, and needs next to no scaling.
+    """
+    value, gap = duality_gap(loss, penalty, point, gauge)
+    inside = point.gradient - penalty.prox(point.gradient)
+    other = loss.with_gradient(point, inside)
+    gauge = penalty.gauge(other.gradient)
+    better = value - loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
+    return value, max(min(gap, better), 0.0)
 
 
 def residual_dual(square, inner, most):

@@ -76,18 +76,13 @@ class _Diagonal:
         return self.flat if whole else self.flat[self.curved]
 
 
-class Spectrum:
+class MomentSpectrum:
     """Normal equations of all tasks, to be solved for any strength.
 
     Parameters
     ----------
     moments : TaskMoments
     intercept : {"free", "shrunk", "shared", "none"}
-
-    Attributes
-    ----------
-    lowest : float
-        Smaller strengths lose digits here: solve for those one by one.
     """
 
     def __init__(self, moments, intercept):
@@ -95,11 +90,40 @@ class Spectrum:
         self._blocks, self._target, border = normal_equations(moments, intercept)
         self._border_target = float(border.sum())
         trace = np.einsum("ujj->u", self._blocks.hessian)
-        self.lowest = _ACCURATE * float(self._blocks.total(trace))
+        self._scale = float(self._blocks.total(trace))
 
-    def suits(self, form):
-        """Whether `solve_path` knows how to solve for this form."""
-        return isinstance(form, ArrowForm) or len(self._blocks.hessian) == 1
+    def lowest(self, form):
+        """Smaller strengths lose digits, or are solved one by one as fast."""
+        suits = isinstance(form, ArrowForm) or len(self._blocks.hessian) == 1
+        return _ACCURATE * self._scale if suits else np.inf
+
+    def path(self, form, alphas):
+        """Minimise the squared loss plus 1/2 alpha Omega(W) for many strengths.
+
+        Parameters
+        ----------
+        form : ArrowForm or MatrixForm
+        alphas : ndarray of shape (n_alphas,)
+            None below `lowest`.
+
+        Yields
+        ------
+        coef : ndarray of shape (n_batch, n_tasks, n_features)
+            For the next strengths, as many as memory allows.
+        intercept : ndarray of shape (n_batch, n_tasks)
+        """
+        n_tasks, p = self.moments.cross.shape
+        step = max(1, _BATCH_BYTES // (8 * n_tasks * p))
+        for low in range(0, len(alphas), step):
+            some = np.asarray(alphas[low : low + step], dtype=np.float64)
+            if not isinstance(form, ArrowForm):
+                W, beta = _solve_kronecker(self.tasks, form, some)
+            elif form.private == 0:
+                W, beta = _solve_arrow(self.pooled, 0.0, form.shared, some)
+                W = np.repeat(W, n_tasks, axis=1)
+            else:
+                W, beta = _solve_arrow(self.tasks, form.shared, form.private, some)
+            yield from_extended(self.moments, W, beta, self.intercept)
 
     @cached_property
     def tasks(self):
@@ -141,36 +165,6 @@ class Spectrum:
             float(self._blocks.total(self._blocks.corner).sum()),
             self._border_target,
         )
-
-
-def solve_path(spectrum, form, alphas):
-    """Minimise the squared loss plus 1/2 alpha Omega(W) for many strengths.
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-    form : ArrowForm, or any form that `spectrum` suits
-    alphas : ndarray of shape (n_alphas,)
-        None below `spectrum.lowest`.
-
-    Yields
-    ------
-    coef : ndarray of shape (n_batch, n_tasks, n_features)
-        For the next strengths, as many as memory allows.
-    intercept : ndarray of shape (n_batch, n_tasks)
-    """
-    n_tasks, p = spectrum.moments.cross.shape
-    step = max(1, _BATCH_BYTES // (8 * n_tasks * p))
-    for low in range(0, len(alphas), step):
-        some = np.asarray(alphas[low : low + step], dtype=np.float64)
-        if not isinstance(form, ArrowForm):
-            W, beta = _solve_kronecker(spectrum.tasks, form, some)
-        elif form.private == 0:
-            W, beta = _solve_arrow(spectrum.pooled, 0.0, form.shared, some)
-            W = np.repeat(W, n_tasks, axis=1)
-        else:
-            W, beta = _solve_arrow(spectrum.tasks, form.shared, form.private, some)
-        yield from_extended(spectrum.moments, W, beta, spectrum.intercept)
 
 
 # ---------------------------------------------------------------- arrowheads
@@ -336,3 +330,69 @@ def _rotate(V, vectors, which):
         tasks = which == u
         out[tasks] = V[tasks] @ matrix
     return out
+
+
+# ---------------------------------------------------------------- many features
+
+
+class RowSpectrum:
+    """Inner products of the rows, to be solved for any strength: for wide features.
+
+    With M = K[s, t] x_i . x_j and the intercepts projected out, the dual variables are
+    (M + alpha I)^-1 y; an eigendecomposition of M serves all strengths of a form.
+
+    Parameters
+    ----------
+    data : TaskData
+    intercept : {"free", "shrunk", "shared", "none"}
+    """
+
+    def __init__(self, data, intercept):
+        self.means = None
+        if intercept == "free" and not data.sparse:
+            data, self.means = data.centred()
+        self.data, self.intercept = data, intercept
+        X, self.root = data.features[data.place], np.sqrt(data.weights)
+        gram = X @ X.T
+        gram = gram.toarray() if data.sparse else gram
+        gram += intercept == "shrunk"
+        self.gram = gram * self.root * self.root[:, None]
+        self.labels = self.root * data.labels
+        # orthonormal columns of the unpenalised intercepts
+        if intercept == "free":
+            columns = np.zeros((len(self.root), data.n_tasks))
+            columns[np.arange(len(self.root)), data.task_of] = self.root
+        else:
+            columns = self.root[:, None][:, : int(intercept != "none")]
+        size = np.sqrt(np.einsum("ij,ij->j", columns, columns))
+        self.size = np.where(size > 0, size, 1.0)
+        self.columns = columns / self.size
+
+    def lowest(self, form):
+        """Smaller strengths lose digits."""
+        variances = np.diag(form.kernel())[self.data.task_of]
+        return _ACCURATE * float(variances @ np.diag(self.gram))
+
+    def path(self, form, alphas):
+        """As that of `MomentSpectrum`."""
+        kernel, codes = form.kernel(), self.data.task_of
+        M, Q = kernel[codes][:, codes] * self.gram, self.columns
+        MQ = M @ Q
+        middle = MQ - 0.5 * Q @ (Q.T @ MQ)
+        values, vectors = linalg.eigh(M - middle @ Q.T - Q @ middle.T)
+        target = vectors.T @ (self.labels - Q @ (Q.T @ self.labels))
+        for alpha in alphas:
+            dual = vectors @ (target / (np.maximum(values, 0.0) + alpha))
+            dual -= Q @ (Q.T @ dual)
+            beta = (Q.T @ self.labels - MQ.T @ dual) / self.size
+            yield self._model(kernel, self.root * dual, beta)
+
+    def _model(self, kernel, dual, beta):
+        """Coefficients and intercepts, an axis of length 1 in front."""
+        coef = kernel @ self.data.adjoint(dual)
+        b = np.zeros(len(coef)) + (beta if len(beta) else 0.0)
+        if self.intercept == "shrunk":
+            b += kernel @ self.data.sums(dual)
+        if self.means is not None:
+            b -= np.einsum("tj,tj->t", self.means, coef)
+        return coef[None], b[None]

@@ -1,0 +1,273 @@
+"""Races: the time that each library takes to a given suboptimality; table and picture.
+
+A library is a function `fit(problem, tol, max_iter)` that returns a `Run`; ours, called
+"mtlearn", comes first and has default values for both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+from problems import suboptimality
+
+TARGET = 1e-6  # relative suboptimality to which the race goes
+TOLERANCES = 10.0 ** np.arange(0.0, -10.5, -0.5)
+OURS = "mtlearn"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Who races, and how they are measured.
+
+    Attributes
+    ----------
+    libraries : dict of callable
+    objective : callable
+        Value of the objective, of the problem and a `Run`.
+    tight : dict of (tol, max_iter)
+        By library: fits whose objective is as good as the optimum.
+    floor : float
+        A curve ends below this suboptimality.
+    beside : tuple of str
+        Libraries that are shown, but do not count as peers.
+    by_steps : bool
+        Whether our curve is that of fits cut short after 1, 2, ... iterations, and not
+        that of fits to looser tolerances.
+    """
+
+    libraries: dict
+    objective: Callable
+    tight: dict
+    floor: float = 1e-9
+    beside: tuple = ()
+    by_steps: bool = False
+
+    @property
+    def ours(self):
+        """Our fit."""
+        return self.libraries[OURS]
+
+    @property
+    def peers(self):
+        """Names of those that ours is compared with."""
+        return [n for n in self.libraries if n != OURS and n not in self.beside]
+
+
+@dataclass
+class Race:
+    """What one problem showed.
+
+    Attributes
+    ----------
+    scans : dict of list of (seconds, objective, (tol, max_iter))
+        Fits from loose to tight tolerances, by library.
+    short : list of (seconds, objective, (None, max_iter))
+        Ours after one iteration, two, and so on: only to be drawn.
+    seconds : dict of float
+        Median time to the target by library, infinite where none got there.
+    default : (seconds, objective)
+        Ours at the default tolerance.
+    """
+
+    contest: Contest
+    problem: object
+    scans: dict
+    short: list
+    best: float
+    seconds: dict = field(default_factory=dict)
+    default: tuple = (np.nan, np.nan)
+
+    def gap(self, value):
+        """Relative suboptimality, not below zero."""
+        return max(suboptimality(value, self.best), 0.0)
+
+    def spent(self, name):
+        """Time of the tightest fit that a library was given."""
+        return self.scans[name][-1][0]
+
+    @property
+    def bound(self):
+        """Whether the ratio is only a lower bound: no peer got there."""
+        return all(self.seconds[name] == np.inf for name in self.contest.peers)
+
+    @property
+    def ratio(self):
+        """Time of the fastest of the peers over ours."""
+        return self.ratio_to(self.contest.peers)
+
+    def ratio_to(self, names):
+        """Time of the fastest of some libraries over ours, or a bound of it."""
+        seconds = min(self.seconds[name] for name in names)
+        if seconds == np.inf:
+            seconds = min(self.spent(name) for name in names)
+        return seconds / self.seconds[OURS]
+
+
+# ---------------------------------------------------------------- one race
+
+
+def run_race(contest, problem, repeats, cap):
+    """Look for the loosest tolerances that reach the target, then repeat those.
+
+    A library that has used up `cap` seconds is not repeated any more.
+    """
+    contest.ours(problem)
+    for fit in contest.libraries.values():
+        fit(problem, TOLERANCES[0], 1)  # compiles
+    tight = [
+        contest.libraries[name](problem, *how) for name, how in contest.tight.items()
+    ]
+    best = min(contest.objective(problem, run) for run in tight)
+    scans = {
+        name: scan(contest, name, problem, best, cap) for name in contest.libraries
+    }
+    best = min(best, *(value for points in scans.values() for _, value, _ in points))
+    short = short_fits(contest, problem) if contest.by_steps else []
+    race = Race(contest, problem, scans, short, best)
+    repeat(race, repeats, cap)
+    return race
+
+
+def scan(contest, name, problem, best, cap):
+    """Fits from loose to tight: list of (seconds, objective, (tol, max_iter)).
+
+    Ends at the optimum, or with the first fit that `cap` seconds do not suffice for: it
+    is cut short by its number of iterations.
+    """
+    fit, points, max_iter = contest.libraries[name], [], 1000
+    for tol in TOLERANCES:
+        run = fit_again(fit, problem, tol, max_iter)
+        value = contest.objective(problem, run)
+        points.append((run.seconds, value, (tol, max_iter)))
+        cut = run.n_iter >= max_iter and run.seconds > cap / 2
+        if cut or run.seconds > cap or suboptimality(value, best) < contest.floor:
+            break
+        max_iter = max(1000, int(cap * run.n_iter / max(run.seconds, 1e-6)))
+    return points
+
+
+def fit_again(fit, *args):
+    """Fit; a fast fit thrice, of which the fastest counts."""
+    runs = [fit(*args)]
+    while runs[0].seconds < 1.0 and len(runs) < 3:
+        runs.append(fit(*args))
+    return min(runs, key=lambda run: run.seconds)
+
+
+def short_fits(contest, problem):
+    """Our fit cut short at `max_iter` 1, 2, ..., until more changes nothing."""
+    points, last = [], np.inf
+    for max_iter in range(1, 50):
+        run = fit_again(contest.ours, problem, None, max_iter)
+        value = contest.objective(problem, run)
+        points.append((run.seconds, value, (None, max_iter)))
+        if last - value <= 1e-12 * value:
+            break
+        last = value
+    return points
+
+
+def repeat(race, repeats, cap):
+    """Median times at the chosen tolerances, libraries taking turns."""
+    contest, chosen = race.contest, {"default": ()}
+    for name, points in race.scans.items():
+        reached = [how for _, value, how in points if race.gap(value) <= TARGET]
+        race.seconds[name] = np.inf
+        if reached:
+            chosen[name] = reached[0]
+    times, values = {name: [] for name in chosen}, {}
+    for _ in range(repeats):
+        for name, how in chosen.items():
+            if sum(times[name]) > cap:
+                continue
+            run = contest.libraries.get(name, contest.ours)(race.problem, *how)
+            times[name].append(run.seconds)
+            values[name] = contest.objective(race.problem, run)
+    race.default = median(times.pop("default")), values["default"]
+    race.seconds |= {name: median(spent) for name, spent in times.items()}
+
+
+# ---------------------------------------------------------------- in words
+
+
+def table(races):
+    """Markdown table, a row per problem."""
+    libraries = races[0].contest.libraries
+    head = ["problem", *libraries, "ratio", "default", "suboptimality at default"]
+    rows = ["| " + " | ".join(cells(race)) + " |" for race in races]
+    rule = "|---" + "|---:" * (len(head) - 1) + "|"
+    return ["| " + " | ".join(head) + " |", rule, *rows]
+
+
+def cells(race):
+    """Cells of one problem, for a row of the table."""
+    times = []
+    for name, seconds in race.seconds.items():
+        late = seconds == np.inf
+        times.append(f"> {race.spent(name):.3g}" if late else f"{seconds:.4f}")
+    ratio = f"{'> ' * race.bound}{race.ratio:.1f}"
+    seconds, value = race.default
+    return [
+        race.problem.name,
+        *times,
+        ratio,
+        f"{seconds:.4f}",
+        f"{race.gap(value):.0e}",
+    ]
+
+
+def mean_ratio(ratios):
+    """Geometric mean of ratios and the lowest, in words."""
+    return f"{np.exp(np.mean(np.log(ratios))):.1f}, lowest {min(ratios):.1f}"
+
+
+# ---------------------------------------------------------------- in a picture
+
+
+def draw(races, path):
+    """Suboptimality against time, one small picture per problem."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    n_columns = min(4, len(races))
+    n_rows = -(-len(races) // n_columns)
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(max(6.6, 3.3 * n_columns), 2.5 * n_rows + 0.6),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    for axis, race in zip(axes.ravel(), races):
+        draw_race(axis, race)
+    for axis in axes.ravel()[len(races) :]:
+        axis.set_axis_off()
+    axes[0, 0].set_ylim(races[0].contest.floor / 2, 2)
+    low, high = np.log10(axes[0, 0].get_xlim())
+    axes[0, 0].set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
+    figure.supxlabel("seconds of fit")
+    figure.supylabel("relative suboptimality")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=5, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    print(f"wrote {path.name}")
+
+
+def draw_race(axis, race):
+    """Draw the curves of one problem; what is below the floor is drawn on it."""
+    curves = race.scans | ({OURS: race.short} if race.short else {})
+    for (name, points), marker in zip(curves.items(), "osD^"):
+        seconds, values, _ = zip(*points)
+        gaps = [max(race.gap(value), race.contest.floor) for value in values]
+        axis.loglog(seconds, gaps, marker=marker, ms=3.5, lw=1.2, label=name)
+    axis.axhline(TARGET, color="0.6", lw=0.8, ls="--", label="target")
+    axis.set_title(race.problem.name, fontsize=8)
+    axis.tick_params(labelsize=7, labelbottom=True)
+    axis.tick_params(which="minor", labelbottom=False)
+    axis.grid(alpha=0.25)
