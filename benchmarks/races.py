@@ -254,6 +254,7 @@ def draw(races, path):
     figure.supylabel("relative suboptimality")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=5, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
     print(f"wrote {path.name}")

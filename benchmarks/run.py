@@ -132,20 +132,19 @@ marks a library that did not get there in the time that it was given. "default" 
 
 def run_shared_features(args):
     """Time the L2,1 penalty against its peers; print, write, draw."""
-    lines, all_races = [], []
+    lines = []
     for own, contest in ((False, COMPLETE), (True, OWN_ROWS)):
         problems = shared_feature_problems(own, args.quick, args.problem)
         races = race_all(contest, problems, args)
-        if races:
-            title = "Rows of their own" if own else "Complete Y"
-            lines += [f"## {title}", "", *table(races), "", *l21_summary(races), ""]
-        all_races += races
-    if not all_races:
-        return
-    title = "# SharedFeatureRegressor, L2,1, against its peers"
-    lines += facts(args, "celer", "skglm")
-    write(args, "shared_features.md", title, SHARED_FEATURES_NOTE, lines)
-    draw(all_races, args.output / "shared_features.png")
+        if not races:
+            continue
+        title = "Rows of their own" if own else "Complete Y"
+        lines += [f"## {title}", "", *table(races), "", *l21_summary(races), ""]
+        draw(races, args.output / f"shared_features{'_own_rows' * own}.png")
+    if lines:
+        title = "# SharedFeatureRegressor, L2,1, against its peers"
+        lines += facts(args, "celer", "skglm")
+        write(args, "shared_features.md", title, SHARED_FEATURES_NOTE, lines)
 
 
 def l21_summary(races):

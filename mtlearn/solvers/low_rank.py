@@ -60,7 +60,7 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         # 1) gap
         point = loss.at(A @ B)
         gauge = penalty.gauge(point.gradient)
-        sharp = isinstance(loss, MomentLoss) and loss.n_features <= _WHITEN
+        sharp = isinstance(loss, MomentLoss) and loss.hessian.size <= _WHITEN**2
         measure = sharper_gap if sharp and A.shape[1] else duality_gap
         value, gap = measure(loss, penalty, point, gauge)
         stuck = 0 if not history or gap < 0.9 * best else stuck + 1
@@ -394,10 +394,11 @@ class _Factored:
         """The place with the best B for its A: one system of k * d unknowns."""
         A, _ = self.unpack(place.x)
         loss, size = self.loss, self.k * self.loss.n_features
-        H = np.zeros((size, size))
-        for u, block in enumerate(loss.hessian):
-            tasks = loss.block == u
-            H += np.kron((A[tasks].T * loss.scale[tasks]) @ A[tasks], block)
+        pairs = (A * loss.scale[:, None])[:, :, None] * A[:, None, :]
+        mixed = np.zeros((len(loss.hessian), self.k, self.k))
+        np.add.at(mixed, loss.block, pairs)
+        H = np.einsum("ukl,uij->kilj", mixed, loss.hessian, optimize=True)
+        H = H.reshape(size, size)
         if loss.coupling is not None:
             tied = (A.T @ loss.coupling).ravel()
             H -= np.outer(tied, tied)

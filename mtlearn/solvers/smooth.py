@@ -12,8 +12,9 @@ import scipy.sparse as sp
 
 from ..losses import Logistic, Squared
 from ..moments import TaskMoments
-from .coupled import factor_spd, ground, solve_spd
+from .coupled import ground
 
+_ROUNDING = 1e-14
 _INTERCEPT_STEPS = 50
 _GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
 _FEW = 128  # features up to which moments are cheap even of few rows
@@ -162,17 +163,18 @@ class MomentLoss:
 
     def with_gradient(self, point, gradient):
         """The point whose gradient is the given one, where the Hessian allows it."""
-        if "factors" not in self._cache:
-            self._cache["factors"] = [factor_spd(block) for block in self.hessian]
         W = point.W + self._invert(gradient - point.gradient)
         return self.at(W)
 
     def _invert(self, R):
         """Solve with H, of which nothing is left in directions that it does not see."""
-        S = np.empty_like(R)
-        for u, factor in enumerate(self._cache["factors"]):
-            tasks = self.block == u
-            S[tasks] = solve_spd(factor, np.ascontiguousarray(R[tasks].T)).T
+        if "inverses" not in self._cache:
+            self._cache["inverses"] = _pseudo_inverses(self.hessian)
+        inverses = self._cache["inverses"]
+        if len(inverses) == 1:
+            S = R @ inverses[0]
+        else:
+            S = np.matmul(R[:, None, :], inverses[self.block])[:, 0]
         S /= np.where(self.scale > 0, self.scale, 1.0)[:, None]
         if self.coupling is None:
             return S
@@ -181,7 +183,7 @@ class MomentLoss:
             self._cache["reply"] = self._invert(coupling)
             self.coupling = coupling
         reply = self._cache["reply"]
-        left = max(1.0 - float(np.vdot(self.coupling, reply)), 1e-12)
+        left = max(1.0 - float(np.vdot(self.coupling, reply)), 1e-8)
         return S + reply * (float(np.vdot(reply, R)) / left)
 
     def intercepts(self, W, point=None):
@@ -533,8 +535,24 @@ def sharper_gap(loss, penalty, point, gauge):
     inside = point.gradient - penalty.prox(point.gradient)
     other = loss.with_gradient(point, inside)
     gauge = penalty.gauge(other.gradient)
-    better = value - loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
-    return value, max(min(gap, better), 0.0)
+    dual = loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
+    # where the Hessian is nearly singular that W is huge, and its value rounding
+    terms = np.abs(other.W * other.gradient), np.abs(other.W * loss.target)
+    noise = _ROUNDING * (loss.constant + float(terms[0].sum() + terms[1].sum()))
+    if dual > value or noise > gap:
+        return value, gap
+    return value, min(gap, value - dual + noise)
+
+
+def _pseudo_inverses(blocks):
+    """Inverses of symmetric blocks, with nothing in directions without curvature."""
+    size = np.sqrt(np.einsum("ujj->uj", blocks))
+    scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+    squares, basis = np.linalg.eigh(blocks * scale[:, :, None] * scale[:, None, :])
+    seen = squares > 1e-12 * squares[:, -1:]
+    inverse = np.divide(1.0, squares, out=np.zeros_like(squares), where=seen)
+    basis = scale[:, :, None] * basis
+    return np.matmul(basis * inverse[:, None, :], basis.transpose(0, 2, 1))
 
 
 def residual_dual(square, inner, most):

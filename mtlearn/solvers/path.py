@@ -1,0 +1,178 @@
+"""Squared loss + a penalty of falling strength: every solution starts from the last.
+
+For penalties of single features the working set follows the strong rule (Tibshirani et
+al., JRSS B 74, 2012), the solution is extrapolated along the path, and moments of the
+working set are kept as long as they serve. The certificates are those of the solvers of
+one strength.
+"""
+
+import numpy as np
+
+from ..penalties import Nuclear
+from ..solution import Solution, Status
+from .block_descent import GramPart, solve_block_descent, solve_part
+from .low_rank import solve_low_rank, solve_nuclear
+from .newton import goal
+from .smooth import MomentLoss, duality_gap
+
+_RHYTHM = 4  # passes between two looks at the gap
+_SPARE = 4  # times the features needed that a working set may have
+_FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
+
+
+def follow_features(losses, penalties, *, tol=1e-8, max_iter=1000):
+    """Minimise the squared loss plus penalties of single features, one after the other.
+
+    Parameters
+    ----------
+    losses : iterable of MomentLoss or RowLoss
+        One for each penalty; mostly the same object.
+    penalties : iterable of L21 or Dirty
+        The strongest first.
+    tol, max_iter
+        As in `solve_block_descent`, of each.
+
+    Yields
+    ------
+    Solution
+    """
+    path = last = start = None
+    for loss, penalty in zip(losses, penalties):
+        if isinstance(loss, MomentLoss) and (path is None or loss is last):
+            path = path or _Path(loss)
+            solution = path.solve(penalty, tol, max_iter)
+        else:
+            how = {"tol": tol, "max_iter": max_iter, "start": start}
+            solution = solve_block_descent(loss, penalty, **how)
+            path = None
+        last, start = loss, solution.coef
+        yield solution
+
+
+class _Path:
+    """Where the path is, what it has passed, and the moments of the working set."""
+
+    def __init__(self, loss):
+        self.loss, self.scale = loss, loss.zero_objective
+        self.W = np.zeros((loss.n_rows, loss.n_features))
+        self.inside = np.zeros(loss.n_features, dtype=bool)
+        self.part, self.passed = None, []
+
+    def solve(self, penalty, tol, max_iter):
+        """The solution of the next strength."""
+        point = self.loss.at(self._extrapolate(penalty.alpha))
+        before = self.passed[-1][0] if self.passed else penalty.alpha
+        # the strong rule: the gradient of a feature moves no faster than the strength
+        pull = 2.0 - before / penalty.alpha
+        n_iter, history, best = 0, [], (np.inf, np.inf)
+        while True:
+            gauges = penalty.gauges(point.gradient)
+            gauge = gauges.max(initial=0.0)
+            value, gap = duality_gap(self.loss, penalty, point, gauge)
+            history.append((value, gap / max(self.scale, 1e-300)))
+            enough = goal(tol, self.scale, value)
+            status = Status.CONVERGED if gap <= enough else Status.MAX_ITER
+            if gap <= enough or n_iter >= max_iter:
+                break
+            if not (gap < best[0] or value < best[1]):
+                status = Status.STALLED
+                break
+            best = min(gap, best[0]), value
+            chosen = self._choose(gauges, pull)
+            self.W[:, chosen], used = solve_part(
+                self.part,
+                penalty,
+                self.W[:, chosen],
+                0.5 * enough,
+                max_iter - n_iter,
+            )
+            n_iter, pull = n_iter + used, 1.0
+            point = self.loss.at(self.W)
+        W = self.W.copy()
+        self.passed = [*self.passed[-1:], (penalty.alpha, W)]
+        b, certificate = self.loss.intercepts(W, point), history[-1][1]
+        return Solution(
+            W, b, value, certificate, max(n_iter, 1), status, None, history
+        )
+
+    def _extrapolate(self, alpha):
+        """Go on along the line through the last two solutions, where both are in."""
+        if len(self.passed) == 2:
+            (alpha0, W0), (alpha1, W1) = self.passed
+            if alpha0 != alpha1:
+                step = (alpha - alpha1) / (alpha1 - alpha0)
+                both = W0.any(axis=0) & W1.any(axis=0)
+                self.W = W1 + step * np.where(both, W1 - W0, 0.0)
+        return self.W
+
+    def _choose(self, gauges, pull):
+        """Features of the working set; its moments are taken anew if it has changed."""
+        needed = self.W.any(axis=0) | (gauges >= pull)
+        few = np.count_nonzero(self.inside) <= _SPARE * max(needed.sum(), 8)
+        if self.part is None or not few or np.any(needed & ~self.inside):
+            self.inside = needed | (self.inside & few)
+            self.part = GramPart(self.loss.columns(np.flatnonzero(self.inside)))
+            self.part.rhythm = _RHYTHM
+        return np.flatnonzero(self.inside)
+
+
+def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):
+    """Minimise the squared loss plus the nuclear norm, the largest strength first.
+
+    Parameters
+    ----------
+    losses : iterable of MomentLoss or RowLoss
+        One for each strength.
+    alphas : iterable of float
+    tol, max_iter
+        As in `solve_nuclear`, of each.
+
+    Yields
+    ------
+    Solution
+    """
+    start = None
+    for loss, alpha in zip(losses, alphas):
+        penalty = Nuclear(alpha)
+        solution = solve_nuclear(
+            loss, penalty, tol=tol, max_iter=max_iter, start=start
+        )
+        start = solution.coef
+        yield solution
+
+
+def follow_low_rank(losses, alphas, n_components, convex, *, tol=1e-8, max_iter=1000):
+    """The same with factors of at most `n_components` columns.
+
+    Where the nuclear-norm solution has no more singular values, it is the answer. From
+    there on the path is followed at that rank, and left for the truncated nuclear-norm
+    solution where that leads lower: there are local minima.
+
+    Parameters
+    ----------
+    losses : iterable of MomentLoss or RowLoss
+    alphas : iterable of float
+    n_components : int
+    convex : iterable of Solution
+        Those of `follow_nuclear`.
+    tol, max_iter
+        As in `solve_low_rank`, of each.
+
+    Yields
+    ------
+    Solution
+    """
+    how, last = {"tol": tol, "max_iter": max_iter}, None
+    for loss, alpha, whole in zip(losses, alphas, convex):
+        sizes = np.linalg.svd(whole.coef, compute_uv=False)
+        if np.sum(sizes > _FAINT * sizes.max(initial=0.0)) <= n_components:
+            yield whole
+            continue
+        starts = [None] if last is None else [last, whole.coef]
+        ends = [
+            solve_low_rank(loss, n_components, alpha, start=start, **how)
+            for start in starts
+        ]
+        solution = min(ends, key=lambda end: end.objective)
+        last = solution.coef
+        yield solution
