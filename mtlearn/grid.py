@@ -10,6 +10,7 @@ import numbers
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +26,13 @@ from . import checks
 from .base import _report
 from .model_selection import TaskStratifiedKFold
 from .moments import TaskMoments, same_rows
-from .solution import warn_unless_converged
+from .solution import Status, warn_unless_converged
 from .tasks import TaskData, as_floats, shorten, split_task_column
 
 _SPAN = 1e-9  # the smallest strength of a default grid, in units of the largest
 _FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
+_BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
 
 # what a model needs to predict, beside its coefficients
@@ -72,6 +74,12 @@ class Part:
     def tasks(self):
         """Ids of the tasks of the problem."""
         return self.task_ids[self.part]
+
+    @property
+    def n_known(self):
+        """How many tasks an estimator fitted to these rows would know."""
+        rows = self.rows
+        return rows.n_tasks if rows.wide else len(np.unique(rows.codes[self.index]))
 
     @cached_property
     def data(self):
@@ -332,14 +340,29 @@ class Batch(NamedTuple):
     stuck: int = 0
 
 
+def in_batches(solutions):
+    """Solutions of one strength each, a few at a time."""
+    solutions = iter(solutions)
+    while some := list(islice(solutions, _BATCH)):
+        yield Batch(
+            np.array([one.coef for one in some]),
+            np.array([one.intercept for one in some]),
+            sum(one.status is not Status.CONVERGED for one in some),
+        )
+
+
 class GridFit:
     """What the cross-validated regressors add to their base estimators.
 
     A family writes `_variants` (what is tried beside the strengths), `_paths` (batches
-    of models of a part along the strengths, for each variant), `_solve_part` (the model
-    of one strength), `_base` (the base estimator at one point of the grid), `_largest`
-    (where a default grid begins), `_by_moments` and `_turns`, and `_keep_choice`.
+    of models of a part along the strengths, for each variant), `_base` (the base
+    estimator at one point of the grid), `_largest` (where a default grid begins),
+    `_by_moments` (whether moments are better than rows), `_spreads` (whether tasks
+    without labels take part), `_turns` (whether the penalty allows for other axes), and
+    `_keep_choice`.
     """
+
+    _own_rows = False  # whether other axes are worth it for rows of the tasks' own
 
     def fit(self, X, y, sample_weight=None, *, task=None):
         """Choose the strength by cross-validation, then fit the model to all rows.
@@ -375,7 +398,7 @@ class GridFit:
         # 1) the folds and what is known of them
         given = _Given(self, X, y, sample_weight, task)
         folds = given.folds(self.cv, rows)
-        space = _Space(rows, self._turns())
+        space = _Space(rows, self._turns(), self._own_rows)
         moments = (
             FoldMoments(space.rows, folds) if self._by_moments(space.rows) else None
         )
@@ -393,8 +416,9 @@ class GridFit:
         # 4) the choice, 5) the model of all rows
         chosen = self._choose(results, grids)
         self._keep_choice(variants, chosen)
-        solution = self._refit(whole, space, variants[chosen], start)
+        start = self._follow_whole(whole, space, variants[chosen]) or start
         model = self._model(variants[chosen], self.alpha_)
+        solution = self._solve_whole(model, fit, whole, space, start)
         model._keep(fit, solution)
         self._adopt(model)
         if self.verbose:
@@ -507,21 +531,28 @@ class GridFit:
             )
         return chosen
 
-    def _refit(self, whole, space, variant, start):
-        """The chosen model of all rows, and the path to it if there is room for it."""
-        size = 8.0 * len(self.alphas_) * len(self.tasks_) * space.n_features
+    def _follow_whole(self, whole, space, variant):
+        """Keep the path on all rows if there is room; return the chosen model."""
         self.coef_path_ = None
-        if size <= _PATH_BYTES:
-            (path,) = self._paths(whole, [variant], [self.alphas_])
-            batches = list(path)
-            coef = np.concatenate([batch.coef for batch in batches])
-            intercept = np.concatenate([batch.intercept for batch in batches])
-            start = coef[self.best_index_], intercept[self.best_index_]
-            self.coef_path_ = space.back(whole.fill(coef, intercept)[0])
-        elif start is not None:
-            start = space.there(start[0]), start[1]
-        solution = self._solve_part(whole, variant, self.alpha_, start)
-        return replace(solution, coef=space.back(solution.coef))
+        size = 8.0 * len(self.alphas_) * len(self.tasks_) * space.n_features
+        if size > _PATH_BYTES:
+            return None
+        (path,) = self._paths(whole, [variant], [self.alphas_])
+        batches = list(path)
+        coef = space.back(np.concatenate([batch.coef for batch in batches]))
+        intercept = np.concatenate([batch.intercept for batch in batches])
+        self.coef_path_ = whole.fill(coef, intercept)[0]
+        return coef[self.best_index_], intercept[self.best_index_]
+
+    def _solve_whole(self, model, fit, whole, space, start):
+        """The solution for all rows; by default as the base estimator does it."""
+        return model._solution(fit, start)
+
+    def _of_base(self, base, **chosen):
+        """A base estimator with our parameters and the chosen ones."""
+        names = base().get_params(deep=False)
+        ours = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return base(**{**ours, **chosen})
 
 
 def best_point(quality):
@@ -626,13 +657,13 @@ def _cross_validate(estimator, fold, variants, grids, judge):
 class _Space:
     """The features, in coordinates of the rows' span where those are fewer.
 
-    Rows that all tasks share and penalties that do not care for the axes lose nothing.
+    Penalties that do not care for the axes lose nothing by that.
     """
 
-    def __init__(self, rows, turns):
+    def __init__(self, rows, turns, own_rows):
         self.rows, self.n_features, self.basis = rows, rows.n_features, None
         few = rows.X.shape[0] < rows.n_features
-        if turns and rows.wide and few and not rows.sparse:
+        if turns and few and (rows.wide or own_rows) and not rows.sparse:
             self.basis = linalg.qr(rows.X.T, mode="economic")[0]
             X = np.ascontiguousarray(rows.X @ self.basis)
             self.rows = replace(rows, X=X, _shared={})

@@ -1,10 +1,12 @@
 """Per-task weights: every task has its own coefficients, tied by a relation."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import checks
 from .base import LogisticClassifier, TaskRegressor
-from .grid import Batch, GridFit, scatter
+from .grid import Batch, GridFit, in_batches, scatter
 from .relations import SharedMean, check_relation
 from .solution import Status
 from .solvers.newton import solve_newton
@@ -359,10 +361,7 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         )
 
     def _base(self, relation, alpha):
-        """The estimator with one strength and relation."""
-        names = PerTaskRegressor().get_params(deep=False)
-        params = {n: getattr(self, n) for n in names if hasattr(self, n)}
-        return PerTaskRegressor(**{**params, "alpha": alpha, "relation": relation})
+        return self._of_base(PerTaskRegressor, relation=relation, alpha=alpha)
 
     def _spreads(self):
         return self._relation().spreads
@@ -405,14 +404,20 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
             for coef, intercept in spectrum.path(form, alphas[:fast]):
                 start = coef[-1], intercept[-1]
                 yield Batch(coef, intercept)
-        for alpha in alphas[fast:]:
+        yield from in_batches(self._one_by_one(part, form, alphas[fast:], start))
+
+    def _one_by_one(self, part, form, alphas, start):
+        for alpha in alphas:
             solution = self._solve_form(part, form, float(alpha), start)
             start = solution.coef, solution.intercept
-            stuck = solution.status is not Status.CONVERGED
-            yield Batch(solution.coef[None], solution.intercept[None], int(stuck))
+            yield solution
 
-    def _solve_part(self, part, relation, alpha, start):
-        return self._solve_form(part, relation.form(part.tasks), alpha, start)
+    def _solve_whole(self, model, fit, whole, space, start):
+        form = model._relation().form(whole.tasks)
+        if start is not None:
+            start = space.there(start[0]), start[1]
+        solution = self._solve_form(whole, form, model.alpha, start)
+        return replace(solution, coef=space.back(solution.coef))
 
     def _solve_form(self, part, form, alpha, start):
         """One strength: from moments, or else from the rows."""

@@ -11,6 +11,7 @@ from .base import LogisticClassifier, TaskEstimator, TaskRegressor
 from .penalties import L21, Dirty, Nuclear
 from .relations import Independent
 from .solvers.block_descent import solve_block_descent
+from .solvers.lazy import lazy_loss
 from .solvers.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
 from .solvers.newton import in_row_space
 from .solvers.proximal import solve_proximal
@@ -100,6 +101,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         smooth : bool
             Whether the loss is not the squared one.
         """
+        self._scale = loss.zero_objective
         how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
         if self.penalty == "rank":
             return solve_low_rank(loss, self._rank, float(self.alpha), **how)
@@ -130,7 +132,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             self.shared_part_ = shared.reshape(self.coef_.shape)
             self.private_part_ = private.reshape(self.coef_.shape)
         if self.penalty != "rank":
-            self.dual_gap_ = solution.certificate * self._zero_objective(fit)
+            self.dual_gap_ = solution.certificate * self._scale
 
     def _keep_factors(self, U, s, V):
         """Balanced factors, the largest entry of a component positive."""
@@ -238,6 +240,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
     def _solve(self, data, fit, start):
         alpha = float(self.alpha)
         if alpha == 0 and self.penalty != "rank":
+            self._scale = 0.5 * float(data.weights @ data.labels**2)
             return solve_squared(
                 data,
                 fit.form,
@@ -248,15 +251,20 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
                 solver="auto",
                 start=None,
             )
-        loss = squared_loss(data, fit.intercept, alpha, self.solver)
+        loss = self._loss(data, fit.intercept)
         if alpha == 0:
             exact = solve_reduced_rank(data, fit.intercept, self._rank)
             if exact is not None:
                 return exact
         return self._minimise(loss, start, smooth=False)
 
-    def _zero_objective(self, fit):
-        return 0.5 * float(fit.data.weights @ fit.data.labels**2)
+    def _loss(self, data, intercept):
+        """The squared loss, in the form that the penalty's solver asks least of."""
+        if self.penalty in ("l21", "dirty") and self.solver == "auto":
+            loss = lazy_loss(data, intercept, self._penalty(len(self.tasks_)))
+            if loss is not None:
+                return loss
+        return squared_loss(data, intercept, float(self.alpha), self.solver)
 
 
 class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
@@ -302,9 +310,3 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         rows, loss = self._log_loss(replace(fit, data=data))
         smooth = RowLoss(rows, loss, fit.intercept, float(self.alpha))
         return self._minimise(smooth, start, smooth=True)
-
-    def _zero_objective(self, fit):
-        data, loss = self._log_loss(fit)
-        n = len(data.labels)
-        zeros = np.zeros(n if loss.n_scores == 1 else (n, loss.n_scores))
-        return loss.value(data.labels, zeros, data.weights)

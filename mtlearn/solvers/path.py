@@ -91,9 +91,7 @@ class _Path:
         W = self.W.copy()
         self.passed = [*self.passed[-1:], (penalty.alpha, W)]
         b, certificate = self.loss.intercepts(W, point), history[-1][1]
-        return Solution(
-            W, b, value, certificate, max(n_iter, 1), status, None, history
-        )
+        return Solution(W, b, value, certificate, max(n_iter, 1), status, None, history)
 
     def _extrapolate(self, alpha):
         """Go on along the line through the last two solutions, where both are in."""
@@ -134,9 +132,7 @@ def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):
     start = None
     for loss, alpha in zip(losses, alphas):
         penalty = Nuclear(alpha)
-        solution = solve_nuclear(
-            loss, penalty, tol=tol, max_iter=max_iter, start=start
-        )
+        solution = solve_nuclear(loss, penalty, tol=tol, max_iter=max_iter, start=start)
         start = solution.coef
         yield solution
 

@@ -1,0 +1,114 @@
+"""The squared loss of tasks with common rows; the Gram grows as features enter.
+
+Few features are ever in use where a penalty selects them: a row of the Gram is made for
+those, and the gradient of all the others comes from it without the rows of X.
+"""
+
+import numpy as np
+
+from ..moments import TaskMoments
+from .smooth import MomentLoss, Point
+
+_FEW = 64  # features whose Gram is made at once
+_SHARE = 3  # of the features, whose rows cost as much as the whole Gram
+
+
+def lazy_loss(data, intercept, penalty):
+    """The loss with a growing Gram where it may save work, else None."""
+    weight = data.sample_weight
+    suits = data.wide and not data.sparse and intercept == "free"
+    suits = suits and (weight is None or weight.ndim == 1)
+    suits = suits and _FEW < data.n_features <= data.X.shape[0]
+    if not suits or not bool(data.observed.all()):
+        return None
+    loss = LazyLoss(data)
+    if _SHARE * np.sum(penalty.gauges(loss.target) > 1.0) > data.n_features:
+        loss.fill()
+    return loss
+
+
+class LazyLoss:
+    """Squared loss, free intercepts, complete labels; looks like a `MomentLoss`.
+
+    Parameters
+    ----------
+    data : TaskData
+        Wide layout, dense, every label observed, one weight per row at most.
+    """
+
+    intercept, shrinkage, coupling = "free", 0.0, None
+
+    def __init__(self, data):
+        self._data = data
+        n, self.n_features = data.X.shape
+        self.n_rows = data.n_tasks
+        weight = data.sample_weight
+        self._weight = np.ones(n) if weight is None else weight
+        self._total = float(self._weight.sum())
+        self._mean = self._weight @ data.X / self._total
+        self._y_mean = self._weight @ data.y / self._total
+        task_weight = data.task_weight
+        self.scale = np.ones(self.n_rows) if task_weight is None else task_weight
+        # centring one side of a product is enough
+        Y = data.y - self._y_mean
+        squares = self._weight @ (Y * Y)
+        if weight is not None:
+            Y *= weight[:, None]
+        self.target = self.scale[:, None] * (Y.T @ data.X)
+        self.constant = 0.5 * float(self.scale @ squares)
+        level = self._total * self._y_mean**2
+        self.zero_objective = self.constant + 0.5 * float(self.scale @ level)
+        self._place = np.full(self.n_features, -1)
+        self._gram = np.empty((0, self.n_features))
+
+    def fill(self):
+        """Make the whole Gram."""
+        self._gram = TaskMoments.from_data(self._data).gram[0]
+        self._place = np.arange(self.n_features)
+
+    def _enter(self, features):
+        """Make the rows of the Gram of these features, where they are missing."""
+        new = features[self._place[features] < 0]
+        if len(new) == 0:
+            return
+        if _SHARE * (len(self._gram) + len(new)) > self.n_features:
+            self.fill()
+            return
+        X = self._data.X
+        part = (X.take(new, axis=1) - self._mean[new]) * self._weight[:, None]
+        self._place[new] = len(self._gram) + np.arange(len(new))
+        self._gram = np.vstack([self._gram, part.T @ X])
+
+    def columns(self, chosen):
+        """The same loss of the chosen features only, the others zero."""
+        self._enter(chosen)
+        part = object.__new__(MomentLoss)
+        part.__dict__.update(
+            n_rows=self.n_rows,
+            n_features=len(chosen),
+            hessian=self._gram[self._place[chosen]][:, chosen][None],
+            block=np.zeros(self.n_rows, dtype=np.int64),
+            scale=self.scale,
+            target=np.ascontiguousarray(self.target[:, chosen]),
+            constant=self.constant,
+            coupling=None,
+            zero_objective=self.zero_objective,
+            _cache={},
+        )
+        return part
+
+    def at(self, W):
+        """Value and gradient at W."""
+        used = np.flatnonzero(W.any(axis=0))
+        self._enter(used)
+        gradient = W[:, used] @ self._gram[self._place[used]]
+        gradient *= self.scale[:, None]
+        gradient -= self.target
+        value = np.vdot(W, gradient) - np.vdot(W, self.target)
+        return Point(W, max(self.constant + 0.5 * float(value), 0.0), gradient)
+
+    dual = MomentLoss.dual
+
+    def intercepts(self, W, point=None):
+        """The best intercepts, of shape (n_tasks,)."""
+        return self._y_mean - W @ self._mean
