@@ -199,7 +199,145 @@ def _scores_of(fit):
 
 
 class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
-    """TODO"""
+    r"""Linear regression of many tasks on shared features.
+
+    Minimises over the coefficients (a row per task) and the intercepts b
+
+    .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i (y_i - x_i \cdot w_t - b_t)^2
+              + \text{penalty}
+
+    The loss is a sum, not a mean: with more rows the same `alpha` shrinks less. The
+    penalty says what the tasks share:
+
+    - "rank": :math:`w_t = W^T \phi_t` with `n_components` hidden features W x, and
+      :math:`\frac{\alpha}{2} (\|W\|_F^2 + \|\Phi\|_F^2)`; with `alpha=0` reduced-rank
+      regression;
+    - "nuclear": few hidden features, their number found by the penalty
+      :math:`\alpha \|\mathrm{coef}\|_*`, the sum of the singular values;
+    - "l21": the same features, :math:`\alpha \sum_j \|\mathrm{coef}_{:, j}\|_2`
+      (scikit-learn's MultiTaskLasso at alpha / n_samples);
+    - "dirty": mostly the same, coef = S + P,
+      :math:`\alpha \sum_j \|S_{:, j}\|_2 + \alpha_{private} \sum_{tj} |P_{tj}|`.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        "rank" only: number of hidden features, at most min(n_features, n_tasks), which
+        None stands for; there the result is that of "nuclear".
+    alpha : float, default=1.0
+        Strength of the penalty, at least 0. With 0 and without a limit on the rank,
+        ordinary least squares (of minimum norm).
+    penalty : {"rank", "nuclear", "l21", "dirty"}, default="rank"
+    alpha_private : float, default=None
+        "dirty" only: strength of the private part, greater than 0. None is
+        alpha / n_tasks^(1/4), midway between alpha / sqrt(n_tasks), up to which the
+        shared part vanishes, and alpha, from which the private part does.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    task_weight : None, "balanced", dict or array-like, default=None
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
+        counts the same; a dict by id (absent ids count 1); an array in the order of
+        `tasks_`.
+    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
+        True or "free": one unpenalised intercept per task. "shrunk": adds
+        alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw is predicted by the mean of the tasks' models, or
+        refused.
+    solver : {"auto", "moments", "rows"}, default="auto"
+        What the solver works on: the tasks' second moments (more rows than features),
+        or the rows
+    tol : float, default=1e-8
+        The duality gap at which to stop, relative to the objective of the zero model
+        (or a hundred times the objective itself, if that is smaller). With
+        `n_components` below full rank the decrease that a Newton step still promises,
+        which is weaker.
+    max_iter : int, default=1000
+        Most passes over the features ("l21", "dirty") or Newton steps.
+    warm_start : bool, default=False
+        Begin at the last fit's coefficients.
+    verbose : int, default=0
+        1 prints objective and certificate of every round.
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    coef_ : ndarray of shape (n_tasks, n_features)
+        The column of ids is not counted.
+    intercept_ : ndarray of shape (n_tasks,)
+    components_ : ndarray of shape (n_components, n_features)
+        "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
+    task_components_ : ndarray of shape (n_tasks, n_components)
+        "rank" and "nuclear": Phi, what each task makes of them; coef_ = Phi W.
+    rank_ : int
+        Rank of the coefficients, singular values below 1e-6 of the largest not counted.
+    selected_features_ : ndarray of shape (n_selected,), int
+        Positions of the features with a coefficient that is not zero.
+    shared_part_, private_part_ : ndarray of the shape of `coef_`
+        "dirty": S and P.
+    dual_gap_ : float
+        Bound on the distance from the minimum, in units of the objective; not for
+        "rank".
+    shared_coef_ : ndarray
+        Mean of `coef_` over tasks: the model of a task not seen in `fit`.
+    shared_intercept_ : float
+    n_iter_ : int
+    optimality_ : float
+        The certificate, in the units of `tol`.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    PerTaskRegressor : Tasks tied by a quadratic relation, all features in use.
+
+    Notes
+    -----
+    Penalties depend on the units of the features: scale them (StandardScaler).
+
+    "l21" and "dirty" are solved by block coordinate descent over working sets, on
+    second moments where there are more rows than features, with Newton steps on the
+    features in use; "rank" and "nuclear" by a trust-region Newton method on the
+    factors, the rank of which grows until the duality gap closes. The objective is
+    within 1e-6 (relative) of its minimum, for "rank" below full rank at a stationary
+    point: it starts from the truncated solution of "nuclear" and from a path of falling
+    strengths, and keeps the better end. On complete labels, `alpha=0` is solved in
+    closed form for any task weights.
+
+    References
+    ----------
+    Izenman, A., Reduced-rank regression for the multivariate linear model, Journal of
+    Multivariate Analysis 5, 1975.
+
+    Argyriou, A., Evgeniou, T. and Pontil, M., Convex multi-task feature learning,
+    Machine Learning 73, 2008.
+
+    Obozinski, G., Taskar, B. and Jordan, M., Joint covariate selection and joint
+    subspace selection for multiple classification problems, Statistics and Computing
+    20, 2010.
+
+    Jalali, A., Ravikumar, P., Sanghavi, S. and Ruan, C., A dirty model for multi-task
+    learning, NIPS 2010.
+
+    Massias, M., Gramfort, A. and Salmon, J., Celer: a fast solver for the lasso with
+    dual extrapolation, ICML 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import SharedFeatureRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((100, 5))
+    >>> Y = X[:, [1, 3]] @ np.array([[1.0, 2.0, -1.0], [1.0, 0.0, 1.0]])
+    >>> model = SharedFeatureRegressor(alpha=5.0, penalty="l21").fit(X, Y)
+    >>> model.selected_features_.tolist(), model.coef_.shape
+    ([1, 3], (3, 5))
+    >>> model.transform(X).shape
+    (100, 2)
+    """
 
     def __init__(
         self,
@@ -268,7 +406,128 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
 
 
 class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
-    """TODO"""
+    r"""Logistic regression of many tasks on shared features.
+
+    Minimises over the coefficients and the intercepts b, with labels -1 and +1,
+
+    .. math:: \sum_t \lambda_t \sum_{i \in t} s_i
+              \log(1 + \exp(-y_i (x_i \cdot w_t + b_t))) + \text{penalty}
+
+    with the penalties of `SharedFeatureRegressor`. With more than two classes the loss
+    is the softmax cross-entropy over the classes that the task has, and the rows of the
+    penalised matrix are the pairs of task and class: a feature is shared by all tasks
+    and all classes. The loss is a sum, not a mean.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        "rank" only: number of hidden features, at most min(n_features, n_tasks) (times
+        classes where there are more than two), which None stands for; there the result
+        is that of "nuclear".
+    alpha : float, default=1.0
+        Strength of the penalty, greater than 0.
+    penalty : {"rank", "nuclear", "l21", "dirty"}, default="rank"
+        Hidden features, few of them; the same features; mostly the same features.
+    alpha_private : float, default=None
+        "dirty" only: strength of the private part, greater than 0. None is
+        alpha / n_tasks^(1/4), midway between alpha / sqrt(n_tasks), up to which the
+        shared part vanishes, and alpha, from which the private part does.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    task_weight : None, "balanced", dict or array-like, default=None
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
+        counts the same; a dict by id (absent ids count 1); an array in the order of
+        `tasks_`.
+    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
+        True or "free": one unpenalised intercept per task (and class). "shrunk": adds
+        alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw is predicted by the mean of the tasks' models, or
+        refused.
+    solver : {"auto", "rows"}, default="auto"
+        The same: the rows are needed at every step
+    tol : float, default=1e-8
+        The duality gap at which to stop, relative to the objective of the zero model
+        (or a hundred times the objective itself, if that is smaller). With
+        `n_components` below full rank the decrease that a Newton step still promises,
+        which is weaker.
+    max_iter : int, default=1000
+        Most passes over the features ("l21", "dirty") or Newton steps.
+    warm_start : bool, default=False
+        Begin at the last fit's coefficients.
+    verbose : int, default=0
+        1 prints objective and certificate of every round.
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    classes_ : ndarray or list of ndarray
+        The union of the labels over all tasks; with a two-dimensional `y`
+        ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
+    task_classes_ : list of ndarray
+        The labels that each task has.
+    coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+        The column of ids is not counted. The second with more than two classes.
+    intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+    components_ : ndarray of shape (n_components, n_features)
+        "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
+    task_components_ : ndarray of shape (n_tasks, [n_classes,] n_components)
+        "rank" and "nuclear": Phi, what each task makes of them; coef_ = Phi W.
+    rank_ : int
+        Rank of the coefficients, singular values below 1e-6 of the largest not counted.
+    selected_features_ : ndarray of shape (n_selected,), int
+        Positions of the features with a coefficient that is not zero.
+    shared_part_, private_part_ : ndarray of the shape of `coef_`
+        "dirty": S and P.
+    dual_gap_ : float
+        Bound on the distance from the minimum, in units of the objective; not for
+        "rank".
+    shared_coef_ : ndarray
+        Mean of `coef_` over tasks: the model of a task not seen in `fit`.
+    shared_intercept_ : float or ndarray of shape (n_classes,)
+    n_iter_ : int
+    optimality_ : float
+        The certificate, in the units of `tol`.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    SharedFeatureRegressor : The same penalties with the squared loss.
+
+    Notes
+    -----
+    Penalties depend on the units of the features: scale them (StandardScaler).
+
+    "l21" and "dirty" are solved by proximal Newton steps over working sets of features,
+    "rank" and "nuclear" by a trust-region Newton method on the factors, intercepts
+    minimised out in both. The certificate is a duality gap (for "rank" below full rank
+    only the decrease that a step still promises). A task with one class has no finite
+    best intercept when it is free: it gets one at which its loss is practically zero.
+
+    References
+    ----------
+    Obozinski, G., Taskar, B. and Jordan, M., Joint covariate selection and joint
+    subspace selection for multiple classification problems, Statistics and Computing
+    20, 2010.
+
+    Lee, J., Sun, Y. and Saunders, M., Proximal Newton-type methods for minimizing
+    composite functions, SIAM Journal on Optimization 24, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import SharedFeatureClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((100, 5))
+    >>> Y = np.where(X[:, [1, 3]] @ np.array([[1, 2, -1], [1, 0, 1]]) > 0, "yes", "no")
+    >>> model = SharedFeatureClassifier(alpha=8.0, penalty="l21").fit(X, Y)
+    >>> model.selected_features_.tolist()
+    [1, 3]
+    """
 
     def __init__(
         self,

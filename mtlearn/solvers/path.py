@@ -36,31 +36,33 @@ def follow_features(losses, penalties, *, tol=1e-8, max_iter=1000):
     ------
     Solution
     """
-    path = last = start = None
+    path, start = None, None
     for loss, penalty in zip(losses, penalties):
-        if isinstance(loss, MomentLoss) and (path is None or loss is last):
+        if isinstance(loss, MomentLoss):
             path = path or _Path(loss)
-            solution = path.solve(penalty, tol, max_iter)
+            yield path.solve(loss, penalty, tol, max_iter)
         else:
             how = {"tol": tol, "max_iter": max_iter, "start": start}
             solution = solve_block_descent(loss, penalty, **how)
-            path = None
-        last, start = loss, solution.coef
-        yield solution
+            start = solution.coef
+            yield solution
 
 
 class _Path:
     """Where the path is, what it has passed, and the moments of the working set."""
 
     def __init__(self, loss):
-        self.loss, self.scale = loss, loss.zero_objective
+        self.loss = loss
         self.W = np.zeros((loss.n_rows, loss.n_features))
         self.inside = np.zeros(loss.n_features, dtype=bool)
         self.part, self.passed = None, []
 
-    def solve(self, penalty, tol, max_iter):
+    def solve(self, loss, penalty, tol, max_iter):
         """The solution of the next strength."""
-        point = self.loss.at(self._extrapolate(penalty.alpha))
+        if loss is not self.loss:
+            self.loss, self.part = loss, None
+        scale = loss.zero_objective
+        point = loss.at(self._extrapolate(penalty.alpha))
         before = self.passed[-1][0] if self.passed else penalty.alpha
         # the strong rule: the gradient of a feature moves no faster than the strength
         pull = 2.0 - before / penalty.alpha
@@ -68,9 +70,9 @@ class _Path:
         while True:
             gauges = penalty.gauges(point.gradient)
             gauge = gauges.max(initial=0.0)
-            value, gap = duality_gap(self.loss, penalty, point, gauge)
-            history.append((value, gap / max(self.scale, 1e-300)))
-            enough = goal(tol, self.scale, value)
+            value, gap = duality_gap(loss, penalty, point, gauge)
+            history.append((value, gap / max(scale, 1e-300)))
+            enough = goal(tol, scale, value)
             status = Status.CONVERGED if gap <= enough else Status.MAX_ITER
             if gap <= enough or n_iter >= max_iter:
                 break
@@ -87,10 +89,10 @@ class _Path:
                 max_iter - n_iter,
             )
             n_iter, pull = n_iter + used, 1.0
-            point = self.loss.at(self.W)
+            point = loss.at(self.W)
         W = self.W.copy()
         self.passed = [*self.passed[-1:], (penalty.alpha, W)]
-        b, certificate = self.loss.intercepts(W, point), history[-1][1]
+        b, certificate = loss.intercepts(W, point), history[-1][1]
         return Solution(W, b, value, certificate, max(n_iter, 1), status, None, history)
 
     def _extrapolate(self, alpha):
