@@ -6,7 +6,11 @@ shape of scikit-learn estimators.
 
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import Independent, SharedMean, TaskCovariance, TaskGraph
-from .shared_feature import SharedFeatureClassifier, SharedFeatureRegressor
+from .shared_feature import (
+    SharedFeatureClassifier,
+    SharedFeatureRegressor,
+    SharedFeatureRegressorCV,
+)
 from .svm import MultiTaskSVM, MultiTaskSVR
 
 __version__ = "0.1.0.dev0"
@@ -20,6 +24,7 @@ __all__ = [
     "PerTaskRegressorCV",
     "SharedFeatureClassifier",
     "SharedFeatureRegressor",
+    "SharedFeatureRegressorCV",
     "SharedMean",
     "TaskCovariance",
     "TaskGraph",

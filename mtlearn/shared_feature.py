@@ -7,15 +7,18 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from . import checks
-from .base import LogisticClassifier, TaskEstimator, TaskRegressor
+from .base import Fit, LogisticClassifier, TaskEstimator, TaskRegressor
+from .grid import GridFit, in_batches
+from .losses import Squared
 from .penalties import L21, Dirty, Nuclear
 from .relations import Independent
 from .solvers.block_descent import solve_block_descent
 from .solvers.lazy import lazy_loss
 from .solvers.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
 from .solvers.newton import in_row_space
+from .solvers.path import follow_features, follow_low_rank, follow_nuclear
 from .solvers.proximal import solve_proximal
-from .solvers.smooth import RowLoss, squared_loss
+from .solvers.smooth import MomentLoss, RowLoss, squared_loss
 from .solvers.squared import solve_squared
 from .tasks import column_position
 
@@ -29,6 +32,8 @@ _FITTED = (
     "private_part_",
     "dual_gap_",
 )
+_FEW = 128  # features whose moments are cheap, however few the rows
+_GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _FAINT = 1e-6  # singular values, relative to the largest, that do not count as rank
 
 
@@ -569,3 +574,312 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         rows, loss = self._log_loss(replace(fit, data=data))
         smooth = RowLoss(rows, loss, fit.intercept, float(self.alpha))
         return self._minimise(smooth, start, smooth=True)
+
+
+class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
+    r"""`SharedFeatureRegressor` with strength, rank and penalty by cross-validation.
+
+    Minimises over W (a row per task) and the intercepts b
+
+    .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i (y_i - x_i \cdot w_t - b_t)^2
+              + \alpha P(W)
+
+    with the alpha, and of several penalties P and ranks those, whose models of the
+    training parts predict the held-out rows best. The loss is a sum, not a mean.
+
+    Parameters
+    ----------
+    n_components : int, sequence of int or None, default=None
+        The rank for "rank", or the ranks to try. None: no limit but the numbers of
+        features and tasks.
+    alphas : int or array-like, default=100
+        The strengths to try, in any order; or how many. Then they form a geometric grid
+        for every penalty, from the strength at which W is zero down to a thousandth.
+    penalty : {"rank", "nuclear", "l21", "dirty"} or sequence of these, default="rank"
+        What the tasks share, as in `SharedFeatureRegressor`; of several, the best is
+        chosen by the same folds.
+    alpha_private : float, default=None
+        Strength of the private part for "dirty". None: alpha / n_tasks^(1/4).
+    cv : None, int, splitter or iterable, default=None
+        The folds. None is 5; a number gives as many folds with their share of every
+        task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
+        (train, test) pairs see the rows as they were passed, with the ids as groups.
+    scoring : str, callable or None, default=None
+        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
+        as `TaskScorer`: the larger the better. None: the mean squared error.
+    one_standard_error : bool, default=False
+        Take the largest alpha that is at most one standard error (over the folds) worse
+        than the best.
+    n_jobs : int, default=None
+        Folds that are worked on at the same time.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    task_weight : None, "balanced", dict or array-like, default=None
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
+        part), so that every task counts the same; a dict by id (absent ids count 1); an
+        array in the order of `tasks_`.
+    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
+        True or "free": one unpenalised intercept per task. "shrunk": a free common one,
+        1/2 alpha times the squared deviations from it added. "shared": one for all
+        tasks.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw is predicted by the mean of the tasks' models, or
+        refused. (In the folds always the former.)
+    solver : {"auto", "moments", "rows"}, default="auto"
+        What the solvers see: second moments of the tasks (n large against d), or the
+        rows.
+    tol : float, default=1e-8
+        A duality gap ("rank" below full rank: the decrease that a step promises),
+        relative to the objective of the zero model, at which to stop.
+    max_iter : int, default=1000
+        Most steps of the solver, for every strength.
+    warm_start : bool, default=False
+        Begin the last fit at the last model; without effect where the path is kept.
+    verbose : int, default=0
+        1 prints objective and certificate of every step of the last fit.
+
+    Attributes
+    ----------
+    alpha_ : float
+        The chosen strength.
+    penalty_ : str
+        The chosen penalty.
+    n_components_ : int or None
+        The chosen rank; None without a limit, or where the penalty has none.
+    variants_ : list of (str, int or None)
+        Penalties and ranks that were tried.
+    alphas_ : ndarray of shape (n_alphas,)
+        The strengths for the chosen penalty, the largest first.
+    best_index_ : int
+        Position of `alpha_` in `alphas_`.
+    mse_path_ : ndarray of shape (n_alphas, n_folds)
+        With the chosen penalty and rank, the mean squared error of each fold: the plain
+        mean over its observed labels.
+    mse_grid_ : ndarray of shape (n_variants, n_alphas, n_folds)
+        The same for all of `variants_`.
+    score_path_ : ndarray of shape (n_alphas, n_folds)
+        Only with `scoring`: the scores, for the chosen penalty and rank.
+    coef_path_ : ndarray of shape (n_alphas, n_tasks, n_features) or None
+        Coefficients of all rows along `alphas_`; None where they would take more than
+        256 MB.
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    coef_ : ndarray of shape (n_tasks, n_features)
+        The column of ids is not counted.
+    intercept_ : ndarray of shape (n_tasks,)
+    components_ : ndarray of shape (n_shared, n_features)
+        For "rank" and "nuclear", as of `SharedFeatureRegressor`.
+    task_components_ : ndarray of shape (n_tasks, n_shared)
+        For "rank" and "nuclear".
+    rank_ : int
+        Numerical rank of `coef_`.
+    selected_features_ : ndarray of int
+        Positions of the features with a coefficient that is not zero.
+    shared_part_, private_part_ : ndarray of shape (n_tasks, n_features)
+        For "dirty".
+    dual_gap_ : float
+        For the convex penalties.
+    shared_coef_ : ndarray of shape (n_features,)
+        Mean of `coef_` over tasks: the model of a task not seen in `fit`.
+    shared_intercept_ : float
+    n_iter_ : int
+    optimality_ : float
+        The certificate of the last fit, in the units of `tol`.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    SharedFeatureRegressor : With given strength, rank and penalty.
+    mtlearn.inspection.PathDisplay : Draws the path and the errors along it.
+
+    Notes
+    -----
+    The results are those of ``GridSearchCV(SharedFeatureRegressor(...))`` on the same
+    folds, scored by the mean squared error, to the accuracy of `tol`. A training part's
+    moments are the sum of those of the other folds, and every strength starts from the
+    solution of the next larger one. Below full rank, where there are local minima, the
+    path may find lower ones.
+
+    References
+    ----------
+    Obozinski, Taskar and Jordan, Joint covariate selection and joint subspace selection
+    for multiple classification problems, Statistics and Computing 20, 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import SharedFeatureRegressorCV
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(60, 8))
+    >>> Y = X[:, :2] @ rng.normal(size=(2, 5)) + rng.normal(size=(60, 5))
+    >>> model = SharedFeatureRegressorCV(penalty=("l21", "nuclear")).fit(X, Y)
+    >>> model.penalty_, model.mse_path_.shape
+    ('nuclear', (100, 5))
+    """
+
+    _own_rows = True
+
+    def __init__(
+        self,
+        n_components=None,
+        alphas=100,
+        penalty="rank",
+        *,
+        alpha_private=None,
+        cv=None,
+        scoring=None,
+        one_standard_error=False,
+        n_jobs=None,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-8,
+        max_iter=1000,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.alphas = alphas
+        self.penalty = penalty
+        self.alpha_private = alpha_private
+        self.cv = cv
+        self.scoring = scoring
+        self.one_standard_error = one_standard_error
+        self.n_jobs = n_jobs
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    # ------------------------------------------------------------ the grid
+
+    def _check_parameters(self):
+        GridFit._check_parameters(self)
+        for variant in self._variants():
+            self._base(variant, 1.0)._check_parameters()
+
+    def _variants(self):
+        """Pairs of a penalty and a number of components."""
+        penalty, ranks = self.penalty, self.n_components
+        names = list(penalty) if isinstance(penalty, (list, tuple)) else [penalty]
+        ranks = list(ranks) if np.ndim(ranks) == 1 else [ranks]
+        if not names or not ranks:
+            empty = "n_components" if names else "penalty"
+            raise ValueError(f"`{empty}` is empty: expected at least one to try.")
+        return [(n, k) for n in names for k in (ranks if n == "rank" else [None])]
+
+    def _base(self, variant, alpha):
+        return self._of_base(
+            SharedFeatureRegressor,
+            penalty=variant[0],
+            n_components=variant[1],
+            alpha=alpha,
+        )
+
+    def _bind(self, *args):
+        fit, rows = super()._bind(*args)
+        for variant in self._variants():
+            self._base(variant, 1.0)._rank_limit(fit)
+        return fit, rows
+
+    def _keep_choice(self, variants, chosen):
+        self.variants_ = variants
+        self.penalty_, self.n_components_ = variants[chosen]
+
+    def _turns(self):
+        return not {"l21", "dirty"} & {name for name, _ in self._variants()}
+
+    def _spreads(self):
+        return False
+
+    def _by_moments(self, rows):
+        # as `squared_loss` decides, for rows without a task's weights
+        if self.solver != "auto":
+            return self.solver == "moments"
+        d, n_rows = rows.n_features, rows.X.shape[0]
+        common = rows.wide and bool(rows.observed.all())
+        common &= rows.sample_weight is None or rows.sample_weight.ndim == 1
+        blocks = 1 if common else rows.n_tasks
+        each = n_rows if rows.wide else n_rows / rows.n_tasks
+        return 8.0 * blocks * d * d <= _GRAMS_BYTES and (d <= each or d <= _FEW)
+
+    def _largest(self, whole, variant):
+        losses = [_loss(whole, 0.0)]
+        if whole.intercept == "shrunk":
+            # of the intercepts between those two, none asks for more
+            losses.append(_loss(replace(whole, intercept="shared"), 0.0))
+        penalty = self._base(variant, 1.0)._penalty(whole.n_known)
+        return max(penalty.zero_strength(loss.target) for loss in losses) or 1.0
+
+    # ------------------------------------------------------------ the paths
+
+    def _paths(self, part, variants, grids):
+        convex = {}
+        for variant, alphas in zip(variants, grids):
+            yield in_batches(self._follow(part, variant, alphas, convex))
+
+    def _follow(self, part, variant, alphas, convex):
+        """Solutions along the strengths; `convex` keeps those of the nuclear norm."""
+        positive = alphas[alphas > 0].tolist()
+        how = {"tol": self.tol, "max_iter": self.max_iter}
+        name, rank = variant
+        if name in ("l21", "dirty"):
+            penalties = self._penalties(variant, positive, part.n_known)
+            yield from follow_features(_losses(part, positive), penalties, **how)
+        else:
+            key = tuple(positive)
+            if key not in convex:
+                path = follow_nuclear(_losses(part, positive), positive, **how)
+                convex[key] = list(path)
+            full = min(len(part.tasks), part.rows.n_features)
+            if name == "nuclear" or rank is None or rank >= full:
+                yield from convex[key]
+            else:
+                losses = _losses(part, positive)
+                yield from follow_low_rank(losses, positive, rank, convex[key], **how)
+        for _ in alphas[alphas == 0]:
+            model = self._base(variant, 0.0)
+            model.tasks_ = part.tasks
+            form = model._relation().form(part.tasks)
+            fit = Fit(part.data, form, part.intercept, part.part, part.labelled)
+            yield model._solution(fit, None)
+
+    def _penalties(self, variant, alphas, n_tasks):
+        model = self._base(variant, 1.0)
+        for alpha in alphas:
+            model.alpha = alpha
+            yield model._penalty(n_tasks)
+
+    def _solve_whole(self, model, fit, whole, space, start):
+        if whole.moments is None or model.alpha == 0:
+            return super()._solve_whole(model, fit, whole, space, start)
+        if start is not None:
+            start = space.there(start[0])
+        model._rank = model._rank_limit(fit) if model.penalty == "rank" else None
+        solution = model._minimise(_loss(whole, model.alpha), start, smooth=False)
+        return replace(solution, coef=space.back(solution.coef))
+
+
+def _losses(part, alphas):
+    """The loss for every strength: the same, but for shrunken intercepts."""
+    loss = None
+    for alpha in alphas:
+        if loss is None or part.intercept == "shrunk":
+            loss = _loss(part, alpha)
+        yield loss
+
+
+def _loss(part, shrinkage):
+    if part.moments is not None:
+        return MomentLoss(part.moments, part.intercept, shrinkage)
+    return RowLoss(part.data, Squared(), part.intercept, shrinkage)

@@ -145,7 +145,11 @@ def test_the_twin(problems, loss, penalty, layout, mode, weights):
     X, y, codes, weight = case.rows
     args = X, labels(y), codes, weight, alpha, "independent", mode
     value = reference.twin(loss, *args, **words(penalty, alpha))[2]
-    check_objective(loss, model, value, *args, **words(penalty, alpha))
+    # a task of one class is left where its loss is next to nothing
+    precision = 1e-9 if loss == "squared" else 5e-9
+    check_objective(
+        loss, model, value, *args, precision=precision, **words(penalty, alpha)
+    )
     bound = reference.dual_value(
         loss, model.coef_, model.intercept_, *args[:5], mode, **words(penalty, alpha)
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
+from ..moments import mirror
 from ..penalties import shrink
 from ..solution import Solution, Status
 from .newton import goal
@@ -29,7 +30,7 @@ from .smooth import (
 _BLOCK = 32  # features whose gradients are kept up to date one by one
 _FIRST = 32  # features of the first working set
 _EASE = 0.3  # accuracy of a working set's problem, in gaps of the whole
-_RATE = 12.0  # flops of LAPACK in the time of one of a compiled pass
+_RATE = 5.0  # flops of LAPACK in the time of one of a compiled pass
 _DEAR = 20  # passes, from which a Newton step is not the only way to be quick
 _TRAIL = 5  # passes that are extrapolated from
 _TRIES = 8  # halvings of a Newton step
@@ -724,7 +725,7 @@ class NewtonStep:
 
     def _along(self, part, V, here, gradient, base, direction):
         """A change of V on the line, and that of the objective; (None, 0) if none."""
-        stops = _stops(V, here, direction)
+        stops = turning_points(V, here, direction)
         first = np.unique(stops[stops < 1.0])
         doubling = 2 ** np.arange(len(first).bit_length()) - 1
         steps = np.append(0.5 ** np.arange(_TRIES), first[doubling])
@@ -775,7 +776,7 @@ class NewtonStep:
         return step if np.all(np.isfinite(step)) else None
 
 
-def _stops(V, here, direction):
+def turning_points(V, here, direction):
     """Steps at which a column, or a private entry, would turn round: it vanishes."""
     with np.errstate(divide="ignore", invalid="ignore"):
         against = np.einsum("tj,tj->j", V, direction)
@@ -836,6 +837,7 @@ def _inverses(M):
         inverse, info = linalg.lapack.dpotri(factor, lower=1)
         if info:
             raise np.linalg.LinAlgError("not positive definite")
-        lower = np.tril(inverse)
-        out[t] = lower + np.tril(inverse, -1).T
+        # the lower triangle of the Fortran array is the upper one of its transpose
+        out[t] = inverse.T
+        mirror(out[t])
     return out

@@ -13,7 +13,13 @@ import numpy as np
 from ..moments import TaskMoments
 from ..solution import Solution, Status
 from ..tasks import TaskData
-from .block_descent import GramPart, smooth_penalty, solve_part, working_set
+from .block_descent import (
+    GramPart,
+    smooth_penalty,
+    solve_part,
+    turning_points,
+    working_set,
+)
 from .coupled import conjugate_gradient
 from .newton import goal
 from .smooth import MomentLoss, duality_gap
@@ -25,6 +31,9 @@ _EASE = 0.1  # accuracy of a step's problem, in gaps
 _MARGIN = 1e-2  # a step more costs little, and squares the error of the coefficients
 _TRIES = 30
 _PATIENCE = 8  # steps without a smaller gap
+_FEW_TRIES = 4
+_DAMPINGS = 3
+_LEAST = 1e-10  # damping of the Newton steps, of the largest curvature
 _FIRST = 2  # steps before those of all classes together
 _CG_TOL = 1e-3
 _CG_STEPS = 200
@@ -52,7 +61,7 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     """
     W = np.zeros((loss.n_rows, loss.n_features)) if start is None else start.copy()
     scale, history, end = loss.zero_objective, [], Status.MAX_ITER
-    least, stuck = np.inf, 0
+    least, stuck, damping = np.inf, 0, _LEAST
     point = loss.at(W)
     for n_iter in range(max_iter + 1):
         # 1) gap
@@ -84,8 +93,7 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
             break
         # 4) classes were taken apart: together on what is not zero
         if loss.q > 1 and n_iter >= _FIRST:
-            direction = _newton_direction(loss, penalty, point)
-            point, _ = _search(loss, penalty, point, direction)
+            point, damping = _newton_step(loss, penalty, point, damping)
     W = point.W
     return Solution(
         W,
@@ -99,14 +107,14 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     )
 
 
-def _search(loss, penalty, point, direction):
+def _search(loss, penalty, point, direction, tries=_TRIES):
     """Halve the step until the objective falls by a part of what the model promises."""
     base = penalty.value(point.W)
     value = point.value + base
     slope = float(np.vdot(point.gradient, direction))
     slope += penalty.value(point.W + direction) - base
     step = 1.0
-    for _ in range(_TRIES):
+    for _ in range(tries):
         new = loss.at(point.W + step * direction)
         gain = value - new.value - penalty.value(new.W)
         if gain > 0 and gain >= -1e-4 * step * slope:
@@ -118,16 +126,44 @@ def _search(loss, penalty, point, direction):
     return point, False
 
 
-def _newton_direction(loss, penalty, point):
-    """Newton's direction on the coefficients that are not zero, matrix-free."""
+def _newton_step(loss, penalty, point, damping):
+    """Newton's method on the coefficients that are not zero, damped until it helps.
+
+    Returns
+    -------
+    point : Point
+    damping : float
+        What to begin with next time.
+    """
+    for _ in range(_DAMPINGS):
+        direction, stopped = _newton_direction(loss, penalty, point, damping)
+        if not direction.any():
+            break
+        for trial in (stopped, direction):
+            new, moved = _search(loss, penalty, point, trial, _FEW_TRIES)
+            if moved:
+                return new, max(0.01 * damping, _LEAST)
+        damping *= 100.0
+    return point, min(damping, 1.0)
+
+
+def _newton_direction(loss, penalty, point, damping):
+    """Newton's direction on the coefficients that are not zero, matrix-free.
+
+    Returns
+    -------
+    direction : ndarray of shape (n_rows, n_features)
+    stopped : ndarray of shape (n_rows, n_features)
+        The same, but what would turn round ends at zero.
+    """
     used = np.flatnonzero(point.W.any(axis=0))
     direction = np.zeros_like(point.W)
     if len(used) == 0:
-        return direction
+        return direction, direction
     here = smooth_penalty(penalty, point.W[:, used])
     pull = (point.gradient[:, used] + here.gradient) * here.moving
     diagonal = loss.diagonal_at(point)[:, used] + here.diagonal
-    floor = 1e-12 * diagonal.max()
+    floor = damping * diagonal.max()
     full = np.zeros_like(point.W)
 
     def dot(V):
@@ -139,7 +175,10 @@ def _newton_direction(loss, penalty, point):
     direction[:, used] = conjugate_gradient(
         dot, -pull, lambda R: R / (diagonal + floor), tol=_CG_TOL, max_iter=_CG_STEPS
     )
-    return direction
+    stopped = direction.copy()
+    V, D = point.W[:, used], direction[:, used]
+    stopped[:, used] = np.where(turning_points(V, here, D) <= 1.0, -V, D)
+    return direction, stopped
 
 
 def _quadratic(loss, point, chosen):

@@ -367,6 +367,7 @@ class RowLoss:
         bound : float
             How far the value is from the least over the intercepts, to second order.
         """
+        last = np.inf
         for _ in range(_INTERCEPT_STEPS):
             value, g, h = self.loss.evaluate(self.y, z + self.spread(b), self.weight)
             value += 0.5 * float(np.vdot(b, self._shrinking(b) * np.ones_like(b)))
@@ -378,8 +379,11 @@ class RowLoss:
             pull, done = self._leave_saturated(pull)
             step = self._move_intercepts(h, pull)
             bound = 0.5 * float(np.vdot(pull, step)) + done
-            if not bound > 1e-24 * self.zero_objective:
+            # the end of what rounding allows is where steps no longer shrink
+            rounding = bound <= 1e-14 * self.zero_objective and bound > 0.1 * last
+            if rounding or not bound > 1e-24 * self.zero_objective:
                 break
+            last = bound
             moved = self._damped(z, b, step, value, pull)
             if moved is None:
                 break
