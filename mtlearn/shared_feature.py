@@ -1,6 +1,7 @@
 """Shared features: tasks that use the same features, or the same few combinations."""
 
 from dataclasses import replace
+from itertools import tee
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
@@ -700,8 +701,8 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     The results are those of ``GridSearchCV(SharedFeatureRegressor(...))`` on the same
     folds, scored by the mean squared error, to the accuracy of `tol`. A training part's
     moments are the sum of those of the other folds, and every strength starts from the
-    solution of the next larger one. Below full rank, where there are local minima, the
-    path may find lower ones.
+    solution of the next larger one. Below full rank, where there are local minima, that
+    may end in another one.
 
     References
     ----------
@@ -839,14 +840,14 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         else:
             key = tuple(positive)
             if key not in convex:
-                path = follow_nuclear(_losses(part, positive), positive, **how)
-                convex[key] = list(path)
+                convex[key] = follow_nuclear(_losses(part, positive), positive, **how)
+            convex[key], nuclear = tee(convex[key])
             full = min(len(part.tasks), part.rows.n_features)
             if name == "nuclear" or rank is None or rank >= full:
-                yield from convex[key]
+                yield from nuclear
             else:
                 losses = _losses(part, positive)
-                yield from follow_low_rank(losses, positive, rank, convex[key], **how)
+                yield from follow_low_rank(losses, positive, rank, nuclear, **how)
         for _ in alphas[alphas == 0]:
             model = self._base(variant, 0.0)
             model.tasks_ = part.tasks

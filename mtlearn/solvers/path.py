@@ -142,17 +142,17 @@ def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):
 def follow_low_rank(losses, alphas, n_components, convex, *, tol=1e-8, max_iter=1000):
     """The same with factors of at most `n_components` columns.
 
-    Where the nuclear-norm solution has no more singular values, it is the answer. From
-    there on the path is followed at that rank, and left for the truncated nuclear-norm
-    solution where that leads lower: there are local minima.
+    While the nuclear-norm solution has no more singular values, it is the answer. From
+    there on the path is followed at that rank; there are local minima, but falling
+    strengths lead past them.
 
     Parameters
     ----------
     losses : iterable of MomentLoss or RowLoss
     alphas : iterable of float
     n_components : int
-    convex : iterable of Solution
-        Those of `follow_nuclear`.
+    convex : iterator of Solution
+        Those of `follow_nuclear`; no more of them are asked for than needed.
     tol, max_iter
         As in `solve_low_rank`, of each.
 
@@ -160,17 +160,16 @@ def follow_low_rank(losses, alphas, n_components, convex, *, tol=1e-8, max_iter=
     ------
     Solution
     """
-    how, last = {"tol": tol, "max_iter": max_iter}, None
-    for loss, alpha, whole in zip(losses, alphas, convex):
-        sizes = np.linalg.svd(whole.coef, compute_uv=False)
-        if np.sum(sizes > _FAINT * sizes.max(initial=0.0)) <= n_components:
-            yield whole
-            continue
-        starts = [None] if last is None else [last, whole.coef]
-        ends = [
-            solve_low_rank(loss, n_components, alpha, start=start, **how)
-            for start in starts
-        ]
-        solution = min(ends, key=lambda end: end.objective)
+    last = None
+    for loss, alpha in zip(losses, alphas):
+        if last is None:
+            solution = next(convex)
+            sizes = np.linalg.svd(solution.coef, compute_uv=False)
+            if np.sum(sizes > _FAINT * sizes.max(initial=0.0)) <= n_components:
+                yield solution
+                continue
+        solution = solve_low_rank(
+            loss, n_components, alpha, tol=tol, max_iter=max_iter, start=last
+        )
         last = solution.coef
         yield solution
