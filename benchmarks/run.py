@@ -114,8 +114,8 @@ take turns. Every task has its own free intercept. All libraries get the same ar
 NumPy's order and not centred, and what they need to do with them is timed: checks,
 means, copies. scikit-learn's MultiTaskLasso; celer's `mtl_path` on one strength;
 skglm's solver with residuals in the order that suits it (its class takes up to five
-times as long). The column "scikit-learn, prepared" is the same MultiTaskLasso on arrays that
-were centred and turned to Fortran order beforehand, without its own intercept and
+times as long). The column "scikit-learn, prepared" is the same MultiTaskLasso on arrays
+that were centred and turned to Fortran order beforehand, without its own intercept and
 copy; it does not count in "ratio", and has a line of its own under the table. The first
 call, which compiles, is left out.
 

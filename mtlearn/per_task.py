@@ -294,6 +294,8 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     (0.8, 3.82, (50, 5))
     """
 
+    _span = 1e-9
+
     def __init__(
         self,
         alphas=100,

@@ -635,7 +635,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     max_iter : int, default=1000
         Most steps of the solver, for every strength.
     warm_start : bool, default=False
-        Begin the last fit at the last model; without effect where the path is kept.
+        Begin at the last fit's coefficients when all rows are fitted.
     verbose : int, default=0
         1 prints objective and certificate of every step of the last fit.
 

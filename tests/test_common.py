@@ -84,7 +84,14 @@ def test_all_estimators_are_here():
 # ---------------------------------------------------------------- scikit-learn's checks
 
 
-@parametrize_with_checks([estimator() for estimator in ESTIMATORS] + PENALTIES)
+def quick(estimator, **params):
+    """An instance for the checks: grids of a hundred strengths would take minutes."""
+    if "alphas" in inspect.signature(estimator).parameters:
+        params = {"alphas": 4, "cv": 2, **params}
+    return estimator(**params)
+
+
+@parametrize_with_checks([quick(estimator) for estimator in ESTIMATORS] + PENALTIES)
 def test_checks(estimator, check):
     check(estimator)
 
@@ -92,14 +99,16 @@ def test_checks(estimator, check):
 @every_estimator
 def test_checks_with_metadata_routing(estimator):
     with config_context(enable_metadata_routing=True):
-        results = check_estimator(estimator(), on_skip=None, on_fail=None)
+        results = check_estimator(quick(estimator), on_skip=None, on_fail=None)
     assert [r["check_name"] for r in results if r["status"] == "failed"] == []
     assert len(results) > 50
 
 
 @every_estimator
 def test_checks_with_a_column_of_ids(estimator):
-    results = check_estimator(estimator(task_column=0), on_skip=None, on_fail=None)
+    results = check_estimator(
+        quick(estimator, task_column=0), on_skip=None, on_fail=None
+    )
     failed = [r for r in results if r["status"] == "failed"]
     assert {r["check_name"] for r in failed} <= RANDOM_IDS
     for r in failed:

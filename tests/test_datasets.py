@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from mtlearn.datasets import (
     load_chem97,
     load_exam,
+    load_gss_spending,
     load_hsb82,
     load_insteval,
     make_task_classification,
@@ -193,6 +194,27 @@ def test_the_other_id_is_no_feature(source):
     assert "lea" not in load_chem97(task="school").data
     assert "d" not in load_insteval(task="dept").data
     assert load_exam().feature_names[2:5] == ["sex_M", "vr_mid 50%", "vr_top 25%"]
+
+
+def test_opinions_on_spending(source):
+    real = load_gss_spending()
+    assert real.data.shape == (2348, 17) and real.target.shape == (2348, 18)
+    assert real.feature_names == list(real.data.columns)
+    assert real.target_names == list(real.target.columns)
+    assert int(real.target.isna().sum().sum()) == 2193
+    assert abs(real.target["science"].mean() - 0.357) < 0.001
+    assert set(np.unique(real.target.to_numpy())[:3]) == {-1.0, 0.0, 1.0}
+    assert real.task is real.task_column is None
+    assert "From the R package" in real.DESCR
+    # encoded: words become 0 and 1, another party has a column of its own
+    raw = load_gss_spending(encode=False).data
+    X, Y = load_gss_spending(return_X_y=True)
+    assert X.equals(real.data) and Y.equals(real.target)
+    kept = raw.columns.intersection(X.columns).drop("partyid")
+    assert X[kept].equals(raw[kept])
+    assert X["partyid_other"].equals((raw["partyid"] == 7) * 1.0)
+    assert X["partyid"].max() == 6 and X["race_black"].equals((raw["race"] == 2) * 1.0)
+    assert X["wrkstat_retired"].equals((raw["wrkstat"] == 5) * 1.0)
 
 
 def test_unknown_task():

@@ -15,7 +15,7 @@ from .low_rank import solve_low_rank, solve_nuclear
 from .newton import goal
 from .smooth import MomentLoss, duality_gap
 
-_RHYTHM = 4  # passes between two looks at the gap
+_RHYTHM = 3  # passes between two looks at the gap
 _SPARE = 4  # times the features needed that a working set may have
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
@@ -91,18 +91,21 @@ class _Path:
             n_iter, pull = n_iter + used, 1.0
             point = loss.at(self.W)
         W = self.W.copy()
-        self.passed = [*self.passed[-1:], (penalty.alpha, W)]
+        self.passed = [*self.passed[-2:], (penalty.alpha, W)]
         b, certificate = loss.intercepts(W, point), history[-1][1]
         return Solution(W, b, value, certificate, max(n_iter, 1), status, None, history)
 
     def _extrapolate(self, alpha):
-        """Go on along the line through the last two solutions, where both are in."""
-        if len(self.passed) == 2:
-            (alpha0, W0), (alpha1, W1) = self.passed
-            if alpha0 != alpha1:
-                step = (alpha - alpha1) / (alpha1 - alpha0)
-                both = W0.any(axis=0) & W1.any(axis=0)
-                self.W = W1 + step * np.where(both, W1 - W0, 0.0)
+        """Go on along the parabola through the last solutions, where all are in."""
+        strengths = np.array([strength for strength, _ in self.passed])
+        if len(np.unique(strengths)) < len(strengths) or len(strengths) < 2:
+            return self.W
+        gaps = strengths - strengths[:, None] + np.eye(len(strengths))
+        ahead = np.where(np.eye(len(strengths)) > 0, 1.0, strengths - alpha)
+        shares = ahead.prod(axis=1) / gaps.prod(axis=1)
+        passed = np.array([W for _, W in self.passed])
+        both = passed.any(axis=1).all(axis=0)
+        self.W = np.where(both, np.tensordot(shares, passed, 1), passed[-1])
         return self.W
 
     def _choose(self, gauges, pull):
