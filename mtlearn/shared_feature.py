@@ -280,8 +280,10 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         Rank of the coefficients, singular values below 1e-6 of the largest not counted.
     selected_features_ : ndarray of shape (n_selected,), int
         Positions of the features with a coefficient that is not zero.
-    shared_part_, private_part_ : ndarray of the shape of `coef_`
-        "dirty": S and P.
+    shared_part_ : ndarray of the shape of `coef_`
+        "dirty": S.
+    private_part_ : ndarray of the shape of `coef_`
+        "dirty": P.
     dual_gap_ : float
         Bound on the distance from the minimum, in units of the objective; not for
         "rank".
@@ -484,8 +486,10 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         Rank of the coefficients, singular values below 1e-6 of the largest not counted.
     selected_features_ : ndarray of shape (n_selected,), int
         Positions of the features with a coefficient that is not zero.
-    shared_part_, private_part_ : ndarray of the shape of `coef_`
-        "dirty": S and P.
+    shared_part_ : ndarray of the shape of `coef_`
+        "dirty": S.
+    private_part_ : ndarray of the shape of `coef_`
+        "dirty": P.
     dual_gap_ : float
         Bound on the distance from the minimum, in units of the objective; not for
         "rank".

@@ -145,7 +145,7 @@ for name in mtlearn.__all__:
 @every_estimator
 def test_clones_have_the_same_parameters_and_no_model(estimator, p):
     params = coupled(estimator, SharedMean(0.3))
-    model = estimator(task_column="school", tol=1e-5, **params)
+    model = quick(estimator, task_column="school", tol=1e-5, **params)
     model.fit(pd.DataFrame(p.X).assign(school=p.task).rename(columns=str), p.y)
     copied = clone(model)
     for name in params:
@@ -163,7 +163,7 @@ def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
             return pickle.loads(pickle.dumps(model))
 
     for relation in ("shared_mean", TaskGraph(adjacency, tasks=p.tasks)):
-        model = estimator(**coupled(estimator, relation))
+        model = quick(estimator, **coupled(estimator, relation))
         model.fit(p.X, p.y, task=p.task)
         other = duplicate(model)
         assert_array_equal(
@@ -177,14 +177,14 @@ def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
 
 @every_estimator
 def test_fitting_twice_gives_the_same(estimator, p):
-    model = estimator(**coupled(estimator)).fit(p.X, p.y, task=p.task)
+    model = quick(estimator, **coupled(estimator)).fit(p.X, p.y, task=p.task)
     coef, intercept = model.coef_.copy(), model.intercept_.copy()
     model.fit(p.X, p.y, task=p.task)
     assert_array_equal(model.coef_, coef)
     assert_array_equal(model.intercept_, intercept)
     sparse = sp.csr_array(p.X)
-    first = estimator().fit(sparse, p.y, task=p.task).coef_
-    assert_array_equal(estimator().fit(sparse, p.y, task=p.task).coef_, first)
+    first = quick(estimator).fit(sparse, p.y, task=p.task).coef_
+    assert_array_equal(quick(estimator).fit(sparse, p.y, task=p.task).coef_, first)
 
 
 @every_estimator
@@ -192,7 +192,7 @@ def test_a_global_seed_changes_nothing(estimator, p):
     X, coefs = sp.csr_array(p.X), []
     for seed in (0, 1):
         np.random.seed(seed)  # noqa: NPY002
-        model = estimator(fit_intercept=False).fit(X, p.y, task=p.task)
+        model = quick(estimator, fit_intercept=False).fit(X, p.y, task=p.task)
         coefs.append(model.coef_)
     assert_array_equal(*coefs)
 
@@ -213,8 +213,8 @@ def test_read_only_input(estimator, p, order):
     for array in arrays:
         array.flags.writeable = False
     X, y, weight, task, task_weight = arrays
-    model = estimator(task_weight=task_weight).fit(X, y, weight, task=task)
-    expected = estimator(task_weight=np.linspace(0.5, 2.0, 5))
+    model = quick(estimator, task_weight=task_weight).fit(X, y, weight, task=task)
+    expected = quick(estimator, task_weight=np.linspace(0.5, 2.0, 5))
     expected.fit(p.X, p.y, p.weight, task=p.task)
     assert_array_equal(model.coef_, expected.coef_)
     model.predict(X, task=task)
@@ -226,7 +226,7 @@ def test_read_only_sparse_input(estimator, p):
     X = sp.csr_array(p.X)
     for part in (X.data, X.indices, X.indptr):
         part.flags.writeable = False
-    model = estimator().fit(X, p.y, task=p.task)
+    model = quick(estimator).fit(X, p.y, task=p.task)
     model.predict(X, task=p.task)
 
 
@@ -234,7 +234,7 @@ def test_read_only_sparse_input(estimator, p):
 def test_input_is_left_alone(estimator, p, long_multiclass):
     df = pd.DataFrame(p.X, columns=list("abcde")).assign(school=p.task)
     before = df.copy(deep=True), p.y.copy(), p.weight.copy()
-    model = estimator(task_column="school").fit(df, p.y, p.weight)
+    model = quick(estimator, task_column="school").fit(df, p.y, p.weight)
     model.predict(df)
     model.score(df, p.y, p.weight)
     pd.testing.assert_frame_equal(df, before[0])
@@ -242,7 +242,7 @@ def test_input_is_left_alone(estimator, p, long_multiclass):
     assert_array_equal(p.weight, before[2])
     X = sp.csr_array(p.X)
     X.data[0] = 0.0
-    estimator().fit(X, p.y, task=p.task)
+    quick(estimator).fit(X, p.y, task=p.task)
     assert X.nnz == p.X.size
 
 
@@ -250,15 +250,15 @@ def test_input_is_left_alone(estimator, p, long_multiclass):
 def test_views_with_strides(estimator, p):
     wide = np.repeat(p.X, 2, axis=1)
     rows = np.repeat(wide, 2, axis=0)
-    model = estimator().fit(rows[::2, ::2], np.repeat(p.y, 2)[::2], task=p.task)
-    expected = estimator().fit(p.X, p.y, task=p.task)
+    model = quick(estimator).fit(rows[::2, ::2], np.repeat(p.y, 2)[::2], task=p.task)
+    expected = quick(estimator).fit(p.X, p.y, task=p.task)
     assert_array_equal(model.coef_, expected.coef_)
 
 
 @every_estimator
 def test_the_model_does_not_look_into_the_callers_arrays(estimator, p):
     task = p.task.copy()
-    model = estimator().fit(p.X, p.y, task=task)
+    model = quick(estimator).fit(p.X, p.y, task=task)
     fitted = model.predict(p.X, task=p.task)
     task[:] = "east"
     assert model.tasks_.tolist() == p.tasks.tolist()
@@ -332,15 +332,17 @@ def test_the_models_own_parameters():
 @every_estimator
 def test_parameters_are_stored_as_they_are(estimator):
     # and checked by fit, not by the constructor
-    nonsense = {name: object() for name in estimator().get_params(deep=False)}
-    model = estimator(**nonsense)
+    nonsense = {name: object() for name in quick(estimator).get_params(deep=False)}
+    model = quick(estimator, **nonsense)
     for name, value in nonsense.items():
         assert getattr(model, name) is value
 
 
 @every_estimator
 def test_fit_leaves_the_parameters_alone(estimator, p):
-    model = estimator(**coupled(estimator, SharedMean(0.3)), task_weight={"east": 2.0})
+    model = quick(
+        estimator, **coupled(estimator, SharedMean(0.3)), task_weight={"east": 2.0}
+    )
     before = dict(model.get_params())
     model.fit(p.X, p.y, task=p.task)
     after = model.get_params()
@@ -350,10 +352,10 @@ def test_fit_leaves_the_parameters_alone(estimator, p):
 
 @every_related
 def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
-    model = estimator(relation=SharedMean(0.3))
+    model = quick(estimator, relation=SharedMean(0.3))
     assert model.get_params()["relation__correlation"] == 0.3
     model.set_params(relation__correlation=0.9).fit(p.X, p.y, task=p.task)
-    expected = estimator(relation=SharedMean(0.9)).fit(p.X, p.y, task=p.task)
+    expected = quick(estimator, relation=SharedMean(0.9)).fit(p.X, p.y, task=p.task)
     assert_array_equal(model.coef_, expected.coef_)
     model.set_params(relation=TaskCovariance(np.eye(5)))
     assert "relation__covariance" in model.get_params()
@@ -364,7 +366,7 @@ def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
 @every_estimator
 def test_representations_show_what_was_changed(estimator):
     assert repr(estimator()) == f"{estimator.__name__}()"
-    model = estimator(**coupled(estimator, SharedMean(0.3)), tol=1e-3)
+    model = quick(estimator, **coupled(estimator, SharedMean(0.3)), tol=1e-3)
     assert "tol=0.001" in repr(model) and "tol" in model._repr_html_()
     if coupled(estimator):
         assert "SharedMean(correlation=0.3)" in repr(model)
@@ -373,7 +375,7 @@ def test_representations_show_what_was_changed(estimator):
 
 @every_estimator
 def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
-    model = estimator()
+    model = quick(estimator)
     assert model.fit(p.X, p.y, task=p.task) is model
     public = {name for name in vars(model) if name.endswith("_")}
     documented = {
@@ -412,24 +414,24 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
 
 @every_estimator
 def test_tags(estimator):
-    tags = get_tags(estimator())
+    tags = get_tags(quick(estimator))
     assert tags.input_tags.sparse and not tags.input_tags.allow_nan
     assert not tags.input_tags.categorical
     assert tags.target_tags.required
     assert tags.target_tags.single_output and tags.target_tags.multi_output
-    if is_classifier(estimator()):
+    if is_classifier(quick(estimator)):
         assert tags.classifier_tags.multi_label
-    tags = get_tags(estimator(task_column="school"))
+    tags = get_tags(quick(estimator, task_column="school"))
     assert tags.input_tags.categorical
     assert tags.target_tags.single_output and not tags.target_tags.multi_output
-    if is_classifier(estimator()):
+    if is_classifier(quick(estimator)):
         assert not tags.classifier_tags.multi_label
 
 
 @every_estimator
 def test_ids_are_requested_by_default(estimator):
     with config_context(enable_metadata_routing=True):
-        routing = estimator().get_metadata_routing()
+        routing = quick(estimator).get_metadata_routing()
         for method in ("fit", "predict", "score"):
             assert getattr(routing, method).requests["task"] is True
         for method in ("predict_proba", "predict_log_proba", "decision_function"):

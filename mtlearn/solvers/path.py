@@ -16,6 +16,7 @@ from .newton import goal
 from .smooth import MomentLoss, duality_gap
 
 _RHYTHM = 3  # passes between two looks at the gap
+_NEAR = 0.5  # of the last strength: smaller ones are too far to be extrapolated to
 _SPARE = 4  # times the features needed that a working set may have
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
@@ -91,21 +92,22 @@ class _Path:
             n_iter, pull = n_iter + used, 1.0
             point = loss.at(self.W)
         W = self.W.copy()
-        self.passed = [*self.passed[-2:], (penalty.alpha, W)]
+        # three points on the path; of equal strengths the last
+        passed = [one for one in self.passed[-2:] if one[0] != penalty.alpha]
+        self.passed = [*passed, (penalty.alpha, W, W.any(axis=0))]
         b, certificate = loss.intercepts(W, point), history[-1][1]
         return Solution(W, b, value, certificate, max(n_iter, 1), status, None, history)
 
     def _extrapolate(self, alpha):
         """Go on along the parabola through the last solutions, where all are in."""
-        strengths = np.array([strength for strength, _ in self.passed])
-        if len(np.unique(strengths)) < len(strengths) or len(strengths) < 2:
+        if len(self.passed) < 2 or alpha < _NEAR * self.passed[-1][0]:
             return self.W
-        gaps = strengths - strengths[:, None] + np.eye(len(strengths))
-        ahead = np.where(np.eye(len(strengths)) > 0, 1.0, strengths - alpha)
-        shares = ahead.prod(axis=1) / gaps.prod(axis=1)
-        passed = np.array([W for _, W in self.passed])
-        both = passed.any(axis=1).all(axis=0)
-        self.W = np.where(both, np.tensordot(shares, passed, 1), passed[-1])
+        both, ahead = True, 0.0
+        for at, W, used in self.passed:
+            others = [other for other, _, _ in self.passed if other != at]
+            share = np.prod([(alpha - other) / (at - other) for other in others])
+            both, ahead = both & used, ahead + share * W
+        self.W = np.where(both, ahead, self.W)
         return self.W
 
     def _choose(self, gauges, pull):
