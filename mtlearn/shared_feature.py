@@ -680,8 +680,10 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         Numerical rank of `coef_`.
     selected_features_ : ndarray of int
         Positions of the features with a coefficient that is not zero.
-    shared_part_, private_part_ : ndarray of shape (n_tasks, n_features)
-        For "dirty".
+    shared_part_ : ndarray of shape (n_tasks, n_features)
+        S, for "dirty".
+    private_part_ : ndarray of shape (n_tasks, n_features)
+        P, for "dirty".
     dual_gap_ : float
         For the convex penalties.
     shared_coef_ : ndarray of shape (n_features,)
