@@ -138,7 +138,7 @@ def test_interpolation_is_what_it_claims():
     found = np.einsum("kjj->kj", module._heads(system, alphas))
     assert 20 < len(system.nodes) < 40
     exact = e / (alphas[:, None] + e)
-    # an eighth power of the digits is left for the refinements
+    # a refinement squares it
     assert np.abs(found / exact - 1.0).max() < 5e-3
 
 
