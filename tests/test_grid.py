@@ -103,6 +103,12 @@ def plain(base, alphas, folds, X, y, weight=None, task=None):
     return errors
 
 
+def split(cv, y, **ids):
+    """The folds as the estimators ask for them."""
+    by_task = isinstance(cv, (LeaveTasksOut, TaskStratifiedKFold))
+    return list(cv.split(P.X, y, groups=ids.get("task") if by_task else None))
+
+
 def best(model):
     """The base estimator at the choice of a fitted one."""
     return model._base(model._variants()[0], model.alpha_)
@@ -162,10 +168,9 @@ def test_per_task(relation, layout, intercept, weight, task_weight, cv):
         X = sp.csr_array(X)
     elif layout != "long":
         y, ids = P.wide[layout], {}
-    counted = (
-        y if weight is None or weight.ndim < y.ndim else np.where(weight, y, np.nan)
-    )
-    folds = list((splitter or FOLDS).split(P.X, counted, groups=ids.get("task")))
+    table = weight is not None and weight.ndim == 2
+    counted = np.where(weight > 0, y, np.nan) if table else y
+    folds = split(splitter or FOLDS, counted, **ids)
     model = PerTaskRegressorCV(ALPHAS, cv=splitter, **params).fit(X, y, weight, **ids)
     base = PerTaskRegressor(**params)
     expected = plain(base, model.alphas_, folds, X, y, weight, **ids)

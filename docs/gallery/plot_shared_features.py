@@ -2,12 +2,11 @@
 Which features are shared: a dozen facts about a person and 18 opinions
 =======================================================================
 
-Does the state spend too much or too little on science, on welfare, on roads? The General
-Social Survey asked 2,348 people about 18 topics [1]_. A topic is a task; its model says
-how a person's age, party or work goes with the answer. Which of these facts matter, to
-all topics together? Joint selection keeps a feature for every task or drops it for
-every task.
-"""
+Does the state spend too much or too little on science, on welfare, on roads? The
+General Social Survey asked 2,348 people about 18 topics [1]_. A topic is a task; its
+model says how a person's age, party or work goes with the answer. Which of these facts
+matter, to all topics together? Joint selection keeps a feature for every task or drops
+it for every task. """
 
 # %%
 # Select features for all tasks at once
@@ -34,7 +33,8 @@ model = make_pipeline(
 model.set_output(transform="pandas").fit(X, Y)
 joint = model[-1]
 print(
-    f"{len(joint.selected_features_)} of {X.shape[1]} features, alpha={joint.alpha_:.0f}"
+    f"{len(joint.selected_features_)} of {X.shape[1]} features, "
+    f"alpha={joint.alpha_:.0f}"
 )
 
 # %%
