@@ -6,7 +6,7 @@ Does the state spend too much or too little on science, on welfare, on roads? Th
 General Social Survey asked 2,348 people about 18 topics [1]_. A topic is a task; its
 model says how a person's age, party or work goes with the answer. Which of these facts
 matter, to all topics together? Joint selection keeps a feature for every task or drops
-it for every task. """
+it for every task."""
 
 # %%
 # Select features for all tasks at once
