@@ -105,9 +105,7 @@ def test_the_certificate_is_a_bound(problems, mode, form):  # noqa: F811
             assert solution.status is Status.MAX_ITER
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shift", [0.0, 100.0])
-@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("mode, shift, wide", cover(MODES, (0.0, 100.0), (True, False)))
 def test_the_certificate_holds_for_fewer_rows_than_features(mode, shift, wide):
     # the Hessian of a task is singular, or nearly so
     for seed in range(3):
@@ -149,7 +147,7 @@ def test_everything_is_zero_from_the_right_strength_on(problems, mode, form):  #
         assert np.linalg.matrix_rank(below.coef) >= 1
 
 
-SIZES = [(400, 60, 30, True), (600, 40, 25, False), (50, 200, 20, True)]
+SIZES = [(200, 40, 20, True), (300, 30, 15, False), (50, 120, 15, True)]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -172,7 +170,7 @@ def test_larger_problems_of_low_rank(size, form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_warm_start_is_shorter(form):
-    smooth, penalty = build(form, random_problem(400, 60, 30, True)), Nuclear(40.0)
+    smooth, penalty = build(form, random_problem(200, 40, 15, True)), Nuclear(40.0)
     cold = solve_nuclear(smooth, penalty)
     near = solve_nuclear(smooth, Nuclear(42.0))
     warm = solve_nuclear(smooth, penalty, start=near.coef)

@@ -97,7 +97,7 @@ def test_everything_is_zero_from_the_right_strength_on(rows, loss, name, mode): 
     assert below.coef.any()
 
 
-def large(loss, n=400, d=120, n_tasks=6, seed=0):
+def large(loss, n=250, d=60, n_tasks=5, seed=0):
     """Rows of which ten features matter, and their loss."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d))
@@ -118,7 +118,7 @@ def large(loss, n=400, d=120, n_tasks=6, seed=0):
 @pytest.mark.parametrize("share", [0.3, 0.05])
 def test_working_sets_find_the_minimum(loss, name, share):
     smooth = RowLoss(*large(loss))
-    gradient = smooth.at(np.zeros((smooth.n_rows, 120))).gradient
+    gradient = smooth.at(np.zeros((smooth.n_rows, 60))).gradient
     penalty = PENALTIES[name]
     penalty = penalty.scaled(share * penalty.zero_strength(gradient))
     solution = solve_proximal(smooth, penalty)

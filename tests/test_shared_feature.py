@@ -184,7 +184,7 @@ def test_few_components_are_close_to_the_best_local_minimum(
     model.fit(case.X, case.y, **case.fit)
     X, y, codes, weight = case.rows
     args = X, labels(y), codes, weight, alpha
-    best = reference.low_rank(loss, *args, n_components, mode, n_outputs=q, n_starts=3)[
+    best = reference.low_rank(loss, *args, n_components, mode, n_outputs=q, n_starts=2)[
         2
     ]
     found = reference.objective(
@@ -247,7 +247,7 @@ def test_without_penalty_and_with_holes(wide_regression, n_components):
     p = wide_regression
     model = SharedFeatureRegressor(n_components, 0).fit(p.X, p.Y, p.weights)
     args = *reference.to_long(p.X, p.Y, p.weights), 0.0
-    best = reference.low_rank("squared", *args, n_components, n_starts=6)[2]
+    best = reference.low_rank("squared", *args, n_components, n_starts=3)[2]
     found = reference.objective(
         "squared", model.coef_, model.intercept_, *args, "independent", penalty="rank"
     )
@@ -414,7 +414,7 @@ def test_one_task_of_two_classes_is_a_sparse_logistic_regression(long_classifica
 
 
 @every_loss
-@every_mode
+@pytest.mark.parametrize("mode", [True, False])
 def test_all_components_are_the_nuclear_norm(problems, loss, mode):
     estimator, p, _, _ = problems[loss]
     alpha = strength(loss)
@@ -685,7 +685,7 @@ def test_constant_and_repeated_columns(estimator, penalty, p, mode):
 def test_features_in_wildly_different_units(estimator, penalty, p):
     units = 10.0 ** np.array([-4, 4, 0, 2, -2])
     if penalty == "nuclear":
-        units = np.sqrt(units)  # it mixes them all
+        units = units**0.25  # it mixes them all, and warns in worse units
     loss = "squared" if estimator is SharedFeatureRegressor else "logistic"
     y = p.y if loss == "squared" else p.sign
     # no scaling repairs this: the penalty is in units of the coefficients
@@ -1056,9 +1056,9 @@ def test_arguments_by_position(estimator):
 @every_penalty
 def test_too_few_iterations_warn(estimator, penalty):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(200, 40)) @ (np.eye(40) + 0.5 * rng.normal(size=(40, 40)))
-    codes = np.arange(200) % 4
-    y = X[:, :5] @ rng.normal(size=5) + codes + rng.normal(size=200)
+    X = rng.normal(size=(100, 20)) @ (np.eye(20) + 0.5 * rng.normal(size=(20, 20)))
+    codes = np.arange(100) % 4
+    y = X[:, :5] @ rng.normal(size=5) + codes + rng.normal(size=100)
     y = y if estimator is SharedFeatureRegressor else (y > y.mean()).astype(int)
     model = estimator(penalty=penalty, alpha=0.1, max_iter=1, tol=1e-12)
     if penalty == "rank":
@@ -1096,9 +1096,9 @@ def test_warm_start(estimator, penalty, p):
 
 @every_estimator
 def test_grid_search_over_penalty_and_strength(estimator, p):
-    grid = {"penalty": list(PENALTIES), "alpha": [0.5, 5.0]}
+    grid = {"penalty": ["rank", "l21"], "alpha": [1.0, 5.0]}
     search = GridSearchCV(
-        estimator(task_column="school"), grid, cv=KFold(3, shuffle=True, random_state=0)
+        estimator(task_column="school"), grid, cv=KFold(2, shuffle=True, random_state=0)
     )
     search.fit(frame(p), p.y)
     assert search.best_params_["penalty"] in PENALTIES
@@ -1165,14 +1165,14 @@ def test_outputs_of_classifiers(long_multiclass, wide_classification, penalty):
 def test_classes_share_their_features():
     # only the first two of eight features matter, each for another pair of classes
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(600, 8))
-    codes = np.arange(600) % 3
+    X = rng.normal(size=(300, 8))
+    codes = np.arange(300) % 3
     scores = np.column_stack([X[:, 0], X[:, 1], -X[:, 0]]) * 3
     y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
-    model = SharedFeatureClassifier(penalty="l21", alpha=18.0)
+    model = SharedFeatureClassifier(penalty="l21", alpha=9.0)
     model.fit(X, y, task=codes)
     assert model.selected_features_.tolist() == [0, 1]
-    model = SharedFeatureClassifier(2, 0.5).fit(X, y, task=codes)
+    model = SharedFeatureClassifier(2, 1.0).fit(X, y, task=codes)
     assert model.rank_ == 2
     assert model.task_components_.shape == (3, 3, 2)
     span = np.linalg.svd(model.components_, full_matrices=False)[2]

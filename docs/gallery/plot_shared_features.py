@@ -1,12 +1,13 @@
 """
-Which features are shared: a dozen facts about a person and 18 opinions
-=======================================================================
+Which features are shared: party, age and schooling, and 18 opinions
+====================================================================
 
-Does the state spend too much or too little on science, on welfare, on roads? The
+Does the state spend too little or too much on science, on welfare, on roads? The
 General Social Survey asked 2,348 people about 18 topics [1]_. A topic is a task; its
 model says how a person's age, party or work goes with the answer. Which of these facts
-matter, to all topics together? Joint selection keeps a feature for every task or drops
-it for every task."""
+matter to all topics together? Joint selection takes a feature for every task or for
+none.
+"""
 
 # %%
 # Select features for all tasks at once
@@ -14,9 +15,10 @@ it for every task."""
 #
 # One answer in twenty is missing: a ``NaN`` in ``Y``, and no row is dropped for it. The
 # features are standardised, because the penalty counts them alike. The strength is the
-# largest whose error is within one standard error of the best: it selects less, and
-# predicts as well as can be told from these data.
+# largest whose error is within one standard error of the best: fewer features, and an
+# error that these data cannot tell from the best one.
 
+import numpy as np
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,6 +27,21 @@ from mtlearn import SharedFeatureRegressorCV
 from mtlearn.datasets import load_gss_spending
 
 X, Y = load_gss_spending(return_X_y=True)
+X = X.rename(
+    columns={
+        "sex": "woman",
+        "educ": "years of school",
+        "partyid": "Republican",
+        "partyid_other": "another party",
+        "polviews": "conservative",
+        "xnorcsiz": "rural",
+        "race_black": "black",
+        "race_other": "neither black nor white",
+        "wrkstat_other": "other work",
+    }
+)
+X.columns = X.columns.str.removeprefix("wrkstat_")
+
 model = make_pipeline(
     SimpleImputer(),
     StandardScaler(),
@@ -32,31 +49,27 @@ model = make_pipeline(
 )
 model.set_output(transform="pandas").fit(X, Y)
 joint = model[-1]
-print(
-    f"{len(joint.selected_features_)} of {X.shape[1]} features, "
-    f"alpha={joint.alpha_:.0f}"
-)
+print(f"alpha {joint.alpha_:.0f}, {len(joint.selected_features_)} of {X.shape[1]}:")
+print(", ".join(X.columns[joint.selected_features_]))
 
 # %%
-# Along the path of strengths the features come in one after the other, each for all
-# topics, the more important the sooner.
+# From right to left, as the penalty weakens, the features come in one after the other,
+# each for all topics; those that matter most come first.
 
 from mtlearn.inspection import PathDisplay
 
 display = PathDisplay.from_estimator(model)
 
 # %%
-# The picture of what is shared
-# -----------------------------
+# What is shared, and what each topic would choose alone
+# ------------------------------------------------------
 #
-# On the left the jointly selected coefficients, a column per topic: a row is used or it
-# is not. On the right the same data with each topic learned alone, by a lasso whose
-# strength is chosen in the same way; every topic picks features of its own, and what
-# they have in common is hard to see. Blue: the more of the feature, the more should be
-# spent.
-
-import matplotlib.pyplot as plt
-import numpy as np
+# On the left the coefficients of the joint model, a column per topic: a row is in use
+# or it is not. On the right every topic alone, with the same penalty (for one task it
+# is the lasso) and a strength chosen in the same way, but a choice of its own. Both
+# show the party, and how conservative somebody is, at work in most topics, with defence
+# against the rest. The weaker features of the left picture are invisible to most topics
+# alone.
 
 alone = np.zeros_like(joint.coef_)
 prepared = model[:-1].transform(X)
@@ -65,23 +78,85 @@ for t, topic in enumerate(Y):
     known = Y[topic].notna()
     alone[t] = lasso.fit(prepared[known], Y.loc[known, topic]).coef_[0]
 
-strength = np.linalg.norm(joint.coef_, axis=0)
-rows = np.lexsort((-np.linalg.norm(alone, axis=0), -strength))
-columns = np.argsort(joint.coef_[:, rows[0]])
-names = [name.replace("wrkstat_", "").replace("_", ", ") for name in X.columns[rows]]
+import matplotlib.pyplot as plt
 
-_, axes = plt.subplots(1, 2, figsize=(9.6, 5.6), sharey=True, layout="constrained")
+size = np.linalg.norm(joint.coef_, axis=0)
+rows = np.lexsort((-np.linalg.norm(alone, axis=0), -size))
+columns = np.argsort(joint.coef_[:, rows[0]])
 largest = max(np.abs(joint.coef_).max(), np.abs(alone).max())
 colours = plt.get_cmap("RdBu").with_extremes(bad="0.93")
-titles = "learned together: one choice for all", "learned alone: 18 choices"
-for ax, coef, title in zip(axes, (joint.coef_, alone), titles):
-    shown = np.ma.masked_equal(coef[np.ix_(columns, rows)].T, 0)
-    image = ax.imshow(shown, cmap=colours, vmin=-largest, vmax=largest, aspect="auto")
+panels = {"learned together: one choice for all": joint.coef_}
+panels["learned alone: a choice for each topic"] = alone
+_, axes = plt.subplots(1, 2, figsize=(10.0, 5.8), sharey=True, layout="constrained")
+for ax, (title, coef) in zip(axes, panels.items()):
+    cells = np.ma.masked_equal(coef[np.ix_(columns, rows)].T, 0)
+    image = ax.imshow(cells, cmap=colours, vmin=-largest, vmax=largest, aspect="auto")
     ax.set_title(title, fontsize="medium")
     ax.set_xticks(range(len(columns)), Y.columns[columns], rotation=90)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-axes[0].set_yticks(range(len(rows)), names)
+axes[0].set_yticks(range(len(rows)), X.columns[rows])
 bar = plt.colorbar(image, ax=axes, shrink=0.6)
-bar.set_label("coefficient (grey: not selected)")
+bar.set_label("coefficient per standard deviation (grey: not in use)")
 bar.outline.set_visible(False)
+
+# %%
+# Blue is "spend more": older people want more spent on roads and less on foreign aid
+# than younger ones do, all else equal.
+#
+# Does it predict better?
+# -----------------------
+#
+# With thousands of answers the choice hardly matters to the error. With those of 300
+# people it does: how much of the variance of the other people's answers is explained,
+# over five draws.
+
+from sklearn.model_selection import ShuffleSplit
+
+from mtlearn import PerTaskRegressorCV
+
+
+def explained(truth, predicted, known):
+    """Share of the variance of the labels, all topics together."""
+    error = np.nansum((truth - predicted) ** 2)
+    return 100 * (1 - error / np.nansum((truth - np.nanmean(known, axis=0)) ** 2))
+
+
+def each_alone(X, Y, X_new, **options):
+    """Predictions of a lasso for every topic."""
+    predicted = np.empty((len(X_new), Y.shape[1]))
+    for t, y in enumerate(Y.T):
+        lasso = SharedFeatureRegressorCV(penalty="l21", alphas=20, **options)
+        predicted[:, t] = lasso.fit(X[~np.isnan(y)], y[~np.isnan(y)]).predict(X_new)
+    return predicted
+
+
+scores = {name: [] for name in ("joint", "lasso, alone", "lasso, alone, 1 se", "ridge")}
+answers = Y.to_numpy()
+for draw in ShuffleSplit(5, train_size=300, random_state=0, test_size=1500).split(X):
+    prepare = make_pipeline(SimpleImputer(), StandardScaler()).fit(X.iloc[draw[0]])
+    few, many = (prepare.transform(X.iloc[part]) for part in draw)
+    known, truth = (answers[part] for part in draw)
+    together = SharedFeatureRegressorCV(
+        penalty="l21", alphas=20, one_standard_error=True
+    )
+    ridge = PerTaskRegressorCV(relation="independent")
+    predictions = (
+        together.fit(few, known).predict(many),
+        each_alone(few, known, many),
+        each_alone(few, known, many, one_standard_error=True),
+        ridge.fit(few, known).predict(many),
+    )
+    for name, predicted in zip(scores, predictions):
+        scores[name].append(explained(truth, predicted, known))
+
+for name, values in scores.items():
+    print(
+        f"{name:20s} {np.mean(values):5.1f} % +- {np.std(values, ddof=1):.1f}", values
+    )
+
+# %%
+# .. rubric:: References
+#
+# .. [1] Smith, T. W., Davern, M., Freese, J. and Morgan, S. L.: General Social Surveys,
+#    1972-2018. NORC, Chicago, 2019.

@@ -1,0 +1,145 @@
+"""Paths of falling strengths, against one solution after the other from zero."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from mtlearn.losses import Squared
+from mtlearn.moments import TaskMoments
+from mtlearn.penalties import L21, Dirty, Nuclear
+from mtlearn.solution import Status
+from mtlearn.solvers.block_descent import solve_block_descent
+from mtlearn.solvers.low_rank import solve_low_rank, solve_nuclear
+from mtlearn.solvers.path import follow_features, follow_low_rank, follow_nuclear
+from mtlearn.solvers.smooth import MomentLoss, RowLoss
+from mtlearn.tasks import TaskData
+
+N_TASKS = 4
+
+
+def problem(layout, n=60, d=12, used=4):
+    """TaskData of which a few features matter."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, d)) + rng.normal(size=(n, 1))
+    W = np.zeros((N_TASKS, d))
+    W[:, :used] = rng.normal(size=(N_TASKS, used))
+    Y = X @ W.T + rng.normal(size=(n, N_TASKS))
+    if layout == "long":
+        codes = rng.integers(N_TASKS, size=n)
+        return TaskData(X, Y[np.arange(n), codes], N_TASKS, codes)
+    if layout == "missing":
+        Y[rng.uniform(size=Y.shape) < 0.2] = np.nan
+    return TaskData(X, Y, N_TASKS)
+
+
+def moment_losses(data, intercept, alphas):
+    """The loss of every strength; the same but for shrunken intercepts."""
+    moments = TaskMoments.from_data(data)
+    one = MomentLoss(moments, intercept, 1.0)
+    return [
+        MomentLoss(moments, intercept, a) if intercept == "shrunk" else one
+        for a in alphas
+    ]
+
+
+def strengths(data, make, n=12, least=1e-3):
+    loss = MomentLoss(TaskMoments.from_data(data))
+    return make(1.0).zero_strength(loss.target) * np.geomspace(1.0, least, n)
+
+
+def dirty(alpha):
+    return Dirty(alpha, 0.7 * alpha)
+
+
+@pytest.mark.parametrize("intercept", ["free", "shrunk", "shared", "none"])
+@pytest.mark.parametrize("make", [L21, dirty])
+@pytest.mark.parametrize("layout", ["long", "wide", "missing"])
+def test_features(layout, make, intercept):
+    data = problem(layout)
+    alphas = strengths(data, make)
+    losses = moment_losses(data, intercept, alphas)
+    penalties = [make(alpha) for alpha in alphas]
+    path = list(follow_features(losses, penalties, tol=1e-12))
+    assert len(path) == len(alphas)
+    for loss, penalty, found in zip(losses, penalties, path):
+        assert found.status is Status.CONVERGED and found.certificate <= 1e-12
+        cold = solve_block_descent(loss, penalty, tol=1e-12)
+        assert found.objective == pytest.approx(cold.objective, rel=1e-10)
+        assert_allclose(found.coef, cold.coef, atol=1e-4 * np.abs(cold.coef).max())
+        assert_allclose(found.intercept, cold.intercept, atol=1e-4)
+    # solutions are the caller's, not what the path works on
+    assert len({id(found.coef) for found in path}) == len(path)
+    if intercept == "free":
+        assert not path[0].coef.any() and path[-1].coef.any(axis=0).all()
+
+
+def test_features_from_rows():
+    data = problem("wide", n=20, d=40)
+    alphas = strengths(data, L21, 6, 1e-2)
+    loss = RowLoss(data, Squared())
+    path = follow_features([loss] * 6, [L21(a) for a in alphas], tol=1e-11)
+    for alpha, found in zip(alphas, path):
+        cold = solve_block_descent(loss, L21(alpha), tol=1e-11)
+        assert found.objective == pytest.approx(cold.objective, rel=1e-9)
+
+
+def test_warm_starts_pay():
+    data = problem("long", n=400, d=40)
+    alphas = strengths(data, L21, 60)
+    loss = MomentLoss(TaskMoments.from_data(data))
+    path = list(follow_features([loss] * 60, [L21(a) for a in alphas]))
+    cold = [solve_block_descent(loss, L21(alpha)) for alpha in alphas]
+    passes = sum(one.n_iter for one in path)
+    assert passes < 0.8 * sum(one.n_iter for one in cold)
+
+
+def test_uneven_and_equal_strengths():
+    data = problem("wide")
+    highest = strengths(data, L21)[0]
+    alphas = highest * np.array([2.0, 1.0, 0.5, 0.5, 0.49, 1e-3, 1e-3, 1e-6, 9e-7])
+    loss = MomentLoss(TaskMoments.from_data(data))
+    path = list(follow_features([loss] * 9, [L21(a) for a in alphas], tol=1e-11))
+    for alpha, found in zip(alphas, path):
+        cold = solve_block_descent(loss, L21(alpha), tol=1e-11)
+        assert found.status is Status.CONVERGED
+        assert found.objective == pytest.approx(cold.objective, rel=1e-9)
+    assert not path[1].coef.any()
+    assert_allclose(path[2].coef, path[3].coef, atol=1e-6)
+
+
+def test_a_limit_of_passes():
+    data = problem("long")
+    loss = MomentLoss(TaskMoments.from_data(data))
+    alphas = strengths(data, L21, 4, 1e-4)
+    path = follow_features([loss] * 4, [L21(a) for a in alphas], max_iter=1, tol=1e-14)
+    states = [found.status for found in path]
+    assert Status.MAX_ITER in states
+
+
+@pytest.mark.parametrize("layout", ["long", "missing"])
+def test_nuclear(layout):
+    data = problem(layout)
+    alphas = strengths(data, Nuclear, 8)
+    losses = moment_losses(data, "free", alphas)
+    for alpha, found in zip(alphas, follow_nuclear(losses, alphas, tol=1e-9)):
+        cold = solve_nuclear(losses[0], Nuclear(alpha), tol=1e-9)
+        assert found.objective == pytest.approx(cold.objective, rel=1e-7)
+
+
+def test_low_rank():
+    data = problem("missing")
+    alphas = strengths(data, Nuclear, 20)
+    loss = MomentLoss(TaskMoments.from_data(data))
+    convex = list(follow_nuclear([loss] * 20, alphas, tol=1e-10))
+    asked = iter(convex)
+    path = list(follow_low_rank([loss] * 20, alphas, 2, asked, tol=1e-10))
+    ranks = [np.linalg.matrix_rank(found.coef, tol=1e-5) for found in path]
+    assert ranks[0] == 0 and max(ranks) == 2
+    # nothing is asked for once the rank binds
+    left = list(asked)
+    assert 0 < len(left) < 19
+    for alpha, found, whole in zip(alphas, path, convex):
+        cold = solve_low_rank(loss, 2, alpha, tol=1e-10)
+        assert found.objective <= cold.objective * (1.0 + 1e-7)
+        assert found.objective >= whole.objective * (1.0 - 1e-7)
+    assert_array_equal(path[1].coef, convex[1].coef)
