@@ -6,7 +6,8 @@ import numpy as np
 
 from . import checks
 from .base import LogisticClassifier, TaskRegressor
-from .grid import Batch, GridFit, in_batches, scatter
+from .folds import scatter
+from .grid import Batch, GridFit, in_batches
 from .relations import SharedMean, check_relation
 from .solution import Status
 from .solvers.newton import solve_newton
@@ -239,7 +240,7 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         Position of `alpha_` in `alphas_`.
     mse_path_ : ndarray of shape (n_alphas, n_folds)
         With the chosen correlation, the mean squared error of each fold: the plain mean
-        over its observed labels.
+        over its observed labels, whatever their weights.
     mse_grid_ : ndarray of shape (n_correlations, n_alphas, n_folds)
         The same with every correlation.
     score_path_ : ndarray of shape (n_alphas, n_folds)

@@ -659,7 +659,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         Position of `alpha_` in `alphas_`.
     mse_path_ : ndarray of shape (n_alphas, n_folds)
         With the chosen penalty and rank, the mean squared error of each fold: the plain
-        mean over its observed labels.
+        mean over its observed labels, whatever their weights.
     mse_grid_ : ndarray of shape (n_variants, n_alphas, n_folds)
         The same for all of `variants_`.
     score_path_ : ndarray of shape (n_alphas, n_folds)

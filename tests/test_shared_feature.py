@@ -1169,7 +1169,7 @@ def test_classes_share_their_features():
     codes = np.arange(300) % 3
     scores = np.column_stack([X[:, 0], X[:, 1], -X[:, 0]]) * 3
     y = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
-    model = SharedFeatureClassifier(penalty="l21", alpha=9.0)
+    model = SharedFeatureClassifier(penalty="l21", alpha=12.0)
     model.fit(X, y, task=codes)
     assert model.selected_features_.tolist() == [0, 1]
     model = SharedFeatureClassifier(2, 1.0).fit(X, y, task=codes)

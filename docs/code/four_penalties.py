@@ -5,7 +5,7 @@ import numpy as np
 
 from mtlearn import PerTaskRegressorCV, SharedFeatureRegressorCV
 
-N_TASKS, N_FEATURES, N_ROWS = 12, 20, 30
+N_TASKS, N_FEATURES, N_ROWS = 12, 20, 25
 
 
 def patterns(rng):
@@ -23,7 +23,9 @@ _, axes = plt.subplots(3, 3, figsize=(9.0, 6.0), layout="constrained")
 for (penalty, truth), panels in zip(patterns(rng).items(), axes.T):
     X = rng.normal(size=(N_ROWS, N_FEATURES))
     Y = X @ truth.T + 1.5 * rng.normal(size=(N_ROWS, N_TASKS))
-    together = SharedFeatureRegressorCV(penalty=penalty, one_standard_error=True)
+    together = SharedFeatureRegressorCV(
+        penalty=penalty, alphas=30, one_standard_error=penalty != "nuclear"
+    )
     alone = PerTaskRegressorCV(relation="independent")
     shown = (truth, together.fit(X, Y).coef_, alone.fit(X, Y).coef_)
     for ax, coef in zip(panels, shown):

@@ -19,6 +19,8 @@ from .smooth import MomentLoss, duality_gap, sharper_gap
 
 _MORE = 5  # columns added to the factors at once, at least
 _EASE = 1e-3  # accuracy of the factors, in gaps, while columns are still missing
+_POLISH = 10  # proximal steps where the gap no longer falls
+_POWERS = 30  # products that find the largest curvature
 _PATIENCE = 4  # rounds without a smaller gap
 _FAINT = 1e-13  # share of the objective that a singular value is dropped for
 _WHITEN = 700  # features up to which an eigendecomposition of their Gram pays
@@ -85,12 +87,34 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
             problem, problem.pack(A, B), aim, max_iter - n_iter
         )
         n_iter += max(used, 1)
-        A, B = _factors(problem.product(x), least=_FAINT * value / alpha)
+        W = problem.product(x)
+        if stuck:
+            W = _polish(loss, penalty, W)
+        A, B = _factors(W, least=_FAINT * value / alpha)
     W = A @ B
     b = loss.intercepts(W, point)
     return Solution(
         W, b, value, history[-1][1], max(n_iter, 1), status, history=history
     )
+
+
+def _polish(loss, penalty, W):
+    """A few steps of proximal gradient from a point that is nearly the minimum.
+
+    A small singular value hardly moves the objective of the factors, which ends with
+    more of the gap than rounding leaves of the singular values themselves.
+    """
+    point = loss.at(W)
+    V = np.random.default_rng(0).standard_normal(W.shape)
+    for _ in range(_POWERS):
+        V = loss.bend(V / max(np.linalg.norm(V), 1e-300), point)
+    bound = 1.1 * np.linalg.norm(V)  # of the curvature
+    if not bound > 0:
+        return W
+    for _ in range(_POLISH):
+        W = penalty.prox(W - point.gradient / bound, 1.0 / bound)
+        point = loss.at(W)
+    return W
 
 
 def _factors(W, most=None, least=0.0):

@@ -1,0 +1,109 @@
+"""Moments of folds and errors from them, against the rows."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
+from test_grid import N_FEATURES, N_ROWS, N_TASKS, P
+
+from mtlearn import folds as module
+from mtlearn.folds import FoldMoments, HeldOut, Part, take
+from mtlearn.moments import TaskMoments
+from mtlearn.tasks import TaskData
+
+
+def data_of(layout):
+    if layout == "long":
+        return TaskData(P.X, P.y, N_TASKS, P.codes, P.weight["rows"])
+    return TaskData(P.X, P.wide[layout], N_TASKS, None, P.weight["rows"])
+
+
+def assert_same_moments(one, two, rtol=1e-10):
+    one, two = one.expand(), two.expand()
+    for name in ("weight", "mean", "gram", "y_mean", "y_square", "cross"):
+        a, b = getattr(one, name), getattr(two, name)
+        assert_allclose(a, b, rtol=rtol, atol=rtol * max(np.abs(b).max(), 1e-300))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("layout", ["long", "wide", "missing", "patterns"])
+@pytest.mark.parametrize("cv", [KFold(2), KFold(7), LeaveOneOut(), ShuffleSplit(3)])
+def test_moments_of_training_parts(cv, layout, kept, monkeypatch):
+    if not kept:
+        monkeypatch.setattr(module, "_FOLDS_BYTES", 0)
+    rows, folds = data_of(layout), list(cv.split(P.X))
+    found = FoldMoments(rows, folds)
+    assert found.parted == (not isinstance(cv, ShuffleSplit))
+    assert_same_moments(found.total, TaskMoments.from_data(rows))
+    for (train, test), (inner, outer) in zip(folds, found, strict=True):
+        assert_same_moments(inner, TaskMoments.from_data(take(rows, train)))
+        assert_same_moments(outer, TaskMoments.from_data(take(rows, test)))
+        if layout == "patterns":
+            # two patterns of missing labels, in every fold
+            assert len(inner.weight) == 2
+
+
+def test_an_outlier_in_one_fold_does_not_hurt_the_others():
+    X = P.X.copy()
+    X[7] *= 1e5
+    rows = TaskData(X, P.y, N_TASKS, P.codes)
+    folds = list(KFold(5).split(X))
+    for k, ((train, _), (inner, _)) in enumerate(zip(folds, FoldMoments(rows, folds))):
+        if k == 0:
+            assert_same_moments(inner, TaskMoments.from_data(take(rows, train)), 1e-12)
+
+
+def test_folds_that_do_not_part_the_rows():
+    rows = np.arange(6)
+    halves = [(rows[3:], rows[:3]), (rows[:3], rows[3:])]
+    assert module._part_the_rows(halves, 6)
+    assert not module._part_the_rows(halves[:1], 6)
+    assert not module._part_the_rows([(rows[4:], rows[:3]), halves[1]], 6)
+    assert not module._part_the_rows([(rows, rows[:3]), halves[1]], 6)
+    assert not module._part_the_rows([(rows[[3, 3, 4]], rows[:3]), halves[1]], 6)
+    assert not module._part_the_rows([halves[0], halves[0]], 6)
+
+
+@pytest.mark.parametrize("layout", ["long", "wide", "missing", "patterns"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_errors_by_moments_and_by_rows(layout, weighted):
+    rng = np.random.default_rng(0)
+    rows = data_of(layout)
+    if not weighted:
+        rows = TaskData(rows.X, rows.y, N_TASKS, rows.codes)
+    coef = rng.normal(size=(4, N_TASKS, N_FEATURES))
+    intercept = rng.normal(size=(4, N_TASKS))
+    index = np.arange(0, N_ROWS, 2)
+    by_moments = HeldOut(rows, index, TaskMoments.from_data(take(rows, index)))
+    by_rows = HeldOut(rows, index, None)
+    assert by_moments.moments is not None and by_rows.moments is None
+    expected = by_rows.errors(coef, intercept)
+    assert_allclose(by_moments.errors(coef, intercept), expected, rtol=1e-10)
+
+
+def test_errors_of_a_perfect_fit():
+    # moments would find the difference of two large numbers
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(40, 3)), rng.normal(size=(2, 3))
+    rows = TaskData(X, X @ W.T + 1e-9 * rng.normal(size=(40, 2)), 2)
+    index = np.arange(40)
+    found = HeldOut(rows, index, TaskMoments.from_data(rows))
+    expected = HeldOut(rows, index, None).errors(W[None], np.zeros((1, 2)))
+    assert found.moments is not None
+    assert_allclose(found.errors(W[None], np.zeros((1, 2))), expected, rtol=1e-12)
+
+
+def test_models_of_tasks_without_labels():
+    labelled = np.array([True, False, True])
+    coef, intercept = np.arange(8.0).reshape(1, 4, 2)[:, :2], np.array([[1.0, 3.0]])
+    part = Part(None, None, np.arange(3), None, labelled, labelled, "free")
+    filled, levels = part.fill(coef, intercept)
+    assert_array_equal(filled[0], [[0, 1], [1, 2], [2, 3]])
+    assert_array_equal(levels, [[1.0, 2.0, 3.0]])
+    everyone = np.ones(3, dtype=bool)
+    # a relation gives the second coefficients, and nothing a free intercept
+    part = Part(None, None, np.arange(3), None, everyone, labelled, "free")
+    coef, intercept = np.arange(6.0).reshape(1, 3, 2), np.array([[1.0, 9.0, 3.0]])
+    filled, levels = part.fill(coef, intercept)
+    assert_array_equal(filled, coef)
+    assert_array_equal(levels, [[1.0, 2.0, 3.0]])
