@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..moments import mirror
 from ..penalties import shrink
 from ..solution import Solution, Status
+from .coupled import invert_factor
 from .newton import goal
 from .smooth import (
     MomentLoss,
@@ -834,10 +834,7 @@ def _inverses(M):
         factor, info = linalg.lapack.dpotrf(block, lower=1)
         if info:
             raise np.linalg.LinAlgError("not positive definite")
-        inverse, info = linalg.lapack.dpotri(factor, lower=1)
+        out[t], info = invert_factor(factor)
         if info:
             raise np.linalg.LinAlgError("not positive definite")
-        # the lower triangle of the Fortran array is the upper one of its transpose
-        out[t] = inverse.T
-        mirror(out[t])
     return out

@@ -448,13 +448,23 @@ def invert_blocks(H, shift, scale, own, todo, out):
         factor, info = linalg.lapack.dpotrf(M, lower=1)
         if info == 0:
             ratio = np.min(np.diag(factor)[: p - own] ** 2 / full[: p - own])
-            inverse, info = linalg.lapack.dpotri(factor, lower=1)
+            out[t], info = invert_factor(factor)
         if info != 0:
             ratio, inverse = 0.0, linalg.pinvh(M)
-        lower = np.tril(inverse)
-        out[t] = lower + np.tril(inverse, -1).T
+            lower = np.tril(inverse)
+            out[t] = lower + np.tril(inverse, -1).T
         lowest = min(lowest, ratio)
     return lowest
+
+
+def invert_factor(factor):
+    """Inverse of L L' and LAPACK's info, for a lower triangle L with zeros above it.
+
+    Not by `dpotri`: OpenBLAS starts its threads there for a matrix of any size, and on
+    a busy machine they wait for each other a thousand times as long as the work takes.
+    """
+    root, info = linalg.lapack.dtrtri(factor, lower=1)
+    return root.T @ root, info
 
 
 @njit(cache=True)
