@@ -11,10 +11,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from reference import data_dir
+from threadpoolctl import threadpool_limits
 
 TASKS = ("east", "mid", "north", "south", "west")
 SIZES = (18, 2, 13, 9, 10)  # "mid" has two rows
 N_FEATURES = 5
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """One thread for BLAS: on problems this small threads wait more than they work."""
+    with threadpool_limits(1):
+        yield
 
 
 def _coefficients(rng, n_tasks, n_features):

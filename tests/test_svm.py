@@ -361,7 +361,6 @@ def test_class_weights_of_three_classes(long_multiclass):
         (MultiTaskSVR(kernel="poly"), "`kernel`='poly' is not available"),
         (MultiTaskSVM(kernel=np.dot), "`kernel`=.*dot.* is not available"),
     ],
-    ids=str,
 )
 def test_what_is_not_there_yet_says_so(long_classification, model, words):
     p = long_classification

@@ -176,7 +176,7 @@ def test_integers_found_by_floats_and_objects_and_the_other_way_round():
         pa.array(["a", None]),
         np.array(["2024-01-01", "NaT"], dtype="datetime64[D]"),
     ],
-    ids=repr,
+    ids=lambda ids: type(ids).__name__,
 )
 def test_missing_ids_are_refused(ids):
     with pytest.raises(ValueError, match="`task` has missing ids"):
