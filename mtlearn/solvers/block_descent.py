@@ -140,11 +140,11 @@ def solve_part(part, penalty, W, enough, max_iter):
     newton = NewtonStep(part, penalty)
     part.put(W)
     spent, before, n_iter = 0.0, np.inf, 0
-    trail = [part.W.copy()]
+    trail = [part.where()]
     while n_iter < max_iter:
         for _ in range(part.rhythm):
             part.descend(penalty.alpha, penalty.beta)
-            trail.append(part.W.copy())
+            trail.append(part.where())
         n_iter += part.rhythm
         spent += part.rhythm * part.pass_cost
         dear = newton.cost(part.W) > _DEAR * part.pass_cost
@@ -163,7 +163,7 @@ def solve_part(part, penalty, W, enough, max_iter):
                 break
             before = value
         if not dear or len(trail) > _TRAIL:
-            trail = [part.W.copy()]
+            trail = [part.where()]
     return part.W, n_iter
 
 
@@ -171,9 +171,10 @@ def _extrapolate(part, penalty, trail):
     """Anderson's combination of the last passes, kept if it lowers the objective.
 
     Where a Newton step costs many passes (Bertrand and Massias, Anderson acceleration
-    of coordinate descent, AISTATS 2021).
+    of coordinate descent, AISTATS 2021). Residuals and gradients are affine in W: they
+    are combined with it.
     """
-    steps = np.diff(np.array(trail).reshape(len(trail), -1), axis=0)
+    steps = np.diff(np.array([W for W, *_ in trail]).reshape(len(trail), -1), axis=0)
     gram = steps @ steps.T
     gram[np.diag_indices(len(gram))] += 1e-12 * np.trace(gram)
     try:
@@ -181,11 +182,10 @@ def _extrapolate(part, penalty, trail):
     except np.linalg.LinAlgError:
         return
     weight /= weight.sum()
-    aim = sum(w * W for w, W in zip(weight, trail[1:], strict=True))
-    here, base = part.W.copy(), part.value() + penalty.value(part.W)
-    part.put(aim)
-    if not part.value() + penalty.value(aim) < base:
-        part.put(here)
+    here, base = trail[-1], part.value() + penalty.value(part.W)
+    part.move([np.tensordot(weight, column, 1) for column in zip(*trail[1:])])
+    if not part.value() + penalty.value(part.W) < base:
+        part.move(here)
 
 
 class GramPart:
@@ -229,6 +229,14 @@ class GramPart:
             # the kernel carries the part that couples the intercepts as one number
             self.shared[0] = np.vdot(coupling, self.W)
             self.gradient += self.shared[0] * coupling
+
+    def where(self):
+        """W and what follows it, as they are now."""
+        return self.W.copy(), self.gradient.copy(), self.shared.copy()
+
+    def move(self, place):
+        """Go where `where` has been, or to an affine combination of such places."""
+        self.W, self.gradient, self.shared = place
 
     def descend(self, alpha, beta):
         """One pass over the features."""
@@ -364,13 +372,20 @@ class RowPart:
             starts = self.loss.data.starts
             _descend_rows(self._X, starts, *arrays, self._centre, self.W, alpha, beta)
 
+    def where(self):
+        """W and what follows it, as they are now."""
+        return self.W.copy(), self._residual.copy()
+
+    def move(self, place):
+        """Go where `where` has been, or to an affine combination of such places."""
+        self.W, self._residual = place
+
     def value(self):
         """Value of the loss where we are."""
         return 0.5 * float(np.vdot(self._weight * self._residual, self._residual))
 
     def point(self):
         """Value and gradient where we are."""
-        self.put(self.W)
         data, pull = self.loss.data, self._weight * self._residual
         value = 0.5 * float(np.vdot(pull, self._residual))
         if data.wide:
@@ -459,14 +474,15 @@ def _descend_block(
                 shared[0] += coupling[t, column] * delta[t]
             delta[t] *= scale[t]
         # what comes before has had its turn
-        for i in range(j + 1, width):
-            row = corner[j, i]
-            if row.shape[0] == 1:
+        if corner.shape[2] == 1:
+            for i in range(j + 1, width):
+                factor = corner[j, i, 0]
                 for t in range(n):
-                    local[i, t] += row[0] * delta[t]
-            else:
+                    local[i, t] += factor * delta[t]
+        else:
+            for i in range(j + 1, width):
                 for t in range(n):
-                    local[i, t] += row[t] * delta[t]
+                    local[i, t] += corner[j, i, t] * delta[t]
     return moved
 
 
