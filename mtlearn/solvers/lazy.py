@@ -11,6 +11,7 @@ from .smooth import MomentLoss, Point
 
 _FEW = 64  # features whose Gram is made at once
 _SHARE = 3  # of the features, whose rows cost as much as the whole Gram
+_ALL = 0.75  # of the features pulled at zero, from which most will be in use
 
 
 def lazy_loss(data, intercept, penalty):
@@ -22,7 +23,7 @@ def lazy_loss(data, intercept, penalty):
     if not suits or not bool(data.observed.all()):
         return None
     loss = LazyLoss(data)
-    if _SHARE * np.sum(penalty.gauges(loss.target) > 1.0) > data.n_features:
+    if np.mean(penalty.gauges(loss.target) > 1.0) > _ALL:
         loss.fill()
     return loss
 
@@ -42,19 +43,22 @@ class LazyLoss:
         self._data = data
         n, self.n_features = data.X.shape
         self.n_rows = data.n_tasks
-        weight = data.sample_weight
-        self._weight = np.ones(n) if weight is None else weight
-        self._total = float(self._weight.sum())
-        self._mean = self._weight @ data.X / self._total
-        self._y_mean = self._weight @ data.y / self._total
+        weight = self._weight = data.sample_weight
+        heavy = np.ones(n) if weight is None else weight
+        self._total = float(heavy.sum())
+        self._y_mean = heavy @ data.y / self._total
         task_weight = data.task_weight
         self.scale = np.ones(self.n_rows) if task_weight is None else task_weight
-        # centring one side of a product is enough
-        Y = data.y - self._y_mean
-        squares = self._weight @ (Y * Y)
+        # centring one side of a product is enough; the means of X come with it
+        beside = np.empty((self.n_rows + 1, n))
+        np.subtract(data.y.T, self._y_mean[:, None], out=beside[:-1])
+        squares = (beside[:-1] * beside[:-1]) @ heavy
+        beside[-1] = 1.0
         if weight is not None:
-            Y *= weight[:, None]
-        self.target = self.scale[:, None] * (Y.T @ data.X)
+            beside *= weight
+        cross = beside @ data.X
+        self._mean = cross[-1] / self._total
+        self.target = self.scale[:, None] * cross[:-1]
         self.constant = 0.5 * float(self.scale @ squares)
         level = self._total * self._y_mean**2
         self.zero_objective = self.constant + 0.5 * float(self.scale @ level)
@@ -75,7 +79,10 @@ class LazyLoss:
             self.fill()
             return
         X = self._data.X
-        part = (X.take(new, axis=1) - self._mean[new]) * self._weight[:, None]
+        part = X.take(new, axis=1)
+        part -= self._mean[new]
+        if self._weight is not None:
+            part *= self._weight[:, None]
         self._place[new] = len(self._gram) + np.arange(len(new))
         self._gram = np.vstack([self._gram, part.T @ X])
 
