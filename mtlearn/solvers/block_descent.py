@@ -28,7 +28,7 @@ from .smooth import (
 )
 
 _BLOCK = 32  # features whose gradients are kept up to date one by one
-_FIRST = 32  # features of the first working set
+_FIRST = 64  # features of the first working set
 _EASE = 0.3  # accuracy of a working set's problem, in gaps of the whole
 _RATE = 5.0  # flops of LAPACK in the time of one of a compiled pass
 _DEAR = 20  # passes, from which a Newton step is not the only way to be quick

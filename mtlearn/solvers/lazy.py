@@ -66,8 +66,9 @@ class LazyLoss:
         self._gram = np.empty((0, self.n_features))
 
     def fill(self):
-        """Make the whole Gram."""
-        self._gram = TaskMoments.from_data(self._data).gram[0]
+        """Make the whole Gram: the moments of one task, as all have its rows."""
+        one = np.arange(self.n_rows) == 0
+        self._gram = TaskMoments.from_data(self._data.only(one)).gram[0]
         self._place = np.arange(self.n_features)
 
     def _enter(self, features):
