@@ -10,10 +10,12 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+import libraries
 import numpy as np
 from libraries import (
     COMPLETE_LIBRARIES,
@@ -325,9 +327,11 @@ def facts(args, *peers):
     """Versions and processor, for under a table."""
     names = ("numpy", "scipy", "scikit-learn", "numba", *peers)
     packages = ", ".join(f"{name} {version(name)}" for name in names)
+    clock = "processor time" if args.threads == 1 else "wall clock"
     return [
         f"{packages}, Python {platform.python_version()}; {processor()}, "
-        f"{os.cpu_count()} cores, {args.threads} thread(s); medians of {args.repeats}."
+        f"{os.cpu_count()} cores, {args.threads} thread(s), seconds of {clock}; medians "
+        f"of {args.repeats}."
     ]
 
 
@@ -374,6 +378,8 @@ def parse():
 def main():
     """Run what the command line asks for."""
     args = parse()
+    if args.threads > 1:
+        libraries.clock = time.perf_counter
     with threadpool_limits(args.threads):
         RUNNERS[args.what](args)
 
