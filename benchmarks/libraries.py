@@ -24,7 +24,6 @@ from mtlearn import (
     SharedMean,
 )
 
-
 # processor time, which other work on the machine leaves alone; of several threads it
 # would be the sum, and the runner sets the wall clock instead
 clock = time.process_time

@@ -330,8 +330,8 @@ def facts(args, *peers):
     clock = "processor time" if args.threads == 1 else "wall clock"
     return [
         f"{packages}, Python {platform.python_version()}; {processor()}, "
-        f"{os.cpu_count()} cores, {args.threads} thread(s), seconds of {clock}; medians "
-        f"of {args.repeats}."
+        f"{os.cpu_count()} cores, {args.threads} thread(s), seconds of {clock}; "
+        f"medians of {args.repeats}."
     ]
 
 
