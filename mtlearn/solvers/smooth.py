@@ -161,6 +161,14 @@ class MomentLoss:
         inner = 2.0 * self.constant - float(np.vdot(self.target, point.W))
         return residual_dual(2.0 * point.value, inner, most)
 
+    @property
+    def largest_curvature(self):
+        """A bound of the eigenvalues of H."""
+        if "largest" not in self._cache:
+            sizes = np.linalg.eigvalsh(self.hessian)[:, -1]
+            self._cache["largest"] = float((self.scale * sizes[self.block]).max())
+        return self._cache["largest"]
+
     def with_gradient(self, point, gradient):
         """The point whose gradient is the given one, where the Hessian allows it."""
         W = point.W + self._invert(gradient - point.gradient)
@@ -528,24 +536,35 @@ def duality_gap(loss, penalty, point, gauge):
     return value, max(value - loss.dual(point, most), 0.0)
 
 
-def sharper_gap(loss, penalty, point, gauge):
-    """The duality gap, or that of a better dual point from moments.
+def aligned_gap(loss, penalty, point, value, inside):
+    """The duality gap of a point with a subgradient of the penalty there, from moments.
 
-    A feature in large units lets the smallest error of W blow up the gradient, and with
-    it what scaling has to take away. The residual of another W has the gradient's
-    projection on the dual ball as its gradient, and needs next to no scaling.
+    The residual of another W has minus that subgradient as its gradient, and needs next
+    to no scaling: the gap is of second order in what the optimality condition lacks,
+    where scaling the residual of W itself makes it one of first order.
+
+    Parameters
+    ----------
+    loss : MomentLoss
+    penalty : object with a `gauge`
+    point : Point
+    value : float
+        Objective there, the penalty included.
+    inside : ndarray of shape (n_rows, n_features)
+        The subgradient.
+
+    Returns
+    -------
+    gap : float
+        Infinite where rounding has left nothing of it.
     """
-    value, gap = duality_gap(loss, penalty, point, gauge)
-    inside = point.gradient - penalty.prox(point.gradient)
-    other = loss.with_gradient(point, inside)
+    other = loss.with_gradient(point, -inside)
     gauge = penalty.gauge(other.gradient)
     dual = loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
     # where the Hessian is nearly singular that W is huge, and its value rounding
     terms = np.abs(other.W * other.gradient), np.abs(other.W * loss.target)
     noise = _ROUNDING * (loss.constant + float(terms[0].sum() + terms[1].sum()))
-    if dual > value or noise > gap:
-        return value, gap
-    return value, min(gap, value - dual + noise)
+    return value - dual + noise if dual <= value + noise else np.inf
 
 
 def _pseudo_inverses(blocks):
