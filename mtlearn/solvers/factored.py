@@ -11,6 +11,7 @@ from .factor_kernels import Curvature, Inverse, truncated_cg
 from .smooth import MomentLoss
 
 WHITEN = 700  # features up to which an eigendecomposition of their Gram pays
+_MODEL = 128  # features up to which moments are made at every step
 CG_STEPS = 300
 _DENSE = 1500  # unknowns of B up to which a dense system is solved
 _TRIES = 15
@@ -32,8 +33,12 @@ class Factored:
         self.cut = loss.n_rows * k
         self._spectrum = None
 
-        moments = isinstance(loss, MomentLoss)
-        self.whitens = moments and loss.n_features <= WHITEN
+        self.moments = isinstance(loss, MomentLoss)
+        # from rows, moments of the rows as weighted at every place
+        self.models = loss.n_features <= (WHITEN if self.moments else _MODEL)
+        self.models &= self.moments or not loss.data.sparse
+        # with more than two classes those are no more than a bound
+        self.compiles = self.models and (self.moments or loss.q == 1)
 
     def pack(self, A, B):
         return np.concatenate([A.ravel(), B.ravel()])
@@ -85,14 +90,23 @@ class Factored:
         B = solve_spd(factor_spd(H), (A.T @ loss.target).ravel())
         return self.at(self.pack(A, B.reshape(self.k, -1)))
 
+    def model(self, place):
+        """The loss, or its second-order model, from moments; None where that costs."""
+        if self.moments or not self.models:
+            return self.loss if self.moments else None
+        if place.model is None:
+            every = np.arange(self.loss.n_features)
+            place.model = self.loss.quadratic(place.point, every)
+        return place.model
+
     def preconditioner(self, place):
         """The inverses of the two blocks of alternating least squares."""
         A, B = self.unpack(place.x)
         left = self._left_blocks(B, place)
         spread, turn = np.linalg.eigh(A.T @ A)
-        if self.whitens:
-            if self._spectrum is None:
-                self._spectrum = np.linalg.eigh(average(self.loss))
+        if self.models:
+            if self._spectrum is None or not self.moments:
+                self._spectrum = np.linalg.eigh(average(self.model(place)))
             level, basis = self._spectrum
         else:
             level, basis = self._diagonal(place).mean(axis=0), None
@@ -114,7 +128,8 @@ class Factored:
     def curvature(self, place):
         """What compiled code needs for `bend`."""
         A, B = self.unpack(place.x)
-        loss, coupling = self.loss, self.loss.coupling
+        loss = self.model(place)
+        coupling = loss.coupling
         coupling = np.empty((0, 1, 1)) if coupling is None else coupling[None]
         parts = loss.hessian, loss.block, loss.scale, coupling
         return Curvature(A, B, place.point.gradient, *parts, self.alpha)
@@ -126,8 +141,8 @@ class Factored:
 
     def _left_blocks(self, B, place):
         """Inverses of B H_t B' + alpha, (n_rows, k, k)."""
-        loss = self.loss
-        if isinstance(loss, MomentLoss):
+        loss = self.model(place)
+        if loss is not None:
             inner = np.matmul(np.matmul(B, loss.hessian), B.T)
             M = loss.scale[:, None, None] * inner[loss.block]
         else:
@@ -144,6 +159,7 @@ class _Place:
 
     def __init__(self, x, value, gradient, point):
         self.x, self.value, self.gradient, self.point = x, value, gradient, point
+        self.model = None
 
 
 def minimise(problem, x, enough, max_iter):
@@ -223,7 +239,7 @@ def _truncated_cg(problem, place, inverse, z, radius):
     """
     rz = float(place.gradient @ z)
     limit = min(0.1, np.sqrt(rz / max(abs(place.value), 1e-300))) ** 2 * rz
-    if problem.whitens:
+    if problem.compiles:
         given = problem.curvature(place), inverse, place.gradient, z
         return truncated_cg(*given, radius, limit, CG_STEPS)
     r, direction = place.gradient.copy(), -z

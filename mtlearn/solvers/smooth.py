@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from ..losses import Logistic, Squared
 from ..moments import TaskMoments
+from ..tasks import TaskData
 from .coupled import ground
 
 _ROUNDING = 1e-14
@@ -20,6 +21,9 @@ _GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
 _FEW = 128  # features up to which moments are cheap even of few rows
 _REACH = 2.0  # longest step of an intercept
 _PRACTICALLY_ZERO = 3e-9  # loss of a saturated observation
+# least curvature of an observation, relative to its weight; with more than two classes
+# the model is a bound only, and a bold step would not be found out
+_FLOOR = {True: 1e-9, False: 1e-4}
 _SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
 
 
@@ -285,6 +289,53 @@ class RowLoss:
             if not data.sparse:
                 shared["features"] = np.ascontiguousarray(shared["features"])
         return replace(data, X=data.X[:, chosen], _shared=shared)
+
+    def quadratic(self, point, chosen):
+        """Second-order model of the loss at a point, over the chosen features.
+
+        The classes of a task are taken apart: with twice their curvature, which bounds
+        what ties them.
+
+        Returns
+        -------
+        MomentLoss
+        """
+        state, q = point.state, self.q
+        g = state.g.reshape(-1, q)
+        h = np.einsum("ikk->ik", state.h.reshape(-1, q, q))
+        weight = self.weight[:, None]
+        if q > 1:
+            hits = self.y[:, None] == np.arange(q)
+            h = np.minimum(2.0 * h, g + weight * hits)
+        h = np.maximum(h, _FLOOR[q == 1] * weight)
+        aim = (state.z + self.spread(state.b)).reshape(-1, q) - g / h
+        # what ties the intercepts of one class over the tasks has no place in moments
+        moments = TaskMoments.from_data(self._working_rows(chosen, aim, h))
+        model = MomentLoss(moments, self.intercept, self.shrinkage, tied=q == 1)
+        W = point.W[:, chosen]
+        model.target = model.bend(W) - point.gradient[:, chosen]
+        model.constant = 0.5 * float(np.sum(g * g / h))
+        model.constant += float(np.vdot(W, model.target))
+        model.constant -= 0.5 * float(np.vdot(W, model.bend(W)))
+        return model
+
+    def _working_rows(self, chosen, aim, h):
+        """Observations with the labels `aim` and weights `h`, a task for each class."""
+        data, q = self.data, self.q
+        narrow = self.narrow(chosen)
+        if not data.wide:
+            codes = (data.task_of[:, None] * q + np.arange(q)).ravel()
+            X = narrow.features
+            X = X if q == 1 else X[np.repeat(np.arange(X.shape[0]), q)]
+            return TaskData(X, aim.ravel(), data.n_tasks * q, codes, h.ravel())
+        table = np.full((data.n_tasks, q, data.X.shape[0]), np.nan)
+        weights = np.zeros(table.shape)
+        for k in range(q):
+            table[data.task_of, k, data.rows] = aim[:, k]
+            weights[data.task_of, k, data.rows] = h[:, k]
+        shape = (data.n_tasks * q, -1)
+        table, weights = table.reshape(shape).T, weights.reshape(shape).T
+        return TaskData(narrow.X, table, data.n_tasks * q, None, weights)
 
     # -------------------------------------------------------- forward and adjoint
 
