@@ -23,6 +23,7 @@ from .smooth import MomentLoss, Point, aligned_gap, duality_gap
 _MARGIN = 1e-4  # of what the gap may be
 _PLAIN = 1e-10  # gaps, relative to the objective, at which a second opinion is sought
 _MORE = 5  # columns added to the factors at once, at least
+_STEPS = 30  # over the factors, until columns are counted again
 _EASE = 1e-3  # accuracy of the factors, in gaps, while columns are still missing
 _POLISH = 10  # proximal steps where the gap no longer falls
 _POWERS = 30  # products that find the largest curvature
@@ -59,12 +60,13 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     look = _look_closely if sharp else _look
     n_iter, history, status = 0, [], Status.MAX_ITER
     best, stuck, done = np.inf, 0, np.inf
-    reached = np.inf
+    reached, used = np.inf, 0
     here = look(loss, penalty, np.zeros(shape) if start is None else start)
     while True:
         # 1) gap
         value, gap = here.value, here.gap
-        stuck = 0 if not history or gap < 0.9 * best else stuck + 1
+        halted = used < _STEPS and gap >= 0.9 * best
+        stuck = stuck + 1 if halted else 0
         best = min(gap, best)
         history.append((value, gap / max(scale, 1e-300)))
         enough = goal(tol, scale, value)
@@ -84,9 +86,8 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         # 3) minimise over the factors
         aim = _aim(gap, wanted, reached, sharp, grown and not stuck)
         problem = Factored(loss, alpha, A.shape[1])
-        x, used, reached, _ = minimise(
-            problem, problem.pack(A, B), aim, max_iter - n_iter
-        )
+        most = min(max_iter - n_iter, _STEPS)
+        x, used, reached, _ = minimise(problem, problem.pack(A, B), aim, most)
         n_iter += max(used, 1)
         W = problem.product(x)
         if stuck and not sharp:
@@ -145,7 +146,7 @@ def _look_closely(loss, penalty, W, least=0.0):
     A, B = U[:, keep] * root, root[:, None] * V[keep]
     point = loss.at(A @ B)
     value = point.value + penalty.alpha * float(sizes.sum())
-    gap = aligned_gap(loss, penalty, point, value, inside)
+    gap = aligned_gap(loss, penalty, point, value, inside, _PLAIN * value)
     if gap > _PLAIN * value:
         gauge = penalty.gauge(point.gradient)
         gap = min(gap, duality_gap(loss, penalty, point, gauge)[1])
