@@ -15,6 +15,7 @@ _MODEL = 128  # features up to which moments are made at every step
 CG_STEPS = 300
 _DENSE = 1500  # unknowns of B up to which a dense system is solved
 _TRIES = 15
+_SURE = 0.1  # of a bound, where the blocks of the step before will do
 
 
 def average(loss):
@@ -174,11 +175,14 @@ def minimise(problem, x, enough, max_iter):
     history : list of (objective, bound)
     """
     place, radius, history = problem.at(x), None, []
-    n_iter = 0
+    n_iter, inverse = 0, problem.preconditioner(place)
     while True:
-        inverse = problem.preconditioner(place)
         z = problem.invert(inverse, place.gradient)
         bound = 0.5 * float(place.gradient @ z)
+        if n_iter and bound > _SURE * enough:
+            inverse = problem.preconditioner(place)
+            z = problem.invert(inverse, place.gradient)
+            bound = 0.5 * float(place.gradient @ z)
         history.append((place.value, bound))
         if bound <= enough or n_iter >= max_iter or not np.isfinite(bound):
             break

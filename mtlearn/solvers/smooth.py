@@ -16,7 +16,7 @@ from ..tasks import TaskData
 from .coupled import ground
 
 _ROUNDING = 1e-14
-_ROUNDS = 8  # between the residuals there are and the dual ball
+_ROUNDS = 30  # between the residuals there are and the dual ball
 _INTERCEPT_STEPS = 50
 _GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
 _FEW = 128  # features up to which moments are cheap even of few rows
@@ -624,7 +624,8 @@ def aligned_gap(loss, penalty, point, value, inside, enough):
         noise = _ROUNDING * (loss.constant + float(terms[0].sum() + terms[1].sum()))
         if dual <= value + noise:
             gap = min(gap, value - dual + noise)
-        if gap <= enough or gauge <= 1.0 + _ROUNDING:
+        # what scaling costs, at most
+        if gap <= enough or (gauge - 1.0) * value <= 0.1 * gap:
             break
         # no residual has that gradient: go to and fro between those and the ball
         inside = penalty.prox(other.gradient) - other.gradient
