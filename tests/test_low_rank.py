@@ -110,7 +110,7 @@ def test_the_certificate_holds_for_fewer_rows_than_features(mode, shift, wide):
     # the Hessian of a task is singular, or nearly so
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        X = shift + rng.normal(size=(5, 8)) * 10.0 ** rng.uniform(-1, 1, size=8)
+        X = shift + rng.normal(size=(5, 8)) * 10.0 ** rng.uniform(-3, 3, size=8)
         W = rng.normal(size=(8, 3))
         if wide:
             data = TaskData(X, (X - shift) @ W + rng.normal(size=(5, 3)), 3)
@@ -201,6 +201,50 @@ def test_features_twice_and_constant(form):
     assert solution.status is Status.CONVERGED
     assert_allclose(solution.coef[:, -2:], 0, atol=1e-9)
     assert_allclose(solution.coef[:, 3], solution.coef[:, 12], atol=1e-3)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_features_in_wildly_different_units(wide):
+    data = random_problem(60, 12, 4, wide)
+    units = np.geomspace(1e-3, 1e3, 12)
+    data = TaskData(data.X * units, data.y, 4, data.codes)
+    smooth = build("moments", data)
+    strongest = Nuclear(1.0).zero_strength(smooth.target)
+    for share in (0.1, 1e-3, 1e-5):
+        solution = solve_nuclear(smooth, Nuclear(share * strongest))
+        assert solution.status is Status.CONVERGED
+        assert solution.certificate <= 1e-8
+
+
+def test_logistic_loss_of_features_far_from_their_origin():
+    # one direction of the features is a thousand times as long as all others
+    data = random_problem(60, 10, 4, True)
+    X, y = data.X + np.linspace(-1e3, 1e3, 10), np.where(data.y > 0, 1.0, -1.0)
+    for mode in ("none", "shared", "shrunk"):
+        smooth = RowLoss(TaskData(X, y, 4), Logistic(), mode, 1.0)
+        strength = 1e-2 * Nuclear(1.0).zero_strength(smooth.target)
+        solution = solve_nuclear(smooth, Nuclear(strength))
+        assert solution.status is Status.CONVERGED
+
+
+def test_a_feature_that_a_task_never_moves():
+    # its variance is the square of a rounding error, and no curvature
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(14, 5)) + 30.0
+    codes = np.repeat([0, 1, 2], [4, 4, 6])
+    X[codes == 1, 3:] = [0.1, 123.4]
+    y = rng.normal(size=14)
+    for mode in ("free", "shrunk", "shared"):
+        smooth = build("moments", TaskData(X, y, 3, codes), mode, 0.1)
+        solution = solve_nuclear(smooth, Nuclear(0.1))
+        assert solution.status is Status.CONVERGED
+
+
+def test_coefficients_are_closer_than_the_gap_asks_for():
+    smooth = build("moments", random_problem(200, 20, 5, False))
+    exact = solve_nuclear(smooth, Nuclear(5.0), tol=1e-13).coef
+    found = solve_nuclear(smooth, Nuclear(5.0)).coef
+    assert_allclose(found, exact, atol=1e-6 * np.abs(exact).max())
 
 
 def test_labels_that_are_all_zero_or_constant():

@@ -126,6 +126,22 @@ def test_nuclear(layout):
         assert found.objective == pytest.approx(cold.objective, rel=1e-7)
 
 
+def test_the_nuclear_norm_is_extrapolated():
+    data = problem("long", n=200)
+    alphas = strengths(data, Nuclear, 40, 1e-2)
+    loss = moment_losses(data, "free", alphas)[0]
+    path = list(follow_nuclear([loss] * 40, alphas))
+    start, plain = None, []
+    for alpha in alphas:
+        plain.append(solve_nuclear(loss, Nuclear(alpha), start=start))
+        start = plain[-1].coef
+    assert all(found.status is Status.CONVERGED for found in path)
+    steps = [sum(one.n_iter for one in way) for way in (path, plain)]
+    assert steps[0] < 0.8 * steps[1]
+    for found, other in zip(path, plain):
+        assert_allclose(found.coef, other.coef, atol=1e-5 * np.abs(start).max())
+
+
 def test_low_rank():
     data = problem("missing")
     alphas = strengths(data, Nuclear, 20)

@@ -8,26 +8,28 @@ enough columns the minimum is that of L(W) + alpha |W|_* (Srebro, Rennie and Jaa
 NIPS 2004), and the duality gap of that convex problem says how many are enough.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import linalg
 
 from ..penalties import Nuclear
 from ..solution import Solution, Status
-from .coupled import conjugate_gradient, factor_spd, solve_spd
+from .coupled import conjugate_gradient
+from .factored import CG_STEPS, WHITEN, Factored, average, minimise
 from .newton import goal
-from .smooth import MomentLoss, duality_gap, sharper_gap
+from .smooth import MomentLoss, Point, aligned_gap, duality_gap
 
+_MARGIN = 1e-4  # of what the gap may be
+_PLAIN = 1e-10  # gaps, relative to the objective, at which a second opinion is sought
 _MORE = 5  # columns added to the factors at once, at least
+_STEPS = 30  # over the factors, until columns are counted again
 _EASE = 1e-3  # accuracy of the factors, in gaps, while columns are still missing
 _POLISH = 10  # proximal steps where the gap no longer falls
 _POWERS = 30  # products that find the largest curvature
 _PATIENCE = 4  # rounds without a smaller gap
 _FAINT = 1e-13  # share of the objective that a singular value is dropped for
-_WHITEN = 700  # features up to which an eigendecomposition of their Gram pays
-_DENSE = 1500  # unknowns of B up to which a dense system is solved
-_CG_STEPS = 300
 _PATH = 5  # strengths on the way to a second start
-_TRIES = 15
 _OPEN = 1e-12  # relative eigenvalue below which a direction of the features is open
 
 
@@ -53,23 +55,25 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     Solution
     """
     scale, alpha = loss.zero_objective, penalty.alpha
-    A, B = _factors(
-        np.zeros((loss.n_rows, loss.n_features)) if start is None else start
-    )
+    shape = loss.n_rows, loss.n_features
+    sharp = isinstance(loss, MomentLoss) and loss.hessian.size <= WHITEN**2
+    look = _look_closely if sharp else _look
     n_iter, history, status = 0, [], Status.MAX_ITER
-    reached, best, stuck = np.inf, np.inf, 0
+    best, stuck, done = np.inf, 0, np.inf
+    reached, used = np.inf, 0
+    here = look(loss, penalty, np.zeros(shape) if start is None else start)
     while True:
         # 1) gap
-        point = loss.at(A @ B)
-        gauge = penalty.gauge(point.gradient)
-        sharp = isinstance(loss, MomentLoss) and loss.hessian.size <= _WHITEN**2
-        measure = sharper_gap if sharp and A.shape[1] else duality_gap
-        value, gap = measure(loss, penalty, point, gauge)
-        stuck = 0 if not history or gap < 0.9 * best else stuck + 1
-        best = gap if not history else min(best, gap)
+        value, gap = here.value, here.gap
+        halted = used < _STEPS and gap >= 0.9 * best
+        stuck = stuck + 1 if halted else 0
+        best = min(gap, best)
         history.append((value, gap / max(scale, 1e-300)))
         enough = goal(tol, scale, value)
-        if gap <= enough:
+        # one step more costs little, and squares the error of the coefficients
+        wanted = _MARGIN * enough if sharp and done > enough else enough
+        done = gap
+        if gap <= wanted:
             status = Status.CONVERGED
             break
         if stuck > _PATIENCE:
@@ -78,24 +82,75 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         if n_iter >= max_iter:
             break
         # 2) columns along which the objective still falls
-        A, B, grown = _grow(loss, point, A, B, alpha)
-        # 3) minimise over the factors; the gap falls with the root of what is left
-        aim = reached * min(0.1, 0.3 * enough / gap) ** 2
-        aim = _EASE * gap if grown and not stuck else min(_EASE * gap, aim)
-        problem = _Factored(loss, alpha, A.shape[1])
-        x, used, reached, _ = _minimise(
-            problem, problem.pack(A, B), aim, max_iter - n_iter
-        )
+        A, B, grown = _grow(loss, here.point, here.A, here.B, alpha)
+        # 3) minimise over the factors
+        aim = _aim(gap, wanted, reached, sharp, grown and not stuck)
+        problem = Factored(loss, alpha, A.shape[1])
+        most = min(max_iter - n_iter, _STEPS)
+        x, used, reached, _ = minimise(problem, problem.pack(A, B), aim, most)
         n_iter += max(used, 1)
         W = problem.product(x)
-        if stuck:
+        if stuck and not sharp:
             W = _polish(loss, penalty, W)
-        A, B = _factors(W, least=_FAINT * value / alpha)
-    W = A @ B
-    b = loss.intercepts(W, point)
+        here = look(loss, penalty, W, _FAINT * value / alpha)
+    W = here.point.W
+    b = loss.intercepts(W, here.point)
     return Solution(
         W, b, value, history[-1][1], max(n_iter, 1), status, history=history
     )
+
+
+def _aim(gap, wanted, reached, sharp, grown):
+    """How closely to minimise over the factors.
+
+    The gap falls with what is left, or with its root where it is not a sharp one.
+    """
+    if grown:
+        return _EASE * gap
+    share = min(0.1, 0.3 * wanted / gap) ** (1 if sharp else 2)
+    return min(_EASE * gap, reached * share, wanted if sharp else np.inf)
+
+
+@dataclass
+class _Here:
+    """A point with its balanced factors, the objective and the duality gap."""
+
+    point: Point
+    A: np.ndarray
+    B: np.ndarray
+    value: float
+    gap: float
+
+
+def _look(loss, penalty, W, least=0.0):
+    """Where W is, by scaling the residual; lesser singular values are dropped."""
+    A, B = _factors(W, least=least)
+    point = loss.at(A @ B)
+    gauge = penalty.gauge(point.gradient)
+    return _Here(point, A, B, *duality_gap(loss, penalty, point, gauge))
+
+
+def _look_closely(loss, penalty, W, least=0.0):
+    """Where one step of proximal gradient leads from W, with the sharper gap.
+
+    Such a step has the rank of the solution where W is close to it, and knows a
+    subgradient of the penalty.
+    """
+    step = 1.0 / max(loss.largest_curvature, 1e-300)
+    start = loss.at(W)
+    U, s, V = _svd(W - step * start.gradient)
+    sizes = np.maximum(s - step * penalty.alpha, 0.0)
+    inside = (U * (np.minimum(s, step * penalty.alpha) / step)) @ V
+    keep = sizes > 1e-14 * s.max(initial=0.0)
+    root = np.sqrt(sizes[keep])
+    A, B = U[:, keep] * root, root[:, None] * V[keep]
+    point = loss.at(A @ B)
+    value = point.value + penalty.alpha * float(sizes.sum())
+    gap = aligned_gap(loss, penalty, point, value, inside, _PLAIN * value)
+    if gap > _PLAIN * value:
+        gauge = penalty.gauge(point.gradient)
+        gap = min(gap, duality_gap(loss, penalty, point, gauge)[1])
+    return _Here(point, A, B, value, max(gap, 0.0))
 
 
 def _polish(loss, penalty, W):
@@ -227,10 +282,10 @@ def solve_low_rank(loss, n_components, alpha, *, tol=1e-8, max_iter=1000, start=
         W = _least_squares_start(loss)
     ends = []
     for A, B in [_factors(start, k)] if given else _starts(loss, W, k, alpha):
-        problem = _Factored(loss, alpha, A.shape[1])
+        problem = Factored(loss, alpha, A.shape[1])
         x = problem.pack(A, B)
         enough = goal(tol, scale, problem.at(x).value)
-        x, used, bound, history = _minimise(problem, x, enough, max_iter - n_iter)
+        x, used, bound, history = minimise(problem, x, enough, max_iter - n_iter)
         n_iter += used
         ends.append((history[-1][0], bound, problem.product(x), history))
     value, bound, W, history = min(ends, key=lambda end: end[0])
@@ -262,9 +317,9 @@ def _starts(loss, W, k, alpha):
         return
     A, B = _factors(solve_nuclear(loss, Nuclear(strong), tol=1e-3).coef, k)
     for strength in np.geomspace(strong, max(alpha, 1e-3 * strong), _PATH)[1:]:
-        problem = _Factored(loss, strength, A.shape[1])
+        problem = Factored(loss, strength, A.shape[1])
         x = problem.pack(A, B)
-        x = _minimise(problem, x, _EASE * problem.at(x).value, _CG_STEPS)[0]
+        x = minimise(problem, x, _EASE * problem.at(x).value, CG_STEPS)[0]
         A, B = problem.unpack(x)
     yield A, B
 
@@ -285,7 +340,7 @@ def _least_squares_start(loss):
 
 def _truncate(loss, W, k):
     """Rank k by the singular values of the fitted values, all tasks taken alike."""
-    H = _average(loss)
+    H = average(loss)
     if H is None:
         return _factors(W, k)
     if H.ndim == 1:
@@ -302,14 +357,6 @@ def _truncate(loss, W, k):
 
 def _balance(A, B):
     return _factors(A @ B, A.shape[1])
-
-
-def _average(loss):
-    """Mean curvature of the tasks: (d, d), or its diagonal where d is large."""
-    if isinstance(loss, MomentLoss) and loss.n_features <= _WHITEN:
-        share = np.bincount(loss.block, weights=loss.scale, minlength=len(loss.hessian))
-        return np.tensordot(share, loss.hessian, axes=1) / loss.n_rows
-    return loss.diagonal.mean(axis=0)
 
 
 # ---------------------------------------------------------------- closed form
@@ -367,225 +414,3 @@ def solve_reduced_rank(data, intercept, n_components):
     value = 0.5 * float(np.sum(residual**2))
     history = [(value, certificate)]
     return Solution(W, b, value, certificate, 1, Status.CONVERGED, history=history)
-
-
-# ---------------------------------------------------------------- Newton on factors
-
-
-class _Factored:
-    """L(A B) + 1/2 alpha (|A|^2 + |B|^2) as a function of one long vector."""
-
-    def __init__(self, loss, alpha, k):
-        self.loss, self.alpha, self.k = loss, alpha, k
-        self.cut = loss.n_rows * k
-        self._spectrum = None
-
-    def pack(self, A, B):
-        return np.concatenate([A.ravel(), B.ravel()])
-
-    def unpack(self, x):
-        A = x[: self.cut].reshape(self.loss.n_rows, self.k)
-        return A, x[self.cut :].reshape(self.k, self.loss.n_features)
-
-    def product(self, x):
-        A, B = self.unpack(x)
-        return A @ B
-
-    def at(self, x):
-        """Point of the loss with the value and gradient of the whole."""
-        A, B = self.unpack(x)
-        point = self.loss.at(A @ B)
-        value = point.value + 0.5 * self.alpha * float(x @ x)
-        G = point.gradient
-        gradient = self.pack(G @ B.T, A.T @ G) + self.alpha * x
-        return _Place(x, value, gradient, point)
-
-    def bend(self, place, v):
-        """Second derivative along v."""
-        A, B = self.unpack(place.x)
-        dA, dB = self.unpack(v)
-        G = place.point.gradient
-        H = self.loss.bend(dA @ B + A @ dB, place.point)
-        return self.pack(H @ B.T + G @ dB.T, A.T @ H + dA.T @ G) + self.alpha * v
-
-    @property
-    def settles(self):
-        """Whether B can be minimised exactly with A held."""
-        small = self.k * self.loss.n_features <= _DENSE
-        return small and isinstance(self.loss, MomentLoss)
-
-    def settle(self, place):
-        """The place with the best B for its A: one system of k * d unknowns."""
-        A, _ = self.unpack(place.x)
-        loss, size = self.loss, self.k * self.loss.n_features
-        pairs = (A * loss.scale[:, None])[:, :, None] * A[:, None, :]
-        mixed = np.zeros((len(loss.hessian), self.k, self.k))
-        np.add.at(mixed, loss.block, pairs)
-        H = np.einsum("ukl,uij->kilj", mixed, loss.hessian, optimize=True)
-        H = H.reshape(size, size)
-        if loss.coupling is not None:
-            tied = (A.T @ loss.coupling).ravel()
-            H -= np.outer(tied, tied)
-        H[np.diag_indices(size)] += self.alpha + 1e-14 * np.abs(np.diag(H)).max()
-        B = solve_spd(factor_spd(H), (A.T @ loss.target).ravel())
-        return self.at(self.pack(A, B.reshape(self.k, -1)))
-
-    def preconditioner(self, place):
-        """Apply the inverse of the two blocks of alternating least squares."""
-        A, B = self.unpack(place.x)
-        left = self._left_blocks(B, place)
-        spread, turn = np.linalg.eigh(A.T @ A)
-        if isinstance(self.loss, MomentLoss) and self.loss.n_features <= _WHITEN:
-            if self._spectrum is None:
-                self._spectrum = np.linalg.eigh(_average(self.loss))
-            level, basis = self._spectrum
-        else:
-            level, basis = self._diagonal(place).mean(axis=0), None
-        bottom = np.maximum(spread, 0.0)[:, None] * np.maximum(level, 0.0) + self.alpha
-        bottom += max(1e-12 * bottom.max(initial=0.0), 1e-300)
-
-        def apply(v):
-            dA, dB = self.unpack(v)
-            dA = np.matmul(left, dA[:, :, None])[:, :, 0]
-            dB = turn.T @ dB
-            if basis is None:
-                dB = dB / bottom
-            else:
-                dB = ((dB @ basis) / bottom) @ basis.T
-            return self.pack(dA, turn @ dB)
-
-        return apply
-
-    def _diagonal(self, place):
-        if isinstance(self.loss, MomentLoss):
-            return self.loss.diagonal
-        return self.loss.diagonal_at(place.point)
-
-    def _left_blocks(self, B, place):
-        """Inverses of B H_t B' + alpha, (n_rows, k, k)."""
-        loss = self.loss
-        if isinstance(loss, MomentLoss):
-            inner = np.matmul(np.matmul(B, loss.hessian), B.T)
-            M = loss.scale[:, None, None] * inner[loss.block]
-        else:
-            M = np.einsum("kj,tj,lj->tkl", B, self._diagonal(place), B, optimize=True)
-        index = np.arange(self.k)
-        M[:, index, index] += self.alpha
-        level = np.abs(M[:, index, index]).max(axis=1, initial=0.0)
-        M[:, index, index] += np.maximum(1e-12 * level, 1e-300)[:, None]
-        return np.linalg.inv(M)
-
-
-class _Place:
-    """Where a step starts: x, value, gradient, and the loss's own point."""
-
-    def __init__(self, x, value, gradient, point):
-        self.x, self.value, self.gradient, self.point = x, value, gradient, point
-
-
-def _minimise(problem, x, enough, max_iter):
-    """Trust-region Newton steps; the objective never rises.
-
-    Returns
-    -------
-    x : ndarray
-    n_iter : int
-    bound : float
-        The decrease that a preconditioned step promises, 1/2 g' P^-1 g.
-    history : list of (objective, bound)
-    """
-    place, radius, history = problem.at(x), None, []
-    n_iter = 0
-    while True:
-        apply = problem.preconditioner(place)
-        z = apply(place.gradient)
-        bound = 0.5 * float(place.gradient @ z)
-        history.append((place.value, bound))
-        if bound <= enough or n_iter >= max_iter or not np.isfinite(bound):
-            break
-        n_iter += 1
-        if radius is None:
-            radius = 3.0 * np.sqrt(2.0 * max(bound, 0.0))
-        place, radius, moved = _trust_region_step(problem, place, apply, z, radius)
-        if not moved:
-            break
-    return place.x, n_iter, bound, history
-
-
-def _trust_region_step(problem, place, apply, z, radius):
-    """Shrink the region until the objective falls as the model says.
-
-    Returns
-    -------
-    place : _Place
-    radius : float
-    moved : bool
-    """
-    noise = 1e-14 * abs(place.value)
-    for _ in range(_TRIES):
-        step, length, promised = _truncated_cg(problem, place, apply, z, radius)
-        new = problem.at(place.x + step)
-        gain = place.value - new.value
-        if promised <= noise:
-            # the objective has no digits left to judge by: the gradient has
-            before = float(place.gradient @ z)
-            after = float(new.gradient @ apply(new.gradient))
-            better = gain >= -noise and after < 0.5 * before
-            return (new if better else place), radius, better
-        ratio = gain / promised
-        if ratio < 0.5 and problem.settles:
-            # the valley of good factors is curved: back to its floor
-            new = problem.settle(new)
-            ratio = (place.value - new.value) / promised
-        if ratio > 0.75:
-            radius = max(radius, 2.0 * length)
-        elif not ratio > 0.25:
-            radius = 0.25 * length
-        if ratio > 1e-4:
-            return new, radius, True
-    return place, radius, False
-
-
-def _truncated_cg(problem, place, apply, z, radius):
-    """Steihaug's conjugate gradients: stop at negative curvature or at the radius.
-
-    Lengths are in the norm of the preconditioner, so that units do not matter.
-
-    Returns
-    -------
-    step : ndarray
-    length : float
-    promised : float
-        Decrease of the quadratic model.
-    """
-    r, direction = place.gradient.copy(), -z
-    step, promised = np.zeros_like(r), 0.0
-    rz = float(r @ z)
-    limit = min(0.1, np.sqrt(rz / max(abs(place.value), 1e-300))) ** 2 * rz
-    # squared lengths of the step and of the direction, and their product
-    whole, along, mixed = 0.0, rz, 0.0
-    for _ in range(_CG_STEPS):
-        bent = problem.bend(place, direction)
-        curvature = float(direction @ bent)
-        size = rz / curvature if curvature > 0 else np.inf
-        out = size == np.inf
-        out = out or whole + 2.0 * size * mixed + size * size * along >= radius**2
-        if out:
-            root = np.sqrt(max(mixed * mixed + along * (radius**2 - whole), 0.0))
-            size = (root - mixed) / along
-        promised += size * rz - 0.5 * size * size * curvature
-        step = step + size * direction
-        whole += 2.0 * size * mixed + size * size * along
-        if out:
-            break
-        r = r + size * bent
-        z = apply(r)
-        now = float(r @ z)
-        if now <= limit:
-            break
-        turn = now / rz
-        direction = -z + turn * direction
-        mixed = turn * (mixed + size * along)
-        along = now + turn * turn * along
-        rz = now
-    return step, np.sqrt(max(whole, 0.0)), promised

@@ -102,12 +102,8 @@ class _Path:
         """Go on along the parabola through the last solutions, where all are in."""
         if len(self.passed) < 2 or alpha < _NEAR * self.passed[-1][0]:
             return self.W
-        both, ahead = True, 0.0
-        for at, W, used in self.passed:
-            others = [other for other, _, _ in self.passed if other != at]
-            share = np.prod([(alpha - other) / (at - other) for other in others])
-            both, ahead = both & used, ahead + share * W
-        self.W = np.where(both, ahead, self.W)
+        both = np.all([used for _, _, used in self.passed], axis=0)
+        self.W = np.where(both, _parabola(self.passed, alpha), self.W)
         return self.W
 
     def _choose(self, gauges, pull):
@@ -136,12 +132,41 @@ def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):
     ------
     Solution
     """
-    start = None
+    passed = []
     for loss, alpha in zip(losses, alphas):
-        penalty = Nuclear(alpha)
+        penalty, start = Nuclear(alpha), _ahead(loss, passed, alpha)
         solution = solve_nuclear(loss, penalty, tol=tol, max_iter=max_iter, start=start)
-        start = solution.coef
+        passed = [one for one in passed[-2:] if one[0] != alpha]
+        passed.append((alpha, solution.coef))
         yield solution
+
+
+def _ahead(loss, passed, alpha):
+    """Where the path leads: on a parabola, with no more rank than it had last.
+
+    Where that is worse than the last solution, that.
+    """
+    if not passed:
+        return None
+    last = passed[-1][1]
+    if len(passed) < 2 or alpha < _NEAR * passed[-1][0]:
+        return last
+    U, s, V = np.linalg.svd(_parabola(passed, alpha), full_matrices=False)
+    before = np.linalg.svd(last, compute_uv=False)
+    s[before <= _FAINT * before[0]] = 0.0
+    W = (U * s) @ V
+    ends = (W, alpha * s.sum()), (last, alpha * before.sum())
+    values = [loss.at(end).value + size for end, size in ends]
+    return W if values[0] < values[1] else last
+
+
+def _parabola(passed, alpha):
+    """The polynomial through pairs (strength, matrix, ...), at another strength."""
+    ahead = 0.0
+    for at, W, *_ in passed:
+        others = [other for other, *_ in passed if other != at]
+        ahead += W * np.prod([(alpha - other) / (at - other) for other in others])
+    return ahead
 
 
 def follow_low_rank(losses, alphas, n_components, convex, *, tol=1e-8, max_iter=1000):

@@ -10,9 +10,7 @@ working set of features is looked at; the duality gap is that of the whole probl
 
 import numpy as np
 
-from ..moments import TaskMoments
 from ..solution import Solution, Status
-from ..tasks import TaskData
 from .block_descent import (
     GramPart,
     smooth_penalty,
@@ -22,11 +20,8 @@ from .block_descent import (
 )
 from .coupled import conjugate_gradient
 from .newton import goal
-from .smooth import MomentLoss, duality_gap
+from .smooth import duality_gap
 
-# least curvature of an observation, relative to its weight; with more than two classes
-# the model is a bound only, and a bold step would not be found out
-_FLOOR = {True: 1e-9, False: 1e-4}
 _EASE = 0.1  # accuracy of a step's problem, in gaps
 _MARGIN = 1e-2  # a step more costs little, and squares the error of the coefficients
 _TRIES = 30
@@ -78,7 +73,7 @@ def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         # 2) minimise the quadratic around W over a working set
         chosen = working_set(point.W, gauges)
         aim, _ = solve_part(
-            GramPart(_quadratic(loss, point, chosen)),
+            GramPart(loss.quadratic(point, chosen)),
             penalty,
             point.W[:, chosen],
             _EASE * gap,
@@ -179,49 +174,3 @@ def _newton_direction(loss, penalty, point, damping):
     V, D = point.W[:, used], direction[:, used]
     stopped[:, used] = np.where(turning_points(V, here, D) <= 1.0, -V, D)
     return direction, stopped
-
-
-def _quadratic(loss, point, chosen):
-    """Second-order model of the loss at a point, over the chosen features.
-
-    The classes of a task are taken apart: with twice their curvature, which bounds what
-    ties them.
-    """
-    data, state, q = loss.data, point.state, loss.q
-    scores = state.z + loss.spread(state.b)
-    g = state.g.reshape(-1, q)
-    h = np.einsum("ikk->ik", state.h.reshape(-1, q, q))
-    weight = loss.weight[:, None]
-    if q > 1:
-        h = np.minimum(2.0 * h, g + weight * _hits(loss.y, q))
-    h = np.maximum(h, _FLOOR[q == 1] * weight)
-    aim = scores.reshape(-1, q) - g / h
-    narrow = loss.narrow(chosen)
-    if data.wide:
-        table = np.full((data.n_tasks, q, data.X.shape[0]), np.nan)
-        weights = np.zeros(table.shape)
-        for k in range(q):
-            table[data.task_of, k, data.rows] = aim[:, k]
-            weights[data.task_of, k, data.rows] = h[:, k]
-        shape = (data.n_tasks * q, -1)
-        table, weights = table.reshape(shape).T, weights.reshape(shape).T
-        rows = TaskData(narrow.X, table, data.n_tasks * q, None, weights)
-    else:
-        codes = (data.task_of[:, None] * q + np.arange(q)).ravel()
-        X = narrow.features
-        X = X if q == 1 else X[np.repeat(np.arange(X.shape[0]), q)]
-        rows = TaskData(X, aim.ravel(), data.n_tasks * q, codes, h.ravel())
-    # what ties the intercepts of one class over the tasks has no place in the moments
-    model = MomentLoss(
-        TaskMoments.from_data(rows), loss.intercept, loss.shrinkage, tied=q == 1
-    )
-    W = point.W[:, chosen]
-    model.target = model.bend(W) - point.gradient[:, chosen]
-    model.constant = 0.5 * float(np.sum(g * g / h))
-    model.constant += float(np.vdot(W, model.target) - 0.5 * np.vdot(W, model.bend(W)))
-    return model
-
-
-def _hits(y, q):
-    """1 where an observation is of the class, (n, q)."""
-    return y[:, None] == np.arange(q)

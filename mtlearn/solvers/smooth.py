@@ -12,14 +12,19 @@ import scipy.sparse as sp
 
 from ..losses import Logistic, Squared
 from ..moments import TaskMoments
+from ..tasks import TaskData
 from .coupled import ground
 
 _ROUNDING = 1e-14
+_ROUNDS = 30  # between the residuals there are and the dual ball
 _INTERCEPT_STEPS = 50
 _GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
 _FEW = 128  # features up to which moments are cheap even of few rows
 _REACH = 2.0  # longest step of an intercept
 _PRACTICALLY_ZERO = 3e-9  # loss of a saturated observation
+# least curvature of an observation, relative to its weight; with more than two classes
+# the model is a bound only, and a bold step would not be found out
+_FLOOR = {True: 1e-9, False: 1e-4}
 _SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
 
 
@@ -161,6 +166,14 @@ class MomentLoss:
         inner = 2.0 * self.constant - float(np.vdot(self.target, point.W))
         return residual_dual(2.0 * point.value, inner, most)
 
+    @property
+    def largest_curvature(self):
+        """A bound of the eigenvalues of H."""
+        if "largest" not in self._cache:
+            sizes = np.linalg.eigvalsh(self.hessian)[:, -1]
+            self._cache["largest"] = float((self.scale * sizes[self.block]).max())
+        return self._cache["largest"]
+
     def with_gradient(self, point, gradient):
         """The point whose gradient is the given one, where the Hessian allows it."""
         W = point.W + self._invert(gradient - point.gradient)
@@ -183,8 +196,10 @@ class MomentLoss:
             self._cache["reply"] = self._invert(coupling)
             self.coupling = coupling
         reply = self._cache["reply"]
-        left = max(1.0 - float(np.vdot(self.coupling, reply)), 1e-8)
-        return S + reply * (float(np.vdot(reply, R)) / left)
+        left = 1.0 - float(np.vdot(self.coupling, reply))
+        # where nothing is left, R has nothing along the reply but rounding
+        share = float(np.vdot(reply, R)) / left if left > 1e-8 else 0.0
+        return S + share * reply
 
     def intercepts(self, W, point=None):
         """The best intercepts, of shape (n_rows,)."""
@@ -277,6 +292,53 @@ class RowLoss:
             if not data.sparse:
                 shared["features"] = np.ascontiguousarray(shared["features"])
         return replace(data, X=data.X[:, chosen], _shared=shared)
+
+    def quadratic(self, point, chosen):
+        """Second-order model of the loss at a point, over the chosen features.
+
+        The classes of a task are taken apart: with twice their curvature, which bounds
+        what ties them.
+
+        Returns
+        -------
+        MomentLoss
+        """
+        state, q = point.state, self.q
+        g = state.g.reshape(-1, q)
+        h = np.einsum("ikk->ik", state.h.reshape(-1, q, q))
+        weight = self.weight[:, None]
+        if q > 1:
+            hits = self.y[:, None] == np.arange(q)
+            h = np.minimum(2.0 * h, g + weight * hits)
+        h = np.maximum(h, _FLOOR[q == 1] * weight)
+        aim = (state.z + self.spread(state.b)).reshape(-1, q) - g / h
+        # what ties the intercepts of one class over the tasks has no place in moments
+        moments = TaskMoments.from_data(self._working_rows(chosen, aim, h))
+        model = MomentLoss(moments, self.intercept, self.shrinkage, tied=q == 1)
+        W = point.W[:, chosen]
+        model.target = model.bend(W) - point.gradient[:, chosen]
+        model.constant = 0.5 * float(np.sum(g * g / h))
+        model.constant += float(np.vdot(W, model.target))
+        model.constant -= 0.5 * float(np.vdot(W, model.bend(W)))
+        return model
+
+    def _working_rows(self, chosen, aim, h):
+        """Observations with the labels `aim` and weights `h`, a task for each class."""
+        data, q = self.data, self.q
+        narrow = self.narrow(chosen)
+        if not data.wide:
+            codes = (data.task_of[:, None] * q + np.arange(q)).ravel()
+            X = narrow.features
+            X = X if q == 1 else X[np.repeat(np.arange(X.shape[0]), q)]
+            return TaskData(X, aim.ravel(), data.n_tasks * q, codes, h.ravel())
+        table = np.full((data.n_tasks, q, data.X.shape[0]), np.nan)
+        weights = np.zeros(table.shape)
+        for k in range(q):
+            table[data.task_of, k, data.rows] = aim[:, k]
+            weights[data.task_of, k, data.rows] = h[:, k]
+        shape = (data.n_tasks * q, -1)
+        table, weights = table.reshape(shape).T, weights.reshape(shape).T
+        return TaskData(narrow.X, table, data.n_tasks * q, None, weights)
 
     # -------------------------------------------------------- forward and adjoint
 
@@ -528,30 +590,55 @@ def duality_gap(loss, penalty, point, gauge):
     return value, max(value - loss.dual(point, most), 0.0)
 
 
-def sharper_gap(loss, penalty, point, gauge):
-    """The duality gap, or that of a better dual point from moments.
+def aligned_gap(loss, penalty, point, value, inside, enough):
+    """The duality gap of a point with a subgradient of the penalty there, from moments.
 
-    A feature in large units lets the smallest error of W blow up the gradient, and with
-    it what scaling has to take away. The residual of another W has the gradient's
-    projection on the dual ball as its gradient, and needs next to no scaling.
+    The residual of another W has minus that subgradient as its gradient, and needs next
+    to no scaling: the gap is of second order in what the optimality condition lacks,
+    where scaling the residual of W itself makes it one of first order.
+
+    Parameters
+    ----------
+    loss : MomentLoss
+    penalty : object with a `gauge`
+    point : Point
+    value : float
+        Objective there, the penalty included.
+    inside : ndarray of shape (n_rows, n_features)
+        The subgradient.
+    enough : float
+        A gap that need not be sharpened.
+
+    Returns
+    -------
+    gap : float
+        Infinite where rounding has left nothing of it.
     """
-    value, gap = duality_gap(loss, penalty, point, gauge)
-    inside = point.gradient - penalty.prox(point.gradient)
-    other = loss.with_gradient(point, inside)
-    gauge = penalty.gauge(other.gradient)
-    dual = loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
-    # where the Hessian is nearly singular that W is huge, and its value rounding
-    terms = np.abs(other.W * other.gradient), np.abs(other.W * loss.target)
-    noise = _ROUNDING * (loss.constant + float(terms[0].sum() + terms[1].sum()))
-    if dual > value or noise > gap:
-        return value, gap
-    return value, min(gap, value - dual + noise)
+    gap = np.inf
+    for _ in range(_ROUNDS):
+        other = loss.with_gradient(point, -inside)
+        gauge = penalty.gauge(other.gradient)
+        dual = loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
+        # where the Hessian is nearly singular that W is huge, and its value rounding
+        terms = np.abs(other.W * other.gradient), np.abs(other.W * loss.target)
+        noise = _ROUNDING * (loss.constant + float(terms[0].sum() + terms[1].sum()))
+        if dual <= value + noise:
+            gap = min(gap, value - dual + noise)
+        # what scaling costs, at most
+        if gap <= enough or (gauge - 1.0) * value <= 0.1 * gap:
+            break
+        # no residual has that gradient: go to and fro between those and the ball
+        inside = penalty.prox(other.gradient) - other.gradient
+        point = other
+    return gap
 
 
 def _pseudo_inverses(blocks):
     """Inverses of symmetric blocks, with nothing in directions without curvature."""
     size = np.sqrt(np.einsum("ujj->uj", blocks))
-    scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+    # a feature that a task never moves has the square of a rounding error left
+    moves = size > 1e-13 * size.max(initial=0.0)
+    scale = np.divide(1.0, size, out=np.zeros_like(size), where=moves)
     squares, basis = np.linalg.eigh(blocks * scale[:, :, None] * scale[:, None, :])
     seen = squares > 1e-12 * squares[:, -1:]
     inverse = np.divide(1.0, squares, out=np.zeros_like(squares), where=seen)
