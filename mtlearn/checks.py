@@ -56,7 +56,9 @@ def check_number(name, value, low=None, high=None, *, strict=False, whole=False)
 
 def check_choice(name, value, choices):
     """Check a parameter that is one of a few values and return it."""
-    same = [c for c in choices if type(c) is type(value) and c == value]
+    # a grid in an array has NumPy's strings
+    plain = value.item() if isinstance(value, np.generic) else value
+    same = [c for c in choices if type(c) is type(plain) and c == plain]
     if not same:
         raise ValueError(
             f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}."

@@ -24,7 +24,7 @@ from . import checks
 from .base import _report
 from .folds import FoldMoments, HeldOut, Part
 from .model_selection import TaskStratifiedKFold
-from .solution import Status, warn_unless_converged
+from .solution import reached, warn_unless_converged
 from .tasks import TaskData, as_floats, shorten, split_task_column
 
 _BATCH = 16  # solutions of a path that are tested at once
@@ -45,14 +45,14 @@ class Batch(NamedTuple):
     stuck: int = 0
 
 
-def in_batches(solutions):
+def in_batches(solutions, tol):
     """Solutions of one strength each, a few at a time."""
     solutions = iter(solutions)
     while some := list(islice(solutions, _BATCH)):
         yield Batch(
             np.array([one.coef for one in some]),
             np.array([one.intercept for one in some]),
-            sum(one.status is not Status.CONVERGED for one in some),
+            sum(not reached(one, tol) for one in some),
         )
 
 

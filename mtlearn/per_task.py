@@ -409,7 +409,9 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
             for coef, intercept in spectrum.path(form, alphas[:fast]):
                 start = coef[-1], intercept[-1]
                 yield Batch(coef, intercept)
-        yield from in_batches(self._one_by_one(part, form, alphas[fast:], start))
+        yield from in_batches(
+            self._one_by_one(part, form, alphas[fast:], start), self.tol
+        )
 
     def _one_by_one(self, part, form, alphas, start):
         for alpha in alphas:

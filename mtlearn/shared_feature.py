@@ -835,7 +835,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     def _paths(self, part, variants, grids):
         convex = {}
         for variant, alphas in zip(variants, grids):
-            yield in_batches(self._follow(part, variant, alphas, convex))
+            yield in_batches(self._follow(part, variant, alphas, convex), self.tol)
 
     def _follow(self, part, variant, alphas, convex):
         """Solutions along the strengths; `convex` keeps those of the nuclear norm."""

@@ -54,9 +54,18 @@ class Solution:
     history: list = field(default_factory=list)
 
 
+def reached(solution, tol):
+    """Whether an answer is what `tol` promises, relative to the zero model.
+
+    Solvers ask for more where the fit is much better than that model, and may stall on
+    the way there.
+    """
+    return solution.status is Status.CONVERGED or solution.certificate <= tol
+
+
 def warn_unless_converged(solution, name, tol):
     """Tell the user once if the solver did not reach `tol`."""
-    if solution.status is Status.CONVERGED:
+    if reached(solution, tol):
         return
     warnings.warn(
         f"{name} did not converge in {solution.n_iter} iterations: certificate "

@@ -927,6 +927,7 @@ def test_limits_of_numbers():
 
 def test_choices_are_of_their_own_type():
     assert check_choice("mode", "a", ("a", "b")) == "a"
+    assert check_choice("mode", np.array(["a"])[0], ("a", "b")) == "a"
     with pytest.raises(ValueError, match="`flag` must be one of True, False, got 1"):
         check_choice("flag", 1, (True, False))
 

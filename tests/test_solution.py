@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from mtlearn.solution import Solution, Status, warn_unless_converged
+from mtlearn.solution import Solution, Status, reached, warn_unless_converged
 
 
 def solution(status):
@@ -72,3 +72,12 @@ def test_a_solution_is_fixed():
         "dual",
         "history",
     ]
+
+
+def test_what_was_promised_does_not_warn():
+    # stalled on the way to more than the tolerance asks for
+    found = dataclasses.replace(solution(Status.STALLED), certificate=1e-12)
+    warn_unless_converged(found, "Model", 1e-8)
+    assert reached(found, 1e-8) and not reached(found, 1e-13)
+    with pytest.warns(ConvergenceWarning, match="asked for 1e-13"):
+        warn_unless_converged(found, "Model", 1e-13)
