@@ -6,17 +6,23 @@ working set are kept as long as they serve. The certificates are those of the so
 one strength.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from ..penalties import Nuclear
+from ..penalties import L21, Nuclear
 from ..solution import Solution, Status
 from .block_descent import GramPart, solve_block_descent, solve_part
+from .chord import Chord
 from .low_rank import solve_low_rank, solve_nuclear
 from .newton import goal
-from .smooth import MomentLoss, duality_gap
+from .smooth import MomentLoss, Point, duality_gap
 
 _RHYTHM = 3  # passes between two looks at the gap
 _NEAR = 0.5  # of the last strength: smaller ones are too far to be extrapolated to
+_ORDER = 5  # of the polynomials
+_FALL = 0.5  # of a squared term: larger ones no longer tell anything
+_SLOW = 0.3  # of the gap: a step that leaves more has poor factors
 _SPARE = 4  # times the features needed that a working set may have
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
@@ -49,72 +55,171 @@ def follow_features(losses, penalties, *, tol=1e-8, max_iter=1000):
             yield solution
 
 
+class _Look(NamedTuple):
+    """What a point is worth: gauges of the gradient, objective, gap, gap to reach."""
+
+    point: Point
+    gauges: np.ndarray
+    value: float
+    gap: float
+    enough: float
+
+
 class _Path:
     """Where the path is, what it has passed, and the moments of the working set."""
 
     def __init__(self, loss):
         self.loss = loss
-        self.W = np.zeros((loss.n_rows, loss.n_features))
+        self.trail = _Trail(loss.n_rows, loss.n_features)
         self.inside = np.zeros(loss.n_features, dtype=bool)
-        self.part, self.passed = None, []
+        self.part, self.chord, self.times = None, None, 1
 
     def solve(self, loss, penalty, tol, max_iter):
         """The solution of the next strength."""
-        if loss is not self.loss:
-            self.loss, self.part = loss, None
-        scale = loss.zero_objective
-        point = loss.at(self._extrapolate(penalty.alpha))
-        before = self.passed[-1][0] if self.passed else penalty.alpha
+        alike = loss is self.loss
+        if not alike:
+            self.loss, self.part, self.chord = loss, None, None
+        before = self.trail.at(penalty.alpha)
         # the strong rule: the gradient of a feature moves no faster than the strength
-        pull = 2.0 - before / penalty.alpha
+        self.pull = 2.0 - before / penalty.alpha
+        self.failed, self.stepped, self.steps = False, None, 0
         n_iter, history, best = 0, [], (np.inf, np.inf)
+        W = self._begin(penalty, alike)
         while True:
-            gauges = penalty.gauges(point.gradient)
-            gauge = gauges.max(initial=0.0)
-            value, gap = duality_gap(loss, penalty, point, gauge)
-            history.append((value, gap / max(scale, 1e-300)))
-            enough = goal(tol, scale, value)
-            status = Status.CONVERGED if gap <= enough else Status.MAX_ITER
-            if gap <= enough or n_iter >= max_iter:
+            look = self._look(W, penalty, tol)
+            history.append((look.value, look.gap / max(loss.zero_objective, 1e-300)))
+            status = Status.CONVERGED if look.gap <= look.enough else Status.MAX_ITER
+            if look.gap <= look.enough or n_iter >= max_iter:
                 break
-            if not (gap < best[0] or value < best[1]):
+            if not (look.gap < best[0] or look.value < best[1]):
                 status = Status.STALLED
                 break
-            best = min(gap, best[0]), value
-            chosen = self._choose(gauges, pull)
-            self.W[:, chosen], used = solve_part(
-                self.part,
-                penalty,
-                self.W[:, chosen],
-                0.5 * enough,
-                max_iter - n_iter,
-            )
-            n_iter, pull = n_iter + used, 1.0
-            point = loss.at(self.W)
-        W = self.W.copy()
-        # three points on the path; of equal strengths the last
-        passed = [one for one in self.passed[-2:] if one[0] != penalty.alpha]
-        self.passed = [*passed, (penalty.alpha, W, W.any(axis=0))]
-        b, certificate = loss.intercepts(W, point), history[-1][1]
-        return Solution(W, b, value, certificate, max(n_iter, 1), status, None, history)
+            best = min(look.gap, best[0]), look.value
+            W, used = self._improve(look, penalty, max_iter - n_iter)
+            n_iter += used
+        self.times = max(self.steps, 1)
+        self.trail.add(penalty.alpha, W, look.point.gradient)
+        b, certificate = loss.intercepts(W, look.point), history[-1][1]
+        n_iter = max(n_iter, 1)
+        return Solution(W, b, look.value, certificate, n_iter, status, None, history)
 
-    def _extrapolate(self, alpha):
-        """Go on along the parabola through the last solutions, where all are in."""
-        if len(self.passed) < 2 or alpha < _NEAR * self.passed[-1][0]:
-            return self.W
-        both = np.all([used for _, _, used in self.passed], axis=0)
-        self.W = np.where(both, _parabola(self.passed, alpha), self.W)
-        return self.W
+    def _begin(self, penalty, alike):
+        """Where the path leads, and from there by chords as often as it took last."""
+        W, gradient = self.trail.ahead(penalty.alpha)
+        ready = alike and gradient is not None and self.chord is not None
+        if not ready or self.chord.worn() or not self.chord.fits(W):
+            return W
+        moved = self.chord.step(W, gradient, penalty.alpha, self.times)
+        if moved is None:
+            return W
+        self.steps = self.times
+        return moved
 
-    def _choose(self, gauges, pull):
+    def _look(self, W, penalty, tol):
+        """Gradient and duality gap."""
+        point = self.loss.at(W)
+        gauges = penalty.gauges(point.gradient)
+        gauge = gauges.max(initial=0.0)
+        value, gap = duality_gap(self.loss, penalty, point, gauge)
+        enough = goal(tol, self.loss.zero_objective, value)
+        return _Look(point, gauges, value, gap, enough)
+
+    def _improve(self, look, penalty, max_iter):
+        """A better W, and how many passes that took."""
+        W = look.point.W
+        used = W.any(axis=0)
+        chords = isinstance(penalty, L21) and self.loss.coupling is None
+        chords = chords and not self.failed and used.any()
+        settled = not np.any(look.gauges[~used] > 1.0)
+        if chords and settled:
+            moved = self._by_chord(look, penalty.alpha)
+            if moved is not None:
+                return moved, 0
+            self.failed = True
+        chosen = self._choose(look, used)
+        # chords take over once passes have found the features
+        enough = np.inf if chords and not self.failed else 0.5 * look.enough
+        W = W.copy()
+        W[:, chosen], n_iter = solve_part(
+            self.part, penalty, W[:, chosen], enough, max_iter
+        )
+        self.pull, self.stepped = 1.0, None
+        return W, n_iter
+
+    def _by_chord(self, look, alpha):
+        """W after a step with the factors there are, or new ones; None if it fails."""
+        W, before = look.point.W, self.stepped
+        slow = before is not None and look.gap > _SLOW * before
+        chord, fresh = self.chord, False
+        if chord is None or slow or chord.worn() or not chord.fits(W):
+            self.chord, fresh = Chord(self.loss, W, alpha), True
+            if not self.chord.sound:
+                self.chord = None
+                return None
+        self.stepped = look.gap
+        self.steps = 1 if fresh else self.steps + 1
+        return self.chord.step(W, look.point.gradient, alpha, 1)
+
+    def _choose(self, look, used):
         """Features of the working set; its moments are taken anew if it has changed."""
-        needed = self.W.any(axis=0) | (gauges >= pull)
+        needed = used | (look.gauges >= self.pull)
         few = np.count_nonzero(self.inside) <= _SPARE * max(needed.sum(), 8)
         if self.part is None or not few or np.any(needed & ~self.inside):
             self.inside = needed | (self.inside & few)
             self.part = GramPart(self.loss.columns(np.flatnonzero(self.inside)))
             self.part.rhythm = _RHYTHM
         return np.flatnonzero(self.inside)
+
+
+class _Trail:
+    """Divided differences of the solutions passed and of their gradients.
+
+    Newton's polynomial through the last ones is followed as far as its terms fall. A
+    gradient is affine in W: that of a combination of solutions is that of theirs.
+    """
+
+    def __init__(self, n_rows, n_features):
+        self.alphas, self.differences = [], []
+        self.here = np.zeros((n_rows, n_features))
+        self.used = np.zeros(n_features, dtype=bool)
+        self.since = np.zeros(n_features, dtype=np.int64)
+
+    def at(self, alpha):
+        """The last strength, or the given one if there is none."""
+        return self.alphas[0] if self.alphas else alpha
+
+    def add(self, alpha, W, gradient):
+        """Go on to the solution of the next strength."""
+        self.here = W
+        if self.alphas and alpha == self.alphas[0]:
+            return
+        used = W.any(axis=0)
+        # strengths for which a feature has been in, or out
+        self.since = np.where(used == self.used, self.since + 1, 0)
+        differences = [np.array([W, gradient])]
+        for old, at in zip(self.differences[:_ORDER], self.alphas):
+            differences.append((differences[-1] - old) / (alpha - at))
+        self.alphas = [alpha, *self.alphas[:_ORDER]]
+        self.used, self.differences = used, differences
+
+    def ahead(self, alpha):
+        """W at another strength, and its gradient where that is known."""
+        if not self.alphas or alpha < _NEAR * self.alphas[0]:
+            return self.here, None
+        factor, total, last = 1.0, self.differences[0].copy(), np.inf
+        oldest, exact = self.since.min(), True
+        for q, at in enumerate(self.alphas[:-1], 1):
+            factor *= alpha - at
+            term = factor * self.differences[q]
+            if q > oldest:
+                term[0] *= self.since >= q
+                exact = False
+            size = float(np.vdot(term[0], term[0]))
+            if not size < _FALL * last:
+                break
+            total += term
+            last = size
+        return total[0], total[1] if exact else None
 
 
 def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):

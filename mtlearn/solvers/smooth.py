@@ -132,7 +132,10 @@ class MomentLoss:
         if len(self.hessian) == 1:
             product = V @ self.hessian[0]
         elif len(self.hessian) == self.n_rows:
-            product = np.matmul(V[:, None, :], self.hessian[self.block])[:, 0]
+            # a copy of all blocks would cost more than the product
+            ordered = np.array_equal(self.block, np.arange(self.n_rows))
+            hessian = self.hessian if ordered else self.hessian[self.block]
+            product = np.matmul(V[:, None, :], hessian)[:, 0]
         else:
             product = np.empty_like(V)
             for u, block in enumerate(self.hessian):
