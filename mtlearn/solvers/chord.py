@@ -30,17 +30,14 @@ class Chord:
     """
 
     def __init__(self, loss, W, alpha):
-        self.used = np.flatnonzero(W.any(axis=0))
-        self.whole = len(self.used) == loss.n_features
+        self.used = W.any(axis=0)
+        self.whole = bool(self.used.all())
         V = np.ascontiguousarray(W[:, self.used])
         norms = np.sqrt(np.einsum("tj,tj->j", V, V))
         self._nu = alpha / norms
         self._spokes = V * (np.sqrt(self._nu) / norms)
-        hessian = loss.hessian
-        if not self.whole:
-            hessian = hessian[:, self.used[:, None], self.used]
-        self._inverse = _inverses(loss, hessian, self._nu)
-        core = np.eye(len(self.used))[None] - _inner(self._inverse, self._spokes)
+        self._inverse = _inverses(loss, np.flatnonzero(self.used), self._nu)
+        core = np.eye(len(norms))[None] - _inner(self._inverse, self._spokes)
         self._core = np.empty_like(core)
         ratio = _invert(core, self._core)
         self.sound = ratio > _RIDGE and bool(np.isfinite(self._core).all())
@@ -49,11 +46,11 @@ class Chord:
     def worn(self):
         """Whether new factors had cost less than the steps that they would save."""
         own = len(self._inverse) > 1
-        return self._spent > _PATIENCE + (len(self.used) / _EACH if own else 0.0)
+        return self._spent > _PATIENCE + (len(self._nu) / _EACH if own else 0.0)
 
-    def fits(self, W):
-        """Whether the columns in use are those of W."""
-        return np.array_equal(self.used, np.flatnonzero(W.any(axis=0)))
+    def fits(self, used):
+        """Whether these are the columns in use, (n_features,) bool."""
+        return np.array_equal(self.used, used)
 
     def step(self, W, gradient, alpha, times):
         """W after some steps; None where a column would turn round.
@@ -68,9 +65,10 @@ class Chord:
         self._spent += times - 1
         V = W.copy() if self.whole else np.ascontiguousarray(W[:, self.used])
         G = gradient.copy() if self.whole else gradient[:, self.used]
+        G = np.ascontiguousarray(G)
         arrays = self._inverse, self._core[0], self._spokes, self._nu
         for _ in range(times):
-            if not _step(*arrays, alpha, V, np.ascontiguousarray(G)):
+            if not _step(*arrays, alpha, V, G):
                 return None
         if self.whole:
             return V
@@ -79,18 +77,29 @@ class Chord:
         return moved
 
 
-def _inverses(loss, hessian, nu):
+def _inverses(loss, chosen, nu):
     """Inverses of the tasks' blocks with `nu` added, one where all are alike."""
-    if len(hessian) > 1 or np.any(loss.scale != loss.scale[0]):
-        M = loss.scale[:, None, None] * hessian[loss.block]
-    else:
-        M = loss.scale[0] * hessian
-    index = np.arange(len(nu))
-    M[:, index, index] += nu
-    M[:, index, index] += _RIDGE * M[:, index, index].max(axis=1, keepdims=True)
+    alike = len(loss.hessian) == 1 and np.all(loss.scale == loss.scale[0])
+    M = np.empty((1 if alike else loss.n_rows, len(chosen), len(chosen)))
+    _fill(loss.hessian, loss.block, loss.scale, chosen, nu, M)
     inverse = np.empty_like(M)
     _invert(M, inverse)
     return inverse
+
+
+@njit(cache=True)
+def _fill(hessian, block, scale, chosen, nu, M):
+    """Write the chosen features' blocks, `nu` and a little added, into M."""
+    for t in range(M.shape[0]):
+        square, most = hessian[block[t]], 0.0
+        for j in range(len(chosen)):
+            row = square[chosen[j]]
+            for k in range(len(chosen)):
+                M[t, j, k] = scale[t] * row[chosen[k]]
+            M[t, j, j] += nu[j]
+            most = max(most, M[t, j, j])
+        for j in range(len(chosen)):
+            M[t, j, j] += _RIDGE * most
 
 
 def _invert(M, out):

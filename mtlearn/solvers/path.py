@@ -17,12 +17,12 @@ from .chord import Chord
 from .low_rank import solve_low_rank, solve_nuclear
 from .newton import goal
 from .smooth import MomentLoss, Point, duality_gap
+from .trail import Trail
 
 _RHYTHM = 3  # passes between two looks at the gap
 _NEAR = 0.5  # of the last strength: smaller ones are too far to be extrapolated to
-_ORDER = 5  # of the polynomials
-_FALL = 0.5  # of a squared term: larger ones no longer tell anything
 _SLOW = 0.3  # of the gap: a step that leaves more has poor factors
+_FAR = 1e3  # times the gap to reach: old factors would lead nowhere
 _SPARE = 4  # times the features needed that a working set may have
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
@@ -70,7 +70,7 @@ class _Path:
 
     def __init__(self, loss):
         self.loss = loss
-        self.trail = _Trail(loss.n_rows, loss.n_features)
+        self.trail = Trail(loss.n_rows, loss.n_features)
         self.inside = np.zeros(loss.n_features, dtype=bool)
         self.part, self.chord, self.times = None, None, 1
 
@@ -79,10 +79,10 @@ class _Path:
         alike = loss is self.loss
         if not alike:
             self.loss, self.part, self.chord = loss, None, None
-        before = self.trail.at(penalty.alpha)
+        before = self.trail.last(penalty.alpha)
         # the strong rule: the gradient of a feature moves no faster than the strength
         self.pull = 2.0 - before / penalty.alpha
-        self.failed, self.stepped, self.steps = False, None, 0
+        self.failed, self.stepped, self.steps = False, np.inf, 0
         n_iter, history, best = 0, [], (np.inf, np.inf)
         W = self._begin(penalty, alike)
         while True:
@@ -107,7 +107,7 @@ class _Path:
         """Where the path leads, and from there by chords as often as it took last."""
         W, gradient = self.trail.ahead(penalty.alpha)
         ready = alike and gradient is not None and self.chord is not None
-        if not ready or self.chord.worn() or not self.chord.fits(W):
+        if not ready or self.chord.worn() or not self.chord.fits(self.trail.used):
             return W
         moved = self.chord.step(W, gradient, penalty.alpha, self.times)
         if moved is None:
@@ -126,39 +126,50 @@ class _Path:
 
     def _improve(self, look, penalty, max_iter):
         """A better W, and how many passes that took."""
-        W = look.point.W
+        W, n_iter = look.point.W, 0
         used = W.any(axis=0)
         chords = isinstance(penalty, L21) and self.loss.coupling is None
         chords = chords and not self.failed and used.any()
-        settled = not np.any(look.gauges[~used] > 1.0)
-        if chords and settled:
-            moved = self._by_chord(look, penalty.alpha)
-            if moved is not None:
-                return moved, 0
-            self.failed = True
+        if not chords or np.any(look.gauges[~used] > 1.0):
+            # chords take over once passes have found the features
+            enough = np.inf if chords else 0.5 * look.enough
+            W, n_iter = self._by_passes(look, used, penalty, enough, max_iter)
+        if chords:
+            moved = self._by_chord(W, look, penalty.alpha)
+            self.failed = moved is None
+            if not self.failed:
+                return moved, n_iter
+        return W, n_iter
+
+    def _by_passes(self, look, used, penalty, enough, max_iter):
+        """W after passes, and how many."""
         chosen = self._choose(look, used)
-        # chords take over once passes have found the features
-        enough = np.inf if chords and not self.failed else 0.5 * look.enough
-        W = W.copy()
+        W = look.point.W.copy()
         W[:, chosen], n_iter = solve_part(
             self.part, penalty, W[:, chosen], enough, max_iter
         )
-        self.pull, self.stepped = 1.0, None
+        self.pull = 1.0
         return W, n_iter
 
-    def _by_chord(self, look, alpha):
-        """W after a step with the factors there are, or new ones; None if it fails."""
-        W, before = look.point.W, self.stepped
-        slow = before is not None and look.gap > _SLOW * before
-        chord, fresh = self.chord, False
-        if chord is None or slow or chord.worn() or not chord.fits(W):
-            self.chord, fresh = Chord(self.loss, W, alpha), True
-            if not self.chord.sound:
+    def _by_chord(self, W, look, alpha):
+        """W after steps with the factors there are, or new ones; None if they fail."""
+        far, used = look.gap / look.enough, W.any(axis=0)
+        slow = self.steps > 0 and far > _SLOW * self.stepped
+        chord = self.chord
+        fresh = chord is None or slow or chord.worn() or not chord.fits(used)
+        fresh = fresh or (self.steps == 0 and far > _FAR)
+        if fresh:
+            self.chord = chord = Chord(self.loss, W, alpha)
+            if not chord.sound:
                 self.chord = None
                 return None
-        self.stepped = look.gap
-        self.steps = 1 if fresh else self.steps + 1
-        return self.chord.step(W, look.point.gradient, alpha, 1)
+            self.steps = 0
+        self.stepped = far
+        passed = W is not look.point.W
+        gradient = self.loss.at(W).gradient if passed else look.point.gradient
+        times = 1 + (far > 30.0) + (far > 3e4)
+        self.steps += times
+        return chord.step(W, gradient, alpha, times)
 
     def _choose(self, look, used):
         """Features of the working set; its moments are taken anew if it has changed."""
@@ -169,57 +180,6 @@ class _Path:
             self.part = GramPart(self.loss.columns(np.flatnonzero(self.inside)))
             self.part.rhythm = _RHYTHM
         return np.flatnonzero(self.inside)
-
-
-class _Trail:
-    """Divided differences of the solutions passed and of their gradients.
-
-    Newton's polynomial through the last ones is followed as far as its terms fall. A
-    gradient is affine in W: that of a combination of solutions is that of theirs.
-    """
-
-    def __init__(self, n_rows, n_features):
-        self.alphas, self.differences = [], []
-        self.here = np.zeros((n_rows, n_features))
-        self.used = np.zeros(n_features, dtype=bool)
-        self.since = np.zeros(n_features, dtype=np.int64)
-
-    def at(self, alpha):
-        """The last strength, or the given one if there is none."""
-        return self.alphas[0] if self.alphas else alpha
-
-    def add(self, alpha, W, gradient):
-        """Go on to the solution of the next strength."""
-        self.here = W
-        if self.alphas and alpha == self.alphas[0]:
-            return
-        used = W.any(axis=0)
-        # strengths for which a feature has been in, or out
-        self.since = np.where(used == self.used, self.since + 1, 0)
-        differences = [np.array([W, gradient])]
-        for old, at in zip(self.differences[:_ORDER], self.alphas):
-            differences.append((differences[-1] - old) / (alpha - at))
-        self.alphas = [alpha, *self.alphas[:_ORDER]]
-        self.used, self.differences = used, differences
-
-    def ahead(self, alpha):
-        """W at another strength, and its gradient where that is known."""
-        if not self.alphas or alpha < _NEAR * self.alphas[0]:
-            return self.here, None
-        factor, total, last = 1.0, self.differences[0].copy(), np.inf
-        oldest, exact = self.since.min(), True
-        for q, at in enumerate(self.alphas[:-1], 1):
-            factor *= alpha - at
-            term = factor * self.differences[q]
-            if q > oldest:
-                term[0] *= self.since >= q
-                exact = False
-            size = float(np.vdot(term[0], term[0]))
-            if not size < _FALL * last:
-                break
-            total += term
-            last = size
-        return total[0], total[1] if exact else None
 
 
 def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):

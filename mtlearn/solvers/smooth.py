@@ -91,6 +91,8 @@ class MomentLoss:
         self.constant = 0.5 * float(squares)
         self.zero_objective = moments.zero_objective
         self.hessian, self.block, self.scale = self._blocks(left)
+        # every task has its own block, in the order of the tasks
+        self.ordered = np.array_equal(self.block, np.arange(len(self.hessian)))
         self._cache = {}
 
     def _blocks(self, left):
@@ -133,8 +135,7 @@ class MomentLoss:
             product = V @ self.hessian[0]
         elif len(self.hessian) == self.n_rows:
             # a copy of all blocks would cost more than the product
-            ordered = np.array_equal(self.block, np.arange(self.n_rows))
-            hessian = self.hessian if ordered else self.hessian[self.block]
+            hessian = self.hessian if self.ordered else self.hessian[self.block]
             product = np.matmul(V[:, None, :], hessian)[:, 0]
         else:
             product = np.empty_like(V)
