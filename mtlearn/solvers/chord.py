@@ -12,8 +12,8 @@ from numba import njit
 from .coupled import invert_blocks
 
 _RIDGE = 1e-14  # of the largest curvature
-_PATIENCE = 4.0  # steps that a factorisation takes the time of, at least
-_EACH = 15.0  # features, by which it takes a step more where every task has its own
+# what new factors cost, in steps: at least, and features that cost another one
+_PRICE, _OWN, _COMMON = 3.0, 10.0, 50.0
 
 
 class Chord:
@@ -43,14 +43,19 @@ class Chord:
         self.sound = ratio > _RIDGE and bool(np.isfinite(self._core).all())
         self._spent = 0
 
-    def worn(self):
-        """Whether new factors had cost less than the steps that they would save."""
-        own = len(self._inverse) > 1
-        return self._spent > _PATIENCE + (len(self._nu) / _EACH if own else 0.0)
+    def serves(self, used, times):
+        """Whether steps with these factors cost less than new ones.
 
-    def fits(self, used):
-        """Whether these are the columns in use, (n_features,) bool."""
-        return np.array_equal(self.used, used)
+        Parameters
+        ----------
+        used : ndarray of bool of shape (n_features,)
+            The columns in use.
+        times : int
+            Steps that it would take.
+        """
+        size = len(self._nu) / (_OWN if len(self._inverse) > 1 else _COMMON)
+        price = _PRICE + size
+        return max(times, self._spent) <= price and np.array_equal(self.used, used)
 
     def step(self, W, gradient, alpha, times):
         """W after some steps; None where a column would turn round.

@@ -21,8 +21,9 @@ from .trail import Trail
 
 _RHYTHM = 3  # passes between two looks at the gap
 _NEAR = 0.5  # of the last strength: smaller ones are too far to be extrapolated to
-_SLOW = 0.3  # of the gap: a step that leaves more has poor factors
+_FAILURES = 2  # of chords, after which passes and Newton steps are left alone
 _FAR = 1e3  # times the gap to reach: old factors would lead nowhere
+_EASY = 0.1  # of the gap to reach: a step less would do next time
 _SPARE = 4  # times the features needed that a working set may have
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
@@ -72,7 +73,7 @@ class _Path:
         self.loss = loss
         self.trail = Trail(loss.n_rows, loss.n_features)
         self.inside = np.zeros(loss.n_features, dtype=bool)
-        self.part, self.chord, self.times = None, None, 1
+        self.part, self.chord, self.usual = None, None, 1
 
     def solve(self, loss, penalty, tol, max_iter):
         """The solution of the next strength."""
@@ -82,7 +83,7 @@ class _Path:
         before = self.trail.last(penalty.alpha)
         # the strong rule: the gradient of a feature moves no faster than the strength
         self.pull = 2.0 - before / penalty.alpha
-        self.failed, self.stepped, self.steps = False, np.inf, 0
+        self.failures, self.steps, self.before = 0, 0, None
         n_iter, history, best = 0, [], (np.inf, np.inf)
         W = self._begin(penalty, alike)
         while True:
@@ -97,7 +98,7 @@ class _Path:
             best = min(look.gap, best[0]), look.value
             W, used = self._improve(look, penalty, max_iter - n_iter)
             n_iter += used
-        self.times = max(self.steps, 1)
+        self.usual = max(self.steps - (look.gap < _EASY * look.enough), 1)
         self.trail.add(penalty.alpha, W, look.point.gradient)
         b, certificate = loss.intercepts(W, look.point), history[-1][1]
         n_iter = max(n_iter, 1)
@@ -107,12 +108,12 @@ class _Path:
         """Where the path leads, and from there by chords as often as it took last."""
         W, gradient = self.trail.ahead(penalty.alpha)
         ready = alike and gradient is not None and self.chord is not None
-        if not ready or self.chord.worn() or not self.chord.fits(self.trail.used):
+        if not ready or not self.chord.serves(self.trail.used, 1):
             return W
-        moved = self.chord.step(W, gradient, penalty.alpha, self.times)
+        moved = self.chord.step(W, gradient, penalty.alpha, self.usual)
         if moved is None:
             return W
-        self.steps = self.times
+        self.steps = self.usual
         return moved
 
     def _look(self, W, penalty, tol):
@@ -129,17 +130,18 @@ class _Path:
         W, n_iter = look.point.W, 0
         used = W.any(axis=0)
         chords = isinstance(penalty, L21) and self.loss.coupling is None
-        chords = chords and not self.failed and used.any()
-        if not chords or np.any(look.gauges[~used] > 1.0):
+        chords = chords and self.failures < _FAILURES and used.any()
+        lost = self.before is None and look.gap > _FAR * look.enough
+        if chords and (lost or np.any(look.gauges[~used] > 1.0)):
             # chords take over once passes have found the features
-            enough = np.inf if chords else 0.5 * look.enough
-            W, n_iter = self._by_passes(look, used, penalty, enough, max_iter)
-        if chords:
-            moved = self._by_chord(W, look, penalty.alpha)
-            self.failed = moved is None
-            if not self.failed:
-                return moved, n_iter
-        return W, n_iter
+            W, n_iter = self._by_passes(look, used, penalty, np.inf, max_iter)
+        moved = self._by_chord(W, look, penalty.alpha) if chords else None
+        if moved is None:
+            self.failures += chords
+            if n_iter == 0:
+                return self._by_passes(look, used, penalty, 0.5 * look.enough, max_iter)
+            return W, n_iter
+        return moved, n_iter
 
     def _by_passes(self, look, used, penalty, enough, max_iter):
         """W after passes, and how many."""
@@ -153,22 +155,19 @@ class _Path:
 
     def _by_chord(self, W, look, alpha):
         """W after steps with the factors there are, or new ones; None if they fail."""
-        far, used = look.gap / look.enough, W.any(axis=0)
-        slow = self.steps > 0 and far > _SLOW * self.stepped
-        chord = self.chord
-        fresh = chord is None or slow or chord.worn() or not chord.fits(used)
-        fresh = fresh or (self.steps == 0 and far > _FAR)
-        if fresh:
+        far, used, chord = look.gap / look.enough, W.any(axis=0), self.chord
+        times = _steps_left(far, *self.before) if self.before else 1
+        passed = W is not look.point.W
+        if passed or chord is None or not chord.serves(used, times):
             self.chord = chord = Chord(self.loss, W, alpha)
             if not chord.sound:
                 self.chord = None
                 return None
-            self.steps = 0
-        self.stepped = far
-        passed = W is not look.point.W
-        gradient = self.loss.at(W).gradient if passed else look.point.gradient
-        times = 1 + (far > 30.0) + (far > 3e4)
+            # the first steps of new factors converge as Newton's do
+            self.steps, times = 0, 1 + (far > 30.0) + (far > 3e4)
+        self.before = far, times
         self.steps += times
+        gradient = self.loss.at(W).gradient if passed else look.point.gradient
         return chord.step(W, gradient, alpha, times)
 
     def _choose(self, look, used):
@@ -180,6 +179,17 @@ class _Path:
             self.part = GramPart(self.loss.columns(np.flatnonzero(self.inside)))
             self.part.rhythm = _RHYTHM
         return np.flatnonzero(self.inside)
+
+
+def _steps_left(far, before, times):
+    """How many more steps it takes if the next ones do as the last did.
+
+    far, before : the gap in units of the one to be reached, and before the last steps.
+    """
+    rate = far / before
+    if not rate < 1.0:
+        return np.inf
+    return max(int(np.ceil(times * np.log(2.0 * far) / -np.log(rate))), 1)
 
 
 def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):
