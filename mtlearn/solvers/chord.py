@@ -14,6 +14,8 @@ from .coupled import invert_blocks
 _RIDGE = 1e-14  # of the largest curvature
 # what new factors cost, in steps: at least, and features that cost another one
 _PRICE, _OWN, _COMMON = 3.0, 10.0, 50.0
+_DEAR = 40.0  # steps: dearer factors are not made
+_LOOPS = 128  # features up to which our own loops beat LAPACK
 
 
 class Chord:
@@ -27,21 +29,37 @@ class Chord:
         Columns that are zero stay so.
     alpha : float
         Strength there.
+    old : Chord, default=None
+        No longer needed: its memory is used again, as fresh pages take longer to come
+        by than the numbers to go into them.
     """
 
-    def __init__(self, loss, W, alpha):
+    def __init__(self, loss, W, alpha, old=None):
         self.used = W.any(axis=0)
         self.whole = bool(self.used.all())
         V = np.ascontiguousarray(W[:, self.used])
         norms = np.sqrt(np.einsum("tj,tj->j", V, V))
         self._nu = alpha / norms
         self._spokes = V * (np.sqrt(self._nu) / norms)
-        self._inverse = _inverses(loss, np.flatnonzero(self.used), self._nu)
+        self._room = None if old is None else old._room
+        self._inverse = self._inverses(loss, np.flatnonzero(self.used))
         core = np.eye(len(norms))[None] - _inner(self._inverse, self._spokes)
         self._core = np.empty_like(core)
         ratio = _invert(core, self._core)
         self.sound = ratio > _RIDGE and bool(np.isfinite(self._core).all())
         self._spent = 0
+
+    def _inverses(self, loss, chosen):
+        """Inverses of the tasks' blocks with `nu` added, one where all are alike."""
+        alike = len(loss.hessian) == 1 and np.all(loss.scale == loss.scale[0])
+        shape = 1 if alike else loss.n_rows, len(chosen), len(chosen)
+        size = int(np.prod(shape))
+        if self._room is None or self._room.shape[1] < size:
+            self._room = np.empty((2, size))
+        M, inverse = self._room[:, :size].reshape(2, *shape)
+        _fill(loss.hessian, loss.block, loss.scale, chosen, self._nu, M)
+        _invert(M, inverse)
+        return inverse
 
     def serves(self, used, times):
         """Whether steps with these factors cost less than new ones.
@@ -53,8 +71,7 @@ class Chord:
         times : int
             Steps that it would take.
         """
-        size = len(self._nu) / (_OWN if len(self._inverse) > 1 else _COMMON)
-        price = _PRICE + size
+        price = _price(len(self._nu), len(self._inverse))
         return max(times, self._spent) <= price and np.array_equal(self.used, used)
 
     def step(self, W, gradient, alpha, times):
@@ -82,14 +99,14 @@ class Chord:
         return moved
 
 
-def _inverses(loss, chosen, nu):
-    """Inverses of the tasks' blocks with `nu` added, one where all are alike."""
-    alike = len(loss.hessian) == 1 and np.all(loss.scale == loss.scale[0])
-    M = np.empty((1 if alike else loss.n_rows, len(chosen), len(chosen)))
-    _fill(loss.hessian, loss.block, loss.scale, chosen, nu, M)
-    inverse = np.empty_like(M)
-    _invert(M, inverse)
-    return inverse
+def affordable(loss, size):
+    """Whether chords are for that many features."""
+    return _price(size, len(loss.hessian)) <= _DEAR
+
+
+def _price(size, n_blocks):
+    """What new factors cost, in steps."""
+    return _PRICE + size / (_OWN if n_blocks > 1 else _COMMON)
 
 
 @njit(cache=True)
@@ -109,7 +126,8 @@ def _fill(hessian, block, scale, chosen, nu, M):
 
 def _invert(M, out):
     n = len(M)
-    return invert_blocks(M, np.zeros(n), 1.0, 0, np.ones(n, dtype=bool), out)
+    todo = np.ones(n, dtype=bool)
+    return invert_blocks(M, np.zeros(n), 1.0, 0, todo, out, small=_LOOPS)
 
 
 def _inner(inverse, spokes):

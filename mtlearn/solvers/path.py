@@ -13,7 +13,7 @@ import numpy as np
 from ..penalties import L21, Nuclear
 from ..solution import Solution, Status
 from .block_descent import GramPart, solve_block_descent, solve_part
-from .chord import Chord
+from .chord import Chord, affordable
 from .low_rank import solve_low_rank, solve_nuclear
 from .newton import goal
 from .smooth import MomentLoss, Point, duality_gap
@@ -131,13 +131,14 @@ class _Path:
         used = W.any(axis=0)
         chords = isinstance(penalty, L21) and self.loss.coupling is None
         chords = chords and self.failures < _FAILURES and used.any()
+        chords = chords and affordable(self.loss, np.count_nonzero(used))
         lost = self.before is None and look.gap > _FAR * look.enough
         if chords and (lost or np.any(look.gauges[~used] > 1.0)):
             # chords take over once passes have found the features
             W, n_iter = self._by_passes(look, used, penalty, np.inf, max_iter)
         moved = self._by_chord(W, look, penalty.alpha) if chords else None
         if moved is None:
-            self.failures += chords
+            self.failures, self.before = self.failures + chords, None
             if n_iter == 0:
                 return self._by_passes(look, used, penalty, 0.5 * look.enough, max_iter)
             return W, n_iter
@@ -159,7 +160,7 @@ class _Path:
         times = _steps_left(far, *self.before) if self.before else 1
         passed = W is not look.point.W
         if passed or chord is None or not chord.serves(used, times):
-            self.chord = chord = Chord(self.loss, W, alpha)
+            self.chord = chord = Chord(self.loss, W, alpha, chord)
             if not chord.sound:
                 self.chord = None
                 return None
