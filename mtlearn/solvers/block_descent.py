@@ -33,6 +33,7 @@ _EASE = 0.3  # accuracy of a working set's problem, in gaps of the whole
 _RATE = 5.0  # flops of LAPACK in the time of one of a compiled pass
 _DEAR = 20  # passes, from which a Newton step is not the only way to be quick
 _TRAIL = 5  # passes that are extrapolated from
+_POLISHED = 1e-2  # of the gap to reach: below it a step may find nothing to gain
 _TRIES = 8  # halvings of a Newton step
 _DAMPINGS = np.array([0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-2])  # of the largest curvature
 
@@ -153,7 +154,8 @@ def solve_part(part, penalty, W, enough, max_iter):
         point = part.point()
         value, gap = duality_gap(part, penalty, point, penalty.gauge(point.gradient))
         if gap <= enough:
-            break
+            far = gap > _POLISHED * enough
+            return _polish(newton, point) if far else part.W, n_iter
         if spent >= newton.cost(part.W) and n_iter > 1:
             spent = 0.0
             moved = newton.improve(part.W, point.gradient)
@@ -165,6 +167,14 @@ def solve_part(part, penalty, W, enough, max_iter):
         if not dear or len(trail) > _TRAIL:
             trail = [part.where()]
     return part.W, n_iter
+
+
+def _polish(newton, point):
+    """One more Newton step where it costs no more than a pass: it squares the error."""
+    part, moved = newton.part, None
+    if newton.cost(part.W) <= part.pass_cost:
+        moved = newton.improve(part.W, point.gradient)
+    return part.W if moved is None else moved
 
 
 def _extrapolate(part, penalty, trail):

@@ -177,6 +177,8 @@ class _Path:
         few = np.count_nonzero(self.inside) <= _SPARE * max(needed.sum(), 8)
         if self.part is None or not few or np.any(needed & ~self.inside):
             self.inside = needed | (self.inside & few)
+            # the whole serves to the end of the path
+            self.inside |= len(used) <= _SPARE * needed.sum()
             self.part = GramPart(self.loss.columns(np.flatnonzero(self.inside)))
             self.part.rhythm = _RHYTHM
         return np.flatnonzero(self.inside)

@@ -58,16 +58,17 @@ class Trail:
 def _add(differences, steps, W, gradient):
     """Bring the differences (order, 2, n_rows, n_features) up to a new point."""
     n, d = W.shape
+    value = np.empty(d)
     for part in range(2):
-        new = W if part == 0 else gradient
         for t in range(n):
-            for j in range(d):
-                value = new[t, j]
-                for q in range(len(steps)):
-                    old = differences[q, part, t, j]
-                    differences[q, part, t, j] = value
-                    value = (value - old) / steps[q]
-                differences[len(steps), part, t, j] = value
+            value[:] = W[t] if part == 0 else gradient[t]
+            for q in range(len(steps)):
+                inverse, old = 1.0 / steps[q], differences[q, part, t]
+                for j in range(d):
+                    before = old[j]
+                    old[j] = value[j]
+                    value[j] = inverse * (value[j] - before)
+            differences[len(steps), part, t] = value
 
 
 @njit(cache=True)
