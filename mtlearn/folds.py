@@ -162,15 +162,22 @@ class HeldOut:
     """
 
     def __init__(self, rows, index, moments):
-        # a row counts here or does not: those of weight zero are gone already
-        self.data = replace(take(rows, index), sample_weight=None)
-        self.n_labels = int(self.data.sizes.sum())
+        self._rows, self._index = rows, index
+        self.n_labels = len(index)
+        if rows.wide:
+            self.n_labels = int(np.count_nonzero(~np.isnan(rows.y[index])))
         self.moments = None
         size = rows.n_tasks * rows.n_features
         if moments is not None and rows.sample_weight is None:
             self.moments = moments if size <= 4 * self.n_labels else None
         elif moments is not None and size <= self.n_labels:
             self.moments = TaskMoments.from_data(self.data)
+
+    @cached_property
+    def data(self):
+        """The rows themselves, taken when first asked for."""
+        # a row counts here or does not: those of weight zero are gone already
+        return replace(take(self._rows, self._index), sample_weight=None)
 
     def errors(self, coef, intercept):
         """Mean squared error of every one of several models, of shape (n_models,).
@@ -209,7 +216,8 @@ def _squares(moments, coef, intercept):
     total += offset**2 @ moments.weight[u]
     # what the terms of the sums above amount to before they cancel
     diagonal = np.einsum("ujj->uj", moments.gram)
-    size = np.einsum("tj,ktj,ktj->k", diagonal[u], coef, coef) * coef.shape[2]
+    squares = np.square(coef).reshape(len(coef), -1)
+    size = squares @ diagonal[u].ravel() * coef.shape[2]
     return total, ~(total > _EXACT * (moments.y_square.sum() + size))
 
 

@@ -24,6 +24,8 @@ class _Rows:
 
     def value(self, W):
         """Penalty of W, of shape (n_rows, n_features)."""
+        if not np.isfinite(self.beta):
+            return self.alpha * float(np.sqrt(np.einsum("tj,tj->j", W, W)).sum())
         return self.value_of_parts(*self.split(W))
 
     def value_of_parts(self, shared, private):
@@ -185,6 +187,8 @@ PENALTIES = [L21(0.7), Dirty(0.7, 0.45), Dirty(0.5, 0.6), Nuclear(0.7)]
 def _over(value, strength):
     """value / strength, where 0 / 0 is 0."""
     value = np.asarray(value, dtype=np.float64)
+    if strength > 0:
+        return value / strength
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(value == 0.0, 0.0, value / strength)
 

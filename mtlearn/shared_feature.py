@@ -874,6 +874,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
             return super()._solve_whole(model, fit, whole, space, start)
         if start is not None:
             start = space.there(start[0])
+        elif self.coef_path_ is not None and model.penalty != "rank":
+            # the minimum is the only one, and the path has been there
+            start = space.there(self.coef_path_[self.best_index_][whole.part])
         model._rank = model._rank_limit(fit) if model.penalty == "rank" else None
         solution = model._minimise(_loss(whole, model.alpha), start, smooth=False)
         return replace(solution, coef=space.back(solution.coef))

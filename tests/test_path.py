@@ -9,9 +9,11 @@ from mtlearn.moments import TaskMoments
 from mtlearn.penalties import L21, Dirty, Nuclear
 from mtlearn.solution import Status
 from mtlearn.solvers.block_descent import solve_block_descent
+from mtlearn.solvers.chord import Chord
 from mtlearn.solvers.low_rank import solve_low_rank, solve_nuclear
 from mtlearn.solvers.path import follow_features, follow_low_rank, follow_nuclear
 from mtlearn.solvers.smooth import MomentLoss, RowLoss
+from mtlearn.solvers.trail import Trail
 from mtlearn.tasks import TaskData
 
 N_TASKS = 4
@@ -105,6 +107,80 @@ def test_uneven_and_equal_strengths():
         assert found.objective == pytest.approx(cold.objective, rel=1e-9)
     assert not path[1].coef.any()
     assert_allclose(path[2].coef, path[3].coef, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["long", "wide", "missing"])
+@pytest.mark.parametrize("n, d", [(60, 12), (30, 25)])
+def test_features_that_come_and_go(layout, n, d):
+    # hardly more rows than features, a fine grid: supports change, and back
+    data = problem(layout, n=n, d=d)
+    alphas = strengths(data, L21, 80, 1e-4)
+    loss = MomentLoss(TaskMoments.from_data(data))
+    path = list(follow_features([loss] * 80, [L21(a) for a in alphas]))
+    for alpha, found in zip(alphas, path):
+        assert found.status is Status.CONVERGED
+        point, penalty = loss.at(found.coef), L21(alpha)
+        value = point.value + penalty.value(found.coef)
+        assert found.objective == pytest.approx(value, rel=1e-9)
+        gap = value - loss.dual(point, 1.0 / penalty.gauge(point.gradient))
+        assert gap <= 1e-8 * loss.zero_objective + 1e-12 * value
+    cold = solve_block_descent(loss, L21(alphas[40]), tol=1e-11)
+    assert path[40].objective == pytest.approx(cold.objective, rel=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["long", "wide"])
+def test_chords(layout):
+    data = problem(layout, n=200)
+    alpha = strengths(data, L21)[6]
+    loss = MomentLoss(TaskMoments.from_data(data))
+    least = solve_block_descent(loss, L21(alpha), tol=1e-14).coef
+    chord = Chord(loss, least, 1.2 * alpha)
+    used = least.any(axis=0)
+    assert chord.sound and chord.serves(used, 1) and not chord.serves(~used, 1)
+    assert not chord.serves(used, 1000)
+    near = least * (1.0 + 0.01 * np.cos(np.arange(least.size)).reshape(least.shape))
+    gradient = loss.at(near).gradient
+    errors = [np.abs(near - least).max()]
+    for times in (1, 2, 4, 8):
+        # from one gradient: the steps bring it up to date themselves
+        moved = chord.step(near, gradient, alpha, times)
+        errors.append(np.abs(moved - least).max())
+        assert not moved[:, ~used].any()
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-4 * errors[0]
+    # a column that would turn round
+    assert chord.step(near, gradient, 100.0 * alpha, 1) is None
+    assert_array_equal(near[:, ~used], 0.0)
+
+
+def test_the_trail_is_a_polynomial():
+    rng = np.random.default_rng(0)
+    H, powers = rng.normal(size=(5, 5)), rng.normal(size=(4, 3, 5))
+
+    def solution(alpha):
+        return sum(alpha**k * power for k, power in enumerate(powers))
+
+    trail = Trail(3, 5)
+    assert trail.last(7.0) == 7.0
+    for alpha in (3.0, 2.5, 2.5, 2.1, 1.8, 1.6):
+        trail.add(alpha, solution(alpha), solution(alpha) @ H - 1.0)
+    assert trail.last(7.0) == 1.6
+    W, gradient = trail.ahead(1.5)
+    assert_allclose(W, solution(1.5), rtol=1e-10)
+    assert_allclose(gradient, solution(1.5) @ H - 1.0, rtol=1e-9)
+    # too far
+    assert trail.ahead(0.7)[1] is None
+    # a feature that has just come in stays where it is, the gradient is not known
+    trail = Trail(3, 5)
+    for alpha in (3.0, 2.5, 2.1, 1.8):
+        W = solution(alpha)
+        W[:, 2] *= alpha == 1.8
+        trail.add(alpha, W, W @ H)
+    ahead, gradient = trail.ahead(1.6)
+    assert_array_equal(ahead[:, 2], W[:, 2])
+    assert gradient is None
+    others = [0, 1, 3, 4]
+    assert_allclose(ahead[:, others], solution(1.6)[:, others], rtol=0.1)
 
 
 def test_a_limit_of_passes():

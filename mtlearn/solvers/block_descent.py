@@ -33,6 +33,8 @@ _EASE = 0.3  # accuracy of a working set's problem, in gaps of the whole
 _RATE = 5.0  # flops of LAPACK in the time of one of a compiled pass
 _DEAR = 20  # passes, from which a Newton step is not the only way to be quick
 _TRAIL = 5  # passes that are extrapolated from
+_TRIFLE = 1e4  # flops that take less time than to ask for them
+_EXACT = 1e-13  # a gap, relative to the objective, that is rounding
 _TRIES = 8  # halvings of a Newton step
 _DAMPINGS = np.array([0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-2])  # of the largest curvature
 
@@ -153,7 +155,9 @@ def solve_part(part, penalty, W, enough, max_iter):
         point = part.point()
         value, gap = duality_gap(part, penalty, point, penalty.gauge(point.gradient))
         if gap <= enough:
-            break
+            cheap = newton.cost(part.W) <= max(part.pass_cost, _TRIFLE)
+            polished = cheap and np.isfinite(enough) and gap > _EXACT * value
+            return _polish(newton, point, gap) if polished else part.W, n_iter
         if spent >= newton.cost(part.W) and n_iter > 1:
             spent = 0.0
             moved = newton.improve(part.W, point.gradient)
@@ -165,6 +169,19 @@ def solve_part(part, penalty, W, enough, max_iter):
         if not dear or len(trail) > _TRAIL:
             trail = [part.where()]
     return part.W, n_iter
+
+
+def _polish(newton, point, gap):
+    """W after a plain Newton step, which squares the error, if the gap falls."""
+    part, penalty = newton.part, newton.penalty
+    moved = newton.plain(part.W, point.gradient)
+    if moved is None:
+        return part.W
+    kept = part.W
+    part.put(moved)
+    there = part.point()
+    _, closer = duality_gap(part, penalty, there, penalty.gauge(there.gradient))
+    return moved if closer < gap else kept
 
 
 def _extrapolate(part, penalty, trail):
@@ -733,6 +750,21 @@ class NewtonStep:
             return None
         moved = W.copy()
         moved[:, used] = V + chosen
+        return moved
+
+    def plain(self, W, gradient):
+        """W after a full step; None if there is none or a column would turn round."""
+        used = np.flatnonzero(W.any(axis=0))
+        if len(used) == 0:
+            return None
+        V = np.ascontiguousarray(W[:, used])
+        here = smooth_penalty(self.penalty, V)
+        pull = (gradient[:, used] + here.gradient) * here.moving
+        step = self._solve(self.part.columns(used), -pull, here, 0.0)
+        if step is None or np.any(turning_points(V, here, step) <= 1.0):
+            return None
+        moved = W.copy()
+        moved[:, used] = V + step
         return moved
 
     def _dampings(self):

@@ -425,16 +425,17 @@ def solve_spd(factor, rhs):
     return scale * (vectors @ (inverse * (vectors.T @ (scale * rhs))))
 
 
-def invert_blocks(H, shift, scale, own, todo, out):
+def invert_blocks(H, shift, scale, own, todo, out, small=_SMALL):
     """Write (diag(shift_t) + S H_t S)^-1 into `out` for the blocks marked in `todo`.
 
     The last `own` unknowns are not shifted and S is 1 for them, `scale` for the others.
+    Up to the size `small` the loops are our own.
 
     Returns the smallest ratio of a squared pivot to its diagonal entry: 1 - R^2 of the
     feature that the ones before it explain best, whatever the units.
     """
     p = H.shape[1]
-    if p <= _SMALL:
+    if p <= small:
         return _invert_small(H, shift, scale, own, todo, out)
     lowest = 1.0
     diagonal = np.arange(p)

@@ -100,6 +100,7 @@ class LazyLoss:
             target=np.ascontiguousarray(self.target[:, chosen]),
             constant=self.constant,
             coupling=None,
+            ordered=self.n_rows == 1,
             zero_objective=self.zero_objective,
             _cache={},
         )

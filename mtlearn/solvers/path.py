@@ -6,17 +6,24 @@ working set are kept as long as they serve. The certificates are those of the so
 one strength.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from ..penalties import Nuclear
+from ..penalties import L21, Nuclear
 from ..solution import Solution, Status
 from .block_descent import GramPart, solve_block_descent, solve_part
+from .chord import Chord, affordable
 from .low_rank import solve_low_rank, solve_nuclear
 from .newton import goal
-from .smooth import MomentLoss, duality_gap
+from .smooth import MomentLoss, Point, duality_gap
+from .trail import Trail
 
 _RHYTHM = 3  # passes between two looks at the gap
 _NEAR = 0.5  # of the last strength: smaller ones are too far to be extrapolated to
+_FAILURES = 2  # of chords, after which passes and Newton steps are left alone
+_FAR = 1e3  # times the gap to reach: old factors would lead nowhere
+_EASY = 0.1  # of the gap to reach: a step less would do next time
 _SPARE = 4  # times the features needed that a working set may have
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
@@ -49,72 +56,143 @@ def follow_features(losses, penalties, *, tol=1e-8, max_iter=1000):
             yield solution
 
 
+class _Look(NamedTuple):
+    """What a point is worth: gauges of the gradient, objective, gap, gap to reach."""
+
+    point: Point
+    gauges: np.ndarray
+    value: float
+    gap: float
+    enough: float
+
+
 class _Path:
     """Where the path is, what it has passed, and the moments of the working set."""
 
     def __init__(self, loss):
         self.loss = loss
-        self.W = np.zeros((loss.n_rows, loss.n_features))
+        self.trail = Trail(loss.n_rows, loss.n_features)
         self.inside = np.zeros(loss.n_features, dtype=bool)
-        self.part, self.passed = None, []
+        self.part, self.chord, self.usual = None, None, 1
 
     def solve(self, loss, penalty, tol, max_iter):
         """The solution of the next strength."""
-        if loss is not self.loss:
-            self.loss, self.part = loss, None
-        scale = loss.zero_objective
-        point = loss.at(self._extrapolate(penalty.alpha))
-        before = self.passed[-1][0] if self.passed else penalty.alpha
+        alike = loss is self.loss
+        if not alike:
+            self.loss, self.part, self.chord = loss, None, None
+        before = self.trail.last(penalty.alpha)
         # the strong rule: the gradient of a feature moves no faster than the strength
-        pull = 2.0 - before / penalty.alpha
+        self.pull = 2.0 - before / penalty.alpha
+        self.failures, self.steps, self.before = 0, 0, None
         n_iter, history, best = 0, [], (np.inf, np.inf)
+        W = self._begin(penalty, alike)
         while True:
-            gauges = penalty.gauges(point.gradient)
-            gauge = gauges.max(initial=0.0)
-            value, gap = duality_gap(loss, penalty, point, gauge)
-            history.append((value, gap / max(scale, 1e-300)))
-            enough = goal(tol, scale, value)
-            status = Status.CONVERGED if gap <= enough else Status.MAX_ITER
-            if gap <= enough or n_iter >= max_iter:
+            look = self._look(W, penalty, tol)
+            history.append((look.value, look.gap / max(loss.zero_objective, 1e-300)))
+            status = Status.CONVERGED if look.gap <= look.enough else Status.MAX_ITER
+            if look.gap <= look.enough or n_iter >= max_iter:
                 break
-            if not (gap < best[0] or value < best[1]):
+            if not (look.gap < best[0] or look.value < best[1]):
                 status = Status.STALLED
                 break
-            best = min(gap, best[0]), value
-            chosen = self._choose(gauges, pull)
-            self.W[:, chosen], used = solve_part(
-                self.part,
-                penalty,
-                self.W[:, chosen],
-                0.5 * enough,
-                max_iter - n_iter,
-            )
-            n_iter, pull = n_iter + used, 1.0
-            point = loss.at(self.W)
-        W = self.W.copy()
-        # three points on the path; of equal strengths the last
-        passed = [one for one in self.passed[-2:] if one[0] != penalty.alpha]
-        self.passed = [*passed, (penalty.alpha, W, W.any(axis=0))]
-        b, certificate = loss.intercepts(W, point), history[-1][1]
-        return Solution(W, b, value, certificate, max(n_iter, 1), status, None, history)
+            best = min(look.gap, best[0]), look.value
+            W, used = self._improve(look, penalty, max_iter - n_iter)
+            n_iter += used
+        self.usual = max(self.steps - (look.gap < _EASY * look.enough), 1)
+        self.trail.add(penalty.alpha, W, look.point.gradient)
+        b, certificate = loss.intercepts(W, look.point), history[-1][1]
+        n_iter = max(n_iter, 1)
+        return Solution(W, b, look.value, certificate, n_iter, status, None, history)
 
-    def _extrapolate(self, alpha):
-        """Go on along the parabola through the last solutions, where all are in."""
-        if len(self.passed) < 2 or alpha < _NEAR * self.passed[-1][0]:
-            return self.W
-        both = np.all([used for _, _, used in self.passed], axis=0)
-        self.W = np.where(both, _parabola(self.passed, alpha), self.W)
-        return self.W
+    def _begin(self, penalty, alike):
+        """Where the path leads, and from there by chords as often as it took last."""
+        W, gradient = self.trail.ahead(penalty.alpha)
+        ready = alike and gradient is not None and self.chord is not None
+        if not ready or not self.chord.serves(self.trail.used, 1):
+            return W
+        moved = self.chord.step(W, gradient, penalty.alpha, self.usual)
+        if moved is None:
+            return W
+        self.steps = self.usual
+        return moved
 
-    def _choose(self, gauges, pull):
+    def _look(self, W, penalty, tol):
+        """Gradient and duality gap."""
+        point = self.loss.at(W)
+        gauges = penalty.gauges(point.gradient)
+        gauge = gauges.max(initial=0.0)
+        value, gap = duality_gap(self.loss, penalty, point, gauge)
+        enough = goal(tol, self.loss.zero_objective, value)
+        return _Look(point, gauges, value, gap, enough)
+
+    def _improve(self, look, penalty, max_iter):
+        """A better W, and how many passes that took."""
+        W, n_iter = look.point.W, 0
+        used = W.any(axis=0)
+        chords = isinstance(penalty, L21) and self.loss.coupling is None
+        chords = chords and self.failures < _FAILURES and used.any()
+        chords = chords and affordable(self.loss, np.count_nonzero(used))
+        lost = self.before is None and look.gap > _FAR * look.enough
+        if chords and (lost or np.any(look.gauges[~used] > 1.0)):
+            # chords take over once passes have found the features
+            W, n_iter = self._by_passes(look, used, penalty, np.inf, max_iter)
+        moved = self._by_chord(W, look, penalty.alpha) if chords else None
+        if moved is None:
+            self.failures, self.before = self.failures + chords, None
+            if n_iter == 0:
+                return self._by_passes(look, used, penalty, 0.5 * look.enough, max_iter)
+            return W, n_iter
+        return moved, n_iter
+
+    def _by_passes(self, look, used, penalty, enough, max_iter):
+        """W after passes, and how many."""
+        chosen = self._choose(look, used)
+        W = look.point.W.copy()
+        W[:, chosen], n_iter = solve_part(
+            self.part, penalty, W[:, chosen], enough, max_iter
+        )
+        self.pull = 1.0
+        return W, n_iter
+
+    def _by_chord(self, W, look, alpha):
+        """W after steps with the factors there are, or new ones; None if they fail."""
+        far, used, chord = look.gap / look.enough, W.any(axis=0), self.chord
+        times = _steps_left(far, *self.before) if self.before else 1
+        passed = W is not look.point.W
+        if passed or chord is None or not chord.serves(used, times):
+            self.chord = chord = Chord(self.loss, W, alpha, chord)
+            if not chord.sound:
+                self.chord = None
+                return None
+            # the first steps of new factors converge as Newton's do
+            self.steps, times = 0, 1 + (far > 30.0) + (far > 3e4)
+        self.before = far, times
+        self.steps += times
+        gradient = self.loss.at(W).gradient if passed else look.point.gradient
+        return chord.step(W, gradient, alpha, times)
+
+    def _choose(self, look, used):
         """Features of the working set; its moments are taken anew if it has changed."""
-        needed = self.W.any(axis=0) | (gauges >= pull)
+        needed = used | (look.gauges >= self.pull)
         few = np.count_nonzero(self.inside) <= _SPARE * max(needed.sum(), 8)
         if self.part is None or not few or np.any(needed & ~self.inside):
             self.inside = needed | (self.inside & few)
+            # the whole serves to the end of the path
+            self.inside |= len(used) <= _SPARE * needed.sum()
             self.part = GramPart(self.loss.columns(np.flatnonzero(self.inside)))
             self.part.rhythm = _RHYTHM
         return np.flatnonzero(self.inside)
+
+
+def _steps_left(far, before, times):
+    """How many more steps it takes if the next ones do as the last did.
+
+    far, before : the gap in units of the one to be reached, and before the last steps.
+    """
+    rate = far / before
+    if not rate < 1.0:
+        return np.inf
+    return max(int(np.ceil(times * np.log(2.0 * far) / -np.log(rate))), 1)
 
 
 def follow_nuclear(losses, alphas, *, tol=1e-8, max_iter=1000):
