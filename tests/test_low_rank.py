@@ -222,7 +222,7 @@ def test_logistic_loss_of_features_far_from_their_origin():
     X, y = data.X + np.linspace(-1e3, 1e3, 10), np.where(data.y > 0, 1.0, -1.0)
     for mode in ("none", "shared", "shrunk"):
         smooth = RowLoss(TaskData(X, y, 4), Logistic(), mode, 1.0)
-        strength = 1e-2 * Nuclear(1.0).zero_strength(smooth.target)
+        strength = 1e-3 * Nuclear(1.0).zero_strength(smooth.target)
         solution = solve_nuclear(smooth, Nuclear(strength))
         assert solution.status is Status.CONVERGED
 

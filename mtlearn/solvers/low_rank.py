@@ -25,6 +25,9 @@ _PLAIN = 1e-10  # gaps, relative to the objective, at which a second opinion is 
 _MORE = 5  # columns added to the factors at once, at least
 _STEPS = 30  # over the factors, until columns are counted again
 _EASE = 1e-3  # accuracy of the factors, in gaps, while columns are still missing
+_ROUGH = 1e-6  # gap of such a step
+_CONVEX = 20  # Newton steps of the convex problem at once
+_HALVINGS = 20
 _POLISH = 10  # proximal steps where the gap no longer falls
 _POWERS = 30  # products that find the largest curvature
 _PATIENCE = 4  # rounds without a smaller gap
@@ -90,9 +93,12 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         x, used, reached, _ = minimise(problem, problem.pack(A, B), aim, most)
         n_iter += max(used, 1)
         W = problem.product(x)
-        if stuck and not sharp:
+        if used == _STEPS and problem.compiles and not problem.moments:
+            n_iter, W = n_iter + 1, _convex_steps(loss, penalty, W)
+        elif stuck and not sharp:
             W = _polish(loss, penalty, W)
         here = look(loss, penalty, W, _FAINT * value / alpha)
+    status = Status.CONVERGED if gap <= enough else status
     W = here.point.W
     b = loss.intercepts(W, here.point)
     return Solution(
@@ -151,6 +157,31 @@ def _look_closely(loss, penalty, W, least=0.0):
         gauge = penalty.gauge(point.gradient)
         gap = min(gap, duality_gap(loss, penalty, point, gauge)[1])
     return _Here(point, A, B, value, max(gap, 0.0))
+
+
+def _convex_steps(loss, penalty, W):
+    """Newton steps of the convex problem itself: each a squared loss and the penalty.
+
+    The valley of good factors can be long and curved; W knows nothing of it.
+    """
+    every = np.arange(loss.n_features)
+    point = loss.at(W)
+    value = point.value + penalty.value(W)
+    for _ in range(_CONVEX):
+        model = loss.quadratic(point, every)
+        how = {"tol": _ROUGH, "max_iter": 10 * _STEPS, "start": point.W}
+        direction = solve_nuclear(model, penalty, **how).coef - point.W
+        before = value
+        for _ in range(_HALVINGS):
+            new = loss.at(point.W + direction)
+            reached = new.value + penalty.value(new.W)
+            if reached < value:
+                point, value = new, reached
+                break
+            direction *= 0.5
+        if value > (1.0 - _EASE) * before:
+            break
+    return point.W
 
 
 def _polish(loss, penalty, W):
