@@ -20,7 +20,7 @@ from .factored import CG_STEPS, WHITEN, Factored, average, minimise
 from .newton import goal
 from .smooth import MomentLoss, Point, aligned_gap, duality_gap
 
-_MARGIN = 1e-4  # of what the gap may be
+_MARGIN = 1e-5  # of what the gap may be
 _PLAIN = 1e-10  # gaps, relative to the objective, at which a second opinion is sought
 _MORE = 5  # columns added to the factors at once, at least
 _STEPS = 30  # over the factors, until columns are counted again
