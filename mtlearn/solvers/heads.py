@@ -6,6 +6,7 @@ independent ridge regressions, and are found exactly.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -48,8 +49,9 @@ class Heads:
         if own is not None and own.shape[1] > 2:
             # a task with one class among several has nothing to learn
             single = own.sum(axis=1) < 2
-            self.weight = self.weight * ~(single[data.codes] if data.codes is not None
-                                          else single)
+            self.weight = self.weight * ~(
+                single[data.codes] if data.codes is not None else single
+            )
 
     def rows(self, index, dtype):
         """The same heads on some of the rows, which count for all; other precision."""
@@ -57,14 +59,18 @@ class Heads:
         part.__dict__.update(self.__dict__)
         data, codes = self.data, self.data.codes
         take = (lambda v: v) if index is None else (lambda v: v[index])
-        scale = 1.0 if index is None else self.weight.sum() / max(
-            self.weight[index].sum(), 1e-300
+        scale = (
+            1.0
+            if index is None
+            else self.weight.sum() / max(self.weight[index].sum(), 1e-300)
         )
         part.weight = np.ascontiguousarray(scale * take(self.weight), dtype=dtype)
         part.y = np.ascontiguousarray(take(self.y), dtype=dtype)
         weight = data.sample_weight
         if index is not None:
-            weight = np.full(len(index), scale) if weight is None else scale * take(weight)
+            weight = (
+                np.full(len(index), scale) if weight is None else scale * take(weight)
+            )
         part.data = TaskData(
             np.empty((len(part.y), 0)),
             take(data.y),
@@ -238,7 +244,7 @@ def _own_codes(y, own, codes):
 def _log_odds(y, weight, starts, codes):
     """Intercepts of the labels' frequencies."""
     b = np.zeros(starts[-1])
-    for t, (first, last) in enumerate(zip(starts, starts[1:])):
+    for t, (first, last) in enumerate(pairwise(starts)):
         labels, w = (y[:, t], weight[:, t]) if codes is None else (y, weight)
         if codes is not None:
             rows = slice(*np.searchsorted(codes, [t, t + 1]))

@@ -29,7 +29,7 @@ class Layers:
         self.n_params = at
 
     def unpack(self, theta):
-        """Views of the weights (fan_in, fan_out) and biases (fan_out,) of each layer."""
+        """Views of every layer's weights (fan_in, fan_out) and biases (fan_out,)."""
         shapes = zip(self._places, self.sizes, self.sizes[1:])
         return [(theta[w].reshape(i, o), theta[b]) for (w, b), i, o in shapes]
 

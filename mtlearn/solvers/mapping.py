@@ -101,15 +101,16 @@ def solve_mapping(
     """
     rng = np.random.default_rng() if rng is None else rng
     data = _sorted(data)
-    scale = _Scale(data, alpha)
     layers = Layers((data.n_features, *hidden), activation)
     heads = Heads(data, own, alpha, intercept)
+    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
+    scale = _Scale(data.X, mass, alpha)
     projected = solver == "projection" or (
         solver == "auto" and heads.kind == 0 and _worth_projecting(heads, layers)
     )
-    if data.n_features == 0 or not len(heads.y):
-        projected = False
-    network = Network(layers, heads, scale.rows(data.X), scale.decay(alpha, layers), projected)
+    network = Network(
+        layers, heads, scale.rows(data.X), scale.decay(alpha, layers), projected
+    )
     zero = heads.zero_objective()
 
     def enough(value):
@@ -141,8 +142,7 @@ def solve_mapping(
 
 def _worth_projecting(heads, layers):
     """Whether the best heads cost no more than a few forward and backward passes."""
-    data, (d, h) = heads.data, (layers.sizes[0], layers.sizes[-1])
-    n = len(heads.y)
+    data, n, h = heads.data, len(heads.y), layers.sizes[-1]
     if not data.wide or data.observed.all():
         return True
     n_groups = len(same_rows(data)[1])
@@ -173,18 +173,18 @@ class _Scale:
     nothing. Features too faint to be worth their penalty stay faint.
     """
 
-    def __init__(self, data, alpha):
-        X, n = data.X, max(data.X.shape[0], 1)
+    def __init__(self, X, mass, alpha):
+        total = max(float(mass.sum()), 1e-300)
         self.centre = np.zeros(X.shape[1])
         if sp.issparse(X):
-            squares = np.asarray(X.multiply(X).mean(axis=0)).ravel()
+            squares = X.multiply(X).T @ mass / total
         else:
-            self.centre = X.mean(axis=0)
-            squares = X.var(axis=0)
+            self.centre = mass @ X / total
+            squares = mass @ (X - self.centre) ** 2 / total
             # what rounding leaves of a constant column is none
-            level = 1e-14 * np.abs(self.centre)
+            level = 1e-13 * np.abs(self.centre)
             squares = np.where(squares > level * level, squares, 0.0)
-        size = squares + alpha / n
+        size = squares + alpha / total
         self.size = np.sqrt(np.where(size > 0, size, 1.0))
 
     def rows(self, X):
@@ -237,8 +237,9 @@ class Network:
         """Random shared weights; heads at zero, or the best."""
         theta = self.layers.draw(rng)
         X = self.X
-        moves = X.getnnz(axis=0) > 0 if sp.issparse(X) else X.any(axis=0)
-        self.layers.unpack(theta)[0][0][~moves] = 0.0  # a constant tells nothing
+        sparse = sp.issparse(X)
+        moves = np.bincount(X.indices, None, X.shape[1]) if sparse else X.any(axis=0)
+        self.layers.unpack(theta)[0][0][moves == 0] = 0.0  # a constant tells nothing
         if self.projected:
             return theta
         b = self.heads.start()
@@ -305,7 +306,9 @@ def _grow(network, starts, rng, max_iter):
         return starts[0], 0
     first = parts[0] if parts else network
     ends = [
-        minimise(first, x, _rough, min(_SHORT, max_iter) if len(starts) > 1 else max_iter)
+        minimise(
+            first, x, _rough, min(_SHORT, max_iter) if len(starts) > 1 else max_iter
+        )
         for x in starts
     ]
     end = min(ends, key=lambda end: end.value)
