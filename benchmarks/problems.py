@@ -146,15 +146,20 @@ def landmine():
     return X, np.where(y > 0, 1.0, -1.0), task
 
 
-def _real(name):
-    """A real data set with its features scaled, its rows shuffled."""
+def open_data(name):
+    """The arrays of a real data set, as `np.load` gives them."""
     folder = os.environ.get("MTLEARN_DATA")
     if not folder:
         raise FileNotFoundError("the variable MTLEARN_DATA names no folder")
     path = Path(folder) / f"{name}.npz"
     if not path.exists():
         raise FileNotFoundError(f"MTLEARN_DATA has no {path.name}")
-    with np.load(path) as file:
+    return np.load(path)
+
+
+def _real(name):
+    """A real data set with its features scaled, its rows shuffled."""
+    with open_data(name) as file:
         X, y, task = file["X"].astype(float), file["y"].astype(float), file["task"]
     spread = X.std(axis=0)
     X = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)

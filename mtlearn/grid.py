@@ -148,9 +148,10 @@ class GridFit:
             _check_strengths(self.alphas)
         if isinstance(self.cv, numbers.Number):
             checks.check_number("cv", self.cv, 2, whole=True)
-        if self.one_standard_error not in (False, True):
+        if self.one_standard_error not in (False, True, "paired"):
             raise TypeError(
-                f"`one_standard_error` must be a bool, got {self.one_standard_error!r}."
+                "`one_standard_error` must be a bool or 'paired', got "
+                f"{self.one_standard_error!r}."
             )
         scoring = self.scoring
         if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
@@ -225,7 +226,8 @@ class GridFit:
         if self.scoring is not None:
             self.score_path_ = quality[chosen]
         if self.one_standard_error:
-            best = within_one_standard_error(quality[chosen], best)
+            paired = self.one_standard_error == "paired"
+            best = within_one_standard_error(quality[chosen], best, paired)
         self.best_index_, self.alpha_ = best, float(self.alphas_[best])
         if sum(stuck):
             warnings.warn(
@@ -279,7 +281,7 @@ def best_point(quality):
     return int(variant), int(best)
 
 
-def within_one_standard_error(quality, best):
+def within_one_standard_error(quality, best, paired=False):
     """Position of the largest strength that is as good as the best, about.
 
     Its mean quality is at most one standard error (over the folds) below that of the
@@ -291,17 +293,22 @@ def within_one_standard_error(quality, best):
         The larger the better; strengths descend.
     best : int
         Position of the best strength.
+    paired : bool, default=False
+        Whether the standard error is that of the difference from the best, fold by
+        fold, not that of the best one's own quality.
 
     Returns
     -------
     position : int
     """
-    mean = _over_folds(quality)
-    at_best = quality[best][~np.isnan(quality[best])]
-    if len(at_best) < 2:
+    known = ~np.isnan(quality[best])
+    n_folds = known.sum()
+    if n_folds < 2:
         return best
-    error = at_best.std(ddof=1) / np.sqrt(len(at_best))
-    return int(np.flatnonzero(mean[: best + 1] >= mean[best] - error)[0])
+    behind = quality[best, known] - quality[: best + 1, known]
+    spread = behind if paired else np.broadcast_to(quality[best, known], behind.shape)
+    error = spread.std(axis=1, ddof=1) / np.sqrt(n_folds)
+    return int(np.flatnonzero(behind.mean(axis=1) <= error)[0])
 
 
 def _over_folds(quality):

@@ -612,9 +612,11 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     scoring : str, callable or None, default=None
         A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
         as `TaskScorer`: the larger the better. None: the mean squared error.
-    one_standard_error : bool, default=False
+    one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
-        than the best.
+        than the best. True: the standard error of the best one's own score. "paired":
+        that of the difference between the two, fold by fold. It is smaller, as a fold
+        that is hard is so for both.
     n_jobs : int, default=None
         Folds that are worked on at the same time.
     task_column : str or int, default=None

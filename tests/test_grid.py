@@ -578,6 +578,36 @@ def test_one_standard_error():
     assert mean[simply.best_index_] <= limit < mean[simply.best_index_ - 1]
 
 
+def test_one_standard_error_of_the_difference():
+    # a hard fold is hard for every strength: it says nothing about their differences
+    quality = -np.array([[9.5, 1.5, 2.5], [9.1, 1.2, 2.1], [9.0, 1.0, 2.0]])
+    assert best_point(quality[None]) == (0, 2)
+    assert within_one_standard_error(quality, 2) == 0
+    assert within_one_standard_error(quality, 2, paired=True) == 2
+    quality[1, 2] = -1.9
+    assert within_one_standard_error(quality, 2, paired=True) == 1
+    assert within_one_standard_error(quality[:, :1], 2, paired=True) == 2
+    empty = np.column_stack([quality, np.full(3, np.nan)])
+    assert within_one_standard_error(empty, 2, paired=True) == 1
+
+
+@pytest.mark.parametrize("scoring", [None, "neg_root_mean_squared_error"])
+def test_paired_choice_of_the_estimator(scoring):
+    how = {"penalty": "l21", "alphas": 20, "scoring": scoring}
+    best, paired, simple = (
+        SharedFeatureRegressorCV(one_standard_error=rule, **how).fit(
+            P.X, P.wide["wide"]
+        )
+        for rule in (False, "paired", True)
+    )
+    assert best.alpha_ <= paired.alpha_ <= simple.alpha_
+    scores = -best.mse_path_ if scoring is None else best.score_path_
+    behind = scores[best.best_index_] - scores
+    error = behind.std(axis=1, ddof=1) / np.sqrt(5)
+    fine = np.flatnonzero(behind.mean(axis=1) <= error)
+    assert paired.best_index_ == fine[0]
+
+
 def test_the_first_of_equals_is_chosen():
     quality = np.zeros((2, 3, 4))
     assert best_point(quality) == (0, 0)
@@ -662,6 +692,7 @@ BAD = [
     ({"scoring": 3}, TypeError, "`scoring` must be None, the name of a scorer or"),
     ({"scoring": "nothing"}, ValueError, "nothing"),
     ({"one_standard_error": 1.5}, TypeError, "`one_standard_error` must be a bool"),
+    ({"one_standard_error": "half"}, TypeError, "must be a bool or 'paired', got"),
     ({"tol": 0}, ValueError, "`tol` must be finite and > 0"),
 ]
 PER_TASK = [
