@@ -16,8 +16,9 @@ import scipy.sparse as sp
 
 from ..solution import Solution, Status
 from ..tasks import TaskData
+from .adam import descend
 from .coupled import factor_spd, solve_spd
-from .heads import Heads
+from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
 from .newton import goal
@@ -27,6 +28,7 @@ _PART = 2048  # rows of the smallest part, at least: parts come first where they
 _GROWTH = 4
 _ROUGH = 1e-3  # tolerance on parts of the rows, relative to the objective
 _SHORT = 100  # iterations on the first part, or of every start, at most
+_EPOCHS = 30  # passes over the rows in batches
 _DEAR = 20.0  # times the work of a step, from which heads are not eliminated
 
 
@@ -88,8 +90,9 @@ def solve_mapping(
         Starts, of which the best after a few iterations is followed.
     start : (list of weights, list of biases), default=None
         As in the solution; takes the place of all random starts.
-    solver : {"auto", "projection", "lbfgs"}
-        Whether heads are eliminated (squared loss only).
+    solver : {"auto", "projection", "lbfgs", "adam"}
+        Whether heads are eliminated (squared loss only); "adam" takes random batches
+        before the steps on all rows.
     stop : Stop, default=None
 
     Returns
@@ -106,7 +109,9 @@ def solve_mapping(
     mass = heads.weight.sum(axis=1) if data.wide else heads.weight
     scale = _Scale(data.X, mass, alpha)
     projected = solver == "projection" or (
-        solver == "auto" and heads.kind == 0 and _worth_projecting(heads, layers)
+        solver in ("auto", "adam")
+        and heads.kind == SQUARED
+        and _worth_projecting(heads, layers)
     )
     network = Network(
         layers, heads, scale.rows(data.X), scale.decay(alpha, layers), projected
@@ -120,7 +125,10 @@ def solve_mapping(
     starts = [network.there(scale.there(start))] if start else None
     if starts is None:
         starts = [network.begin(rng) for _ in range(n_init)]
-    x, memory, spent = _grow(network, starts, rng, max_iter)
+    if solver == "adam":
+        x, memory, spent = _by_batches(network, starts, rng, max_iter)
+    else:
+        x, memory, spent = _grow(network, starts, rng, max_iter)
     left = max(max_iter - spent, 1)
     end = minimise(network, x, enough, left, watch, memory)
     x, promised, converged = end.x, end.promised, end.converged
@@ -333,6 +341,33 @@ def _grow(network, starts, rng, max_iter):
         left = max(max_iter - spent, 0)
         end = minimise(part, end.x, _rough, left, memory=end.memory)
     return end.x, end.memory, spent + end.n_iter
+
+
+def _by_batches(network, starts, rng, max_iter):
+    """The same after steps on random batches."""
+    whole = Network(network.layers, network.heads, network.X, network.decay, False)
+    cut, heads = network.layers.n_params, network.heads
+    n_epochs = min(_EPOCHS, max_iter)
+    ends = []
+    for start in starts:
+        x = start
+        if network.projected:
+            V, b = heads.project(network.layers.forward(x, network.X)[-1])
+            x = np.concatenate([x, V.ravel(), b])
+        units = np.ones(len(x))
+        spread = heads.spread()
+        units[cut:] = np.append(np.repeat(spread, network.layers.sizes[-1]), spread)
+        x = descend(
+            lambda rows, x: whole.rows(rows, np.float32)(x),
+            x,
+            units,
+            network.X.shape[0],
+            rng,
+            n_epochs,
+        )
+        x = x[: len(start)]
+        ends.append((network(x)[0] if len(starts) > 1 else 0.0, len(ends), x))
+    return min(ends)[2], None, n_epochs
 
 
 def _rough(value):
