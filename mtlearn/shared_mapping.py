@@ -38,7 +38,12 @@ class SharedMappingEstimator(
                 f"`early_stopping` must be a bool, got {self.early_stopping!r}."
             )
         fraction = self.validation_fraction
-        checks.check_number("validation_fraction", fraction, 0, 1, strict=True)
+        checks.check_number("validation_fraction", fraction, 0, strict=True)
+        if fraction >= 1:
+            raise ValueError(
+                "`validation_fraction` must be a share of the rows, greater than 0 and "
+                f"less than 1, got {fraction!r}."
+            )
         checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
 
     def _own_classes(self, fit):

@@ -126,9 +126,9 @@ def solve_mapping(
     if starts is None:
         starts = [network.begin(rng) for _ in range(n_init)]
     if solver == "adam":
-        x, memory, spent = _by_batches(network, starts, rng, max_iter)
+        x, memory, spent = _by_batches(network, starts, rng, max_iter - 1)
     else:
-        x, memory, spent = _grow(network, starts, rng, max_iter)
+        x, memory, spent = _grow(network, starts, rng, max_iter - 1)
     left = max(max_iter - spent, 1)
     end = minimise(network, x, enough, left, watch, memory)
     x, promised, converged = end.x, end.promised, end.converged
