@@ -103,20 +103,8 @@ def solve_mapping(
         after every iteration where there are such.
     """
     rng = np.random.default_rng() if rng is None else rng
-    data = _sorted(data)
-    layers = Layers((data.n_features, *hidden), activation)
-    heads = Heads(data, own, alpha, intercept)
-    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
-    scale = _Scale(data.X, mass, alpha)
-    projected = solver == "projection" or (
-        solver in ("auto", "adam")
-        and heads.kind == SQUARED
-        and _worth_projecting(heads, layers)
-    )
-    network = Network(
-        layers, heads, scale.rows(data.X), scale.decay(alpha, layers), projected
-    )
-    zero = heads.zero_objective()
+    network, scale = _build(data, own, hidden, activation, alpha, intercept, solver)
+    zero = network.heads.zero_objective()
 
     def enough(value):
         return goal(tol, zero, value)
@@ -125,34 +113,51 @@ def solve_mapping(
     starts = [network.there(scale.there(start))] if start else None
     if starts is None:
         starts = [network.begin(rng) for _ in range(n_init)]
-    if solver == "adam":
-        x, memory, spent = _by_batches(network, starts, rng, max_iter - 1)
-    else:
-        x, memory, spent = _grow(network, starts, rng, max_iter - 1)
-    left = max(max_iter - spent, 1)
-    end = minimise(network, x, enough, left, watch, memory)
-    x, promised, converged = end.x, end.promised, end.converged
-    if activation in KINKED:
-        # between kinks a step of all weights promises what it need not keep
-        promised = network.head_promise(x)
-        ended = end.n_iter + spent < max_iter
-        converged = converged or (ended and promised <= enough(end.value))
-    status = Status.CONVERGED if converged else Status.MAX_ITER
-    if not converged and end.n_iter + spent < max_iter:
-        status = Status.STALLED
-    if end.stopped:
-        x, status = watch.best, Status.CONVERGED
+    first = _by_batches if solver == "adam" else _grow
+    x, memory, spent = first(network, starts, rng, max_iter - 1)
+    end = minimise(network, x, enough, max_iter - spent, watch, memory)
+    n_iter = end.n_iter + spent
+    promised, status = _judge(network, end, enough, n_iter >= max_iter)
+    x = watch.best if end.stopped else end.x
     weights, biases = scale.back(*network.model(x))
     return Solution(
         weights,
         biases,
-        end.value,
+        network(x)[0] if end.stopped else end.value,
         promised / max(zero, 1e-300),
-        max(end.n_iter + spent, 1),
+        max(n_iter, 1),
         status,
         dual=None if watch is None else np.array(watch.losses),
         history=[(v, p / max(zero, 1e-300)) for v, p in end.history],
     )
+
+
+def _build(data, own, hidden, activation, alpha, intercept, solver):
+    """The function to be minimised, and the units of its features."""
+    data = _sorted(data)
+    layers = Layers((data.n_features, *hidden), activation)
+    heads = Heads(data, own, alpha, intercept)
+    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
+    scale = _Scale(data.X, mass, alpha)
+    projected = solver == "projection"
+    if solver in ("auto", "adam") and heads.kind == SQUARED:
+        projected = _worth_projecting(heads, layers)
+    X, decay = scale.rows(data.X), scale.decay(alpha, layers)
+    return Network(layers, heads, X, decay, projected), scale
+
+
+def _judge(network, end, enough, cut):
+    """What is still promised at the end, and how to call that end."""
+    if end.stopped:
+        return end.promised, Status.CONVERGED
+    promised, converged = end.promised, end.converged
+    if network.layers.activation in KINKED:
+        # between kinks a step of all weights promises what it need not keep
+        promised = network.head_promise(end.x)
+        converged = converged or (not cut and promised <= enough(end.value))
+    if converged:
+        return promised, Status.CONVERGED
+    return promised, Status.MAX_ITER if cut else Status.STALLED
 
 
 def _worth_projecting(heads, layers):
