@@ -11,6 +11,7 @@ from .shared_feature import (
     SharedFeatureRegressor,
     SharedFeatureRegressorCV,
 )
+from .shared_mapping import SharedMappingClassifier, SharedMappingRegressor
 from .svm import MultiTaskSVM, MultiTaskSVR
 
 __version__ = "0.1.0.dev0"
@@ -25,6 +26,8 @@ __all__ = [
     "SharedFeatureClassifier",
     "SharedFeatureRegressor",
     "SharedFeatureRegressorCV",
+    "SharedMappingClassifier",
+    "SharedMappingRegressor",
     "SharedMean",
     "TaskCovariance",
     "TaskGraph",

@@ -227,8 +227,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         check_is_fitted(self)
         X, ids = checks.check_features(self, X, task, reset=False)
         codes = self._codes(ids, X.shape[0])
-        coef = np.concatenate([self.coef_, self.shared_coef_[None]])
-        intercept = np.concatenate([self.intercept_, self.shared_intercept_[None]])
+        X, (coef, intercept) = self._represent(X), self._models()
         if coef.ndim == 2:
             return self._linear(X, codes, coef, intercept), codes
         columns = [
@@ -236,6 +235,15 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
             for k in range(coef.shape[1])
         ]
         return np.stack(columns, axis=-1), codes
+
+    def _represent(self, X):
+        """What the linear models see of the features."""
+        return X
+
+    def _models(self):
+        """Coefficients and intercepts of all tasks; those of an unknown one last."""
+        coef = np.concatenate([self.coef_, self.shared_coef_[None]])
+        return coef, np.concatenate([self.intercept_, self.shared_intercept_[None]])
 
     def _linear(self, X, codes, coef, intercept):
         if self._layout == "wide":

@@ -162,7 +162,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         Returns
         -------
         Z : {ndarray, sparse array} of shape (n_samples, n_shared)
-            X @ components_.T for "rank" and "nuclear"; for "l21" and "dirty" the
+            `X @ components_.T` for "rank" and "nuclear"; for "l21" and "dirty" the
             features in `selected_features_`.
         """
         check_is_fitted(self)
@@ -275,7 +275,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
     components_ : ndarray of shape (n_components, n_features)
         "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
     task_components_ : ndarray of shape (n_tasks, n_components)
-        "rank" and "nuclear": Phi, what each task makes of them; coef_ = Phi W.
+        "rank" and "nuclear": Phi, what each task makes of them; `coef_` = Phi W.
     rank_ : int
         Rank of the coefficients, singular values below 1e-6 of the largest not counted.
     selected_features_ : ndarray of shape (n_selected,), int
@@ -481,7 +481,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     components_ : ndarray of shape (n_components, n_features)
         "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
     task_components_ : ndarray of shape (n_tasks, [n_classes,] n_components)
-        "rank" and "nuclear": Phi, what each task makes of them; coef_ = Phi W.
+        "rank" and "nuclear": Phi, what each task makes of them; `coef_` = Phi W.
     rank_ : int
         Rank of the coefficients, singular values below 1e-6 of the largest not counted.
     selected_features_ : ndarray of shape (n_selected,), int

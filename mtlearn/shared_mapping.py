@@ -1,0 +1,558 @@
+"""Shared mapping: hidden layers that all tasks share, a linear head for each task."""
+
+import numbers
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.model_selection import ShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import checks
+from .base import LogisticClassifier, TaskEstimator, TaskRegressor, present_classes
+from .folds import take
+from .model_selection import TaskShuffleSplit
+from .relations import Independent
+from .solvers.heads import head_sizes
+from .solvers.layers import ACTIVATIONS, Layers
+from .solvers.mapping import Stop, solve_mapping
+
+
+class SharedMappingEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TaskEstimator
+):
+    """What both estimators share: layers, heads, restarts, the representation."""
+
+    def _relation(self):
+        return Independent()
+
+    def _check_parameters(self):
+        checks.check_number("alpha", self.alpha, 0)
+        checks.check_choice("activation", self.activation, ACTIVATIONS)
+        checks.check_choice("solver", self.solver, self._solvers)
+        checks.check_number("n_init", self.n_init, 1, whole=True)
+        self._hidden = _check_layers(self.hidden_layer_sizes)
+        if self.early_stopping not in (False, True):
+            raise TypeError(
+                f"`early_stopping` must be a bool, got {self.early_stopping!r}."
+            )
+        fraction = self.validation_fraction
+        checks.check_number("validation_fraction", fraction, 0, strict=True)
+        if fraction >= 1:
+            raise ValueError(
+                "`validation_fraction` must be a share of the rows, greater than 0 and "
+                f"less than 1, got {fraction!r}."
+            )
+        checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
+
+    def _own_classes(self, fit):
+        """Classes that each task's head tells apart; None for numbers."""
+        return None
+
+    def _solution(self, fit, start):
+        state = check_random_state(self.random_state)
+        seed = state.randint(np.iinfo(np.int32).max)
+        data, stop = fit.data, None
+        if self.early_stopping:
+            data, held = self._hold_out(data, seed)
+            stop = Stop(held, self.n_iter_no_change)
+        return solve_mapping(
+            data,
+            self._own_classes(fit),
+            self._hidden,
+            self.activation,
+            float(self.alpha),
+            intercept=fit.intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            rng=np.random.default_rng(seed),
+            n_init=self.n_init,
+            start=start,
+            solver=self.solver,
+            stop=stop,
+        )
+
+    def _hold_out(self, data, seed):
+        """Rows to learn from and rows to stop by, with each task in both."""
+        split = ShuffleSplit if data.wide else TaskShuffleSplit
+        split = split(1, test_size=self.validation_fraction, random_state=seed)
+        parts = next(split.split(data.y, groups=data.codes))
+        rows = replace(data, task_weight=None)
+        return [replace(take(rows, p), task_weight=data.task_weight) for p in parts]
+
+    def _warm_model(self, fit):
+        if not self.warm_start or not hasattr(self, "coefs_"):
+            return None
+        same = np.array_equal(self._previous_tasks, self.tasks_)
+        sizes = (fit.data.n_features, *self._hidden)
+        own = self._own_classes(fit)
+        same = same and sizes == tuple(W.shape[0] for W in self.coefs_)
+        same = same and np.array_equal(self._trained[0], fit.part)
+        if not same or not np.array_equal(self._trained[1], own):
+            return None
+        weights, biases = self._trained[2]
+        return [*self.coefs_[:-1], weights], [*self.intercepts_[:-1], biases]
+
+    # ------------------------------------------------------------ keep
+
+    def _keep(self, fit, solution):
+        """Store layers and heads; a task without labels gets the mean head."""
+        own, n_tasks = self._own_classes(fit), fit.data.n_tasks
+        V, b = solution.coef[-1].T, solution.intercept[-1]
+        self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
+        models, levels, present = _by_label(V, b, own, n_tasks)
+        count = np.maximum(present.sum(axis=0), 1)[..., None]
+        shared = np.where(present[..., None], models, 0.0).sum(axis=0) / count
+        level = np.where(present, levels, 0.0).sum(axis=0) / count[..., 0]
+        shape = len(fit.part) + 1, *shared.shape
+        self._heads = np.broadcast_to(shared, shape).copy()
+        self._levels = np.broadcast_to(level, shape[:-1]).copy()
+        self._heads[:-1][fit.part], self._levels[:-1][fit.part] = models, levels
+        sides = _side_by_side(self._heads[:-1], self._levels[:-1], fit.part, own)
+        self.coefs_ = [*solution.coef[:-1], sides[0]]
+        self.intercepts_ = [*solution.intercept[:-1], sides[1]]
+        self.loss_ = solution.objective
+        self.loss_curve_ = np.array([value for value, _ in solution.history])
+        self.n_iter_, self.optimality_ = solution.n_iter, solution.certificate
+        vars(self).pop("validation_curve_", None)
+        if self.early_stopping:
+            self.validation_curve_ = solution.dual
+
+    @property
+    def _n_features_out(self):
+        return self.coefs_[-1].shape[0]
+
+    # ------------------------------------------------------------ predict
+
+    def _represent(self, X):
+        layers = Layers([W.shape[0] for W in self.coefs_], self.activation)
+        pairs = zip(self.coefs_[:-1], self.intercepts_[:-1])
+        theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
+        return np.ascontiguousarray(layers.forward(theta, X)[-1])
+
+    def _models(self):
+        return self._heads, self._levels
+
+    def transform(self, X):
+        """Return the shared representation: the outputs of the last hidden layer.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`. The task of a row does not matter: a column of ids is dropped.
+
+        Returns
+        -------
+        H : ndarray of shape (n_samples, n_hidden)
+        """
+        check_is_fitted(self)
+        X, ids = checks.check_features(self, X, None, reset=False)
+        if ids is not None:
+            self._codes(ids, X.shape[0])
+        return self._represent(X)
+
+
+def _check_layers(sizes):
+    """The sizes as a tuple."""
+    several = isinstance(sizes, (tuple, list, np.ndarray))
+    values = list(sizes) if several else [sizes]
+    if not values or not all(
+        isinstance(v, numbers.Integral) and not isinstance(v, bool) and v > 0
+        for v in values
+    ):
+        raise ValueError(
+            "`hidden_layer_sizes` must be a sequence of at least one integer greater "
+            f"than 0, got {sizes!r}."
+        )
+    return tuple(int(v) for v in values)
+
+
+def _by_label(V, b, own, n_tasks):
+    """Heads as one linear score per task, or per task and label.
+
+    Returns
+    -------
+    models : ndarray of shape (n_tasks, h) or (n_tasks, n_labels, h)
+    levels : ndarray of the same shape without the last axis
+    present : ndarray of bool, of the shape of `levels`
+        Scores that a head has.
+    """
+    if own is None or own.shape[1] == 2:
+        return V, b, np.ones(n_tasks, dtype=bool)
+    sizes = head_sizes(own, n_tasks)[0]
+    models, levels = np.zeros((*own.shape, V.shape[1])), np.zeros(own.shape)
+    for t, first in enumerate(np.cumsum(sizes) - sizes):
+        labels = np.flatnonzero(own[t])
+        if len(labels) > 2:
+            part = slice(first, first + len(labels))
+            models[t, labels], levels[t, labels] = V[part], b[part] - b[part].mean()
+        elif len(labels) == 2:
+            # one logistic score is the difference of two
+            for label, share in zip(labels, (-0.5, 0.5)):
+                models[t, label], levels[t, label] = share * V[first], share * b[first]
+    return models, levels, own
+
+
+def _side_by_side(models, levels, part, own):
+    """All heads as columns (h, n_columns) and their intercepts (n_columns,)."""
+    if models.ndim == 2:
+        return models.T.copy(), levels.copy()
+    every = np.ones((len(part), own.shape[1]), dtype=bool)
+    every[part] = own
+    columns, places = [], []
+    for t, row in enumerate(every):
+        labels = np.flatnonzero(row)
+        if len(labels) == 2:
+            columns.append(models[t, labels[1]] - models[t, labels[0]])
+            places.append(levels[t, labels[1]] - levels[t, labels[0]])
+        else:
+            columns.extend(models[t, labels])
+            places.extend(levels[t, labels])
+    return np.array(columns).T.copy(), np.array(places)
+
+
+class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
+    r"""Nonlinear regression of many tasks through layers that they share.
+
+    Minimises over shared layers h and a linear head (v_t, b_t) for every task
+
+    .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i
+              (y_i - v_t \cdot h(x_i) - b_t)^2
+              + \frac{\alpha}{2} (\text{sum of all squared weights})
+
+    with the biases of the layers and heads free of penalty. The loss is a sum, not a
+    mean: with more rows the same `alpha` shrinks less. For tasks that are nonlinear in
+    the features and need the same few combinations of them; a head is a few numbers, so
+    there may be thousands of tasks. The problem is not convex: another `random_state`
+    ends elsewhere, and `n_init` looks at several starts.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or tuple of int, default=(64,)
+        Number of units of every shared layer, at least one layer.
+    activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
+        Of the shared layers. "softplus" is a relu without the kink.
+    alpha : float, default=1.0
+        Strength of the penalty, at least 0. It depends on the units of the features:
+        scale them (StandardScaler).
+    n_init : int, default=1
+        Random starts. All are followed for a few iterations (on a part of the rows
+        where there are many), the best of them to the end.
+    early_stopping : bool, default=False
+        Hold out some rows of every task, stop when their loss no longer falls, and keep
+        the weights of where it was smallest.
+    validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` holds out.
+    n_iter_no_change : int, default=10
+        Iterations without a smaller held-out loss after which `early_stopping` stops.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    task_weight : None, "balanced", dict or array-like, default=None
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
+        counts the same; a dict by id (absent ids count 1); an array in the order of
+        `tasks_`.
+    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
+        Biases of the heads. True or "free": one per task, unpenalised. "shrunk": adds
+        alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks. False: none; the
+        shared layers keep theirs.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
+    solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
+        "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
+        the shared weights. "auto" eliminates them unless many tasks with missing labels
+        make that dear. "adam" begins with 30 passes over the rows in random batches,
+        for data of which a pass over all rows is dear.
+    tol : float, default=1e-5
+        When to stop: what a quasi-Newton step promises and brings, three times in a
+        row, relative to the objective of the zero model (or a hundred times the
+        objective itself, if that is smaller).
+    max_iter : int, default=1000
+        Most quasi-Newton steps, those on parts of the rows included.
+    warm_start : bool, default=False
+        Begin at the last fit's weights.
+    random_state : int, RandomState instance or None, default=None
+        Draws the first weights, the parts of the rows and those that are held out.
+    verbose : int, default=0
+        1 prints objective and certificate of every step.
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
+        side in the order of `tasks_`.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of the layers.
+    loss_ : float
+        The objective at the end.
+    loss_curve_ : ndarray of shape (n_steps,)
+        The objective after every step on all rows.
+    validation_curve_ : ndarray of shape (n_steps,)
+        Only with `early_stopping`: mean loss of the held-out labels.
+    n_iter_ : int
+    optimality_ : float
+        The certificate, in the units of `tol`: the decrease that the last step
+        promised. With "relu", which has kinks, that of a step of the heads alone.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    SharedFeatureRegressor : Tasks that share linear features.
+    sklearn.neural_network.MLPRegressor : Complete labels, one penalty per mean loss.
+
+    Notes
+    -----
+    With the heads at their best for the shared layers, the objective is a function of
+    the shared weights alone (variable projection), and its gradient that of the whole
+    at those heads; limited-memory quasi-Newton steps need no learning rate. From 1,000
+    rows on the first steps are in single precision, from 8,192 on they see a growing
+    share of the rows; the last ones see all of them in double precision. The end is a
+    point at which a step promises next to nothing: a stationary point, not a bound on
+    the distance from the minimum. Features are centred and scaled inside, which changes
+    nothing of the objective.
+
+    References
+    ----------
+    Golub, G. and Pereyra, V., The differentiation of pseudo-inverses and nonlinear
+    least squares problems whose variables separate, SIAM Journal on Numerical Analysis
+    10, 1973.
+
+    Caruana, R., Multitask learning, Machine Learning 28, 1997.
+
+    Liu, D. and Nocedal, J., On the limited memory BFGS method for large scale
+    optimization, Mathematical Programming 45, 1989.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import SharedMappingRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-2, 2, size=(200, 2))
+    >>> bumps = np.column_stack([np.sin(2 * X[:, 0]), np.cos(2 * X[:, 1])])
+    >>> Y = bumps @ np.array([[1.0, -1.0, 2.0], [0.5, 1.0, 0.0]])
+    >>> Y[::3, 1] = np.nan
+    >>> model = SharedMappingRegressor((20,), alpha=0.01, random_state=0).fit(X, Y)
+    >>> model.score(X, Y) > 0.99, model.coefs_[-1].shape
+    (True, (20, 3))
+    """
+
+    _solvers = ("auto", "projection", "lbfgs", "adam")
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(64,),
+        activation="tanh",
+        alpha=1.0,
+        *,
+        n_init=1,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-5,
+        max_iter=1000,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.n_init = n_init
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
+    r"""Nonlinear classification of many tasks through layers that they share.
+
+    Minimises over shared layers h and a linear head (v_t, b_t) for every task, with
+    labels -1 and +1,
+
+    .. math:: \sum_t \lambda_t \sum_{i \in t} s_i
+              \log(1 + \exp(-y_i (v_t \cdot h(x_i) + b_t)))
+              + \frac{\alpha}{2} (\text{sum of all squared weights})
+
+    with the biases of the layers and heads free of penalty. A task with more than two
+    classes has a softmax over its own classes, one column of its head for each. The
+    loss is a sum, not a mean. The problem is not convex: another `random_state` ends
+    elsewhere, and `n_init` looks at several starts.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or tuple of int, default=(64,)
+        Number of units of every shared layer, at least one layer.
+    activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
+        Of the shared layers. "softplus" is a relu without the kink.
+    alpha : float, default=1.0
+        Strength of the penalty, at least 0. It depends on the units of the features:
+        scale them (StandardScaler).
+    n_init : int, default=1
+        Random starts. All are followed for a few iterations (on a part of the rows
+        where there are many), the best of them to the end.
+    early_stopping : bool, default=False
+        Hold out some rows of every task, stop when their loss no longer falls, and keep
+        the weights of where it was smallest.
+    validation_fraction : float, default=0.1
+        Share of the rows that `early_stopping` holds out.
+    n_iter_no_change : int, default=10
+        Iterations without a smaller held-out loss after which `early_stopping` stops.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    task_weight : None, "balanced", dict or array-like, default=None
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
+        counts the same; a dict by id (absent ids count 1); an array in the order of
+        `tasks_`.
+    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
+        Biases of the heads. True or "free": one per task (and class), unpenalised.
+        "shrunk": adds alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+        False: none; the shared layers keep theirs.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
+    solver : {"auto", "lbfgs", "adam"}, default="auto"
+        "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
+        begins with 30 passes over the rows in random batches, for data of which a pass
+        over all rows is dear.
+    tol : float, default=1e-5
+        When to stop: what a quasi-Newton step promises and brings, three times in a
+        row, relative to the objective of the zero model (or a hundred times the
+        objective itself, if that is smaller).
+    max_iter : int, default=1000
+        Most quasi-Newton steps, those on parts of the rows included.
+    warm_start : bool, default=False
+        Begin at the last fit's weights.
+    random_state : int, RandomState instance or None, default=None
+        Draws the first weights, the parts of the rows and those that are held out.
+    verbose : int, default=0
+        1 prints objective and certificate of every step.
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    classes_ : ndarray or list of ndarray
+        The union of the labels over all tasks; with a two-dimensional `y`
+        ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
+    task_classes_ : list of ndarray
+        The labels that each task has.
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
+        side in the order of `tasks_`, one column
+        for two classes (the score of the second), one per class for more.
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of the layers.
+    loss_ : float
+        The objective at the end.
+    loss_curve_ : ndarray of shape (n_steps,)
+        The objective after every step on all rows.
+    validation_curve_ : ndarray of shape (n_steps,)
+        Only with `early_stopping`: mean loss of the held-out labels.
+    n_iter_ : int
+    optimality_ : float
+        The certificate, in the units of `tol`: the decrease that the last step
+        promised. With "relu", which has kinks, that of a step of the heads alone.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    SharedFeatureClassifier : Tasks that share linear features.
+    sklearn.neural_network.MLPClassifier : One task.
+
+    Notes
+    -----
+    Limited-memory quasi-Newton steps of all weights from heads that are zero but for
+    the frequencies of the classes; they need no learning rate. From 1,000 rows on the
+    first steps are in single precision, from 8,192 on they see a growing share of the
+    rows. The end is a point
+    at which a step promises next to nothing: a stationary point, not a bound on the
+    distance from the minimum. A task that has one class of several has nothing to
+    learn, and predicts it.
+
+    References
+    ----------
+    Caruana, R., Multitask learning, Machine Learning 28, 1997.
+
+    Liu, D. and Nocedal, J., On the limited memory BFGS method for large scale
+    optimization, Mathematical Programming 45, 1989.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import SharedMappingClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, size=(300, 2))
+    >>> inside = X[:, 0] ** 2 + X[:, 1] ** 2 < 0.5
+    >>> Y = np.column_stack([inside, inside & (X[:, 0] > 0)]).astype(int)
+    >>> model = SharedMappingClassifier((16,), alpha=0.01, random_state=0).fit(X, Y)
+    >>> model.score(X, Y) > 0.97, model.predict_proba(X).shape
+    (True, (300, 2))
+    """
+
+    _solvers = ("auto", "lbfgs", "adam")
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(64,),
+        activation="tanh",
+        alpha=1.0,
+        *,
+        n_init=1,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-5,
+        max_iter=1000,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.n_init = n_init
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _own_classes(self, fit):
+        if len(fit.labels) == 2:
+            return np.ones((fit.data.n_tasks, 2), dtype=bool)
+        return present_classes(fit.data, len(fit.labels))

@@ -1,0 +1,162 @@
+"""Limited-memory quasi-Newton steps for smooth functions without structure.
+
+Nocedal, J. and Wright, S., Numerical Optimization, 2006, chapters 3 and 7.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+_MEMORY = 30  # pairs of steps and changes of the gradient
+_CALM = 2  # iterations in a row that promise and bring next to nothing
+_ARMIJO, _WOLFE = 1e-4, 0.9
+_TRIALS = 20
+
+
+@dataclass
+class End:
+    """Where a minimisation ended.
+
+    Attributes
+    ----------
+    x : ndarray
+    value : float
+    memory : Memory
+    promised : float
+        Decrease that the last quasi-Newton step promised.
+    n_iter : int
+    converged, stopped : bool
+        By the tolerance, by the caller.
+    history : list of (value, promised)
+    """
+
+    x: np.ndarray
+    value: float
+    memory: object = None
+    promised: float = np.inf
+    n_iter: int = 0
+    converged: bool = False
+    stopped: bool = False
+    history: list = field(default_factory=list)
+
+
+def minimise(function, x, enough, max_iter, watch=None, memory=None):
+    """Minimise a function from x on; its value never rises.
+
+    Parameters
+    ----------
+    function : callable
+        Value and gradient of a point.
+    x : ndarray of shape (n,)
+    enough : callable
+        Decrease, at a given value, that is not worth another step.
+    max_iter : int
+    watch : callable, default=None
+        Called with the point after every iteration; true ends the search.
+    memory : Memory, default=None
+        What is known of the curvature, from a function that was much the same.
+
+    Returns
+    -------
+    End
+    """
+    value, g = function(x)
+    memory = Memory(len(x)) if memory is None else memory
+    end, calm, gain = End(x, value, memory), 0, np.inf
+    while True:
+        direction = -memory.apply(g)
+        end.promised = -0.5 * float(g @ direction)
+        end.history.append((end.value, end.promised))
+        calm = calm + 1 if max(end.promised, gain) <= enough(end.value) else 0
+        end.converged = calm >= _CALM or end.promised == 0.0
+        if end.converged or end.n_iter >= max_iter:
+            return end
+        found = _search(function, end.x, end.value, g, direction, memory.empty)
+        if found is None and not memory.empty:
+            memory.clear()
+            continue
+        if found is None:
+            end.converged = end.promised <= enough(end.value)
+            return end
+        new, value, after = found
+        memory.add(new - end.x, after - g)
+        gain, g = end.value - value, after
+        end.x, end.value, end.n_iter = new, value, end.n_iter + 1
+        if watch is not None and watch(end.x):
+            end.stopped = True
+            return end
+
+
+class Memory:
+    """The last steps s and changes y of the gradient: an inverse Hessian.
+
+    In the compact form of Byrd, Nocedal and Schnabel (Mathematical Programming 63,
+    1994): two products with all pairs at once.
+    """
+
+    def __init__(self, size):
+        self.empty, self._n = True, 0
+        self._S, self._Y = np.empty((_MEMORY, size)), np.empty((_MEMORY, size))
+        self._SY, self._YY = np.zeros((_MEMORY, _MEMORY)), np.zeros((_MEMORY, _MEMORY))
+
+    def clear(self):
+        """Forget all pairs."""
+        self.empty, self._n = True, 0
+
+    def add(self, s, y):
+        """Keep a pair that has curvature; where the function has none there is none."""
+        if not float(s @ y) > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y):
+            return
+        if self._n == _MEMORY:
+            for rows in (self._S, self._Y):
+                rows[:-1] = rows[1:]
+            for table in (self._SY, self._YY):
+                table[:-1, :-1] = table[1:, 1:]
+            self._n -= 1
+        k = self._n
+        self._S[k], self._Y[k] = s, y
+        self._n, self.empty = k + 1, False
+        self._SY[: k + 1, k] = self._S[: k + 1] @ y
+        self._YY[: k + 1, k] = self._YY[k, : k + 1] = self._Y[: k + 1] @ y
+
+    def apply(self, g):
+        """The inverse Hessian times g."""
+        if self.empty:
+            return g.copy()
+        n = self._n
+        S, Y, R, YY = self._S[:n], self._Y[:n], self._SY[:n, :n], self._YY[:n, :n]
+        curvature = np.diag(R)
+        level = curvature[-1] / YY[-1, -1]
+        u = solve_triangular(R, S @ g, check_finite=False)
+        v = curvature * u + level * (YY @ u - Y @ g)
+        v = solve_triangular(R, v, trans=1, check_finite=False)
+        return level * g + v @ S - level * (u @ Y)
+
+
+def _search(function, x, value, g, direction, first):
+    """A point on the line with less value and slope; None where there is none."""
+    slope = float(g @ direction)
+    if not slope < 0:
+        return None
+    step = min(1.0, 1.0 / np.linalg.norm(direction)) if first else 1.0
+    low, high, best = 0.0, np.inf, None
+    for _ in range(_TRIALS):
+        trial = x + step * direction
+        there, after = function(trial)
+        if not there <= value + _ARMIJO * step * slope:
+            high = step
+            # the parabola through value, slope and what was found
+            bend = there - value - step * slope
+            down = -0.5 * slope * step * step / bend if np.isfinite(bend) else 0.0
+            if best is not None:
+                return best
+            step = min(max(down, 0.1 * step), 0.5 * step)
+            continue
+        if best is None or there < best[1]:
+            best = trial, there, after
+        if float(after @ direction) >= _WOLFE * slope:
+            return trial, there, after
+        low = step
+        step = 2.0 * step if high == np.inf else 0.5 * (low + high)
+    return best

@@ -1,0 +1,413 @@
+"""Shared nonlinear mapping: hidden layers for all tasks, a linear head for each.
+
+    minimise  sum_t L_t(V_t h(x) + b_t) + 1/2 alpha (all weights squared)
+
+With the squared loss the heads are eliminated exactly (variable projection; Golub and
+Pereyra, SIAM Journal on Numerical Analysis 10, 1973): quasi-Newton steps see the shared
+weights alone, and the gradient is that of the whole at the best heads. With the
+log-loss they see the heads too. Many rows are begun with a part of them, in single
+precision; the end is on all of them in double precision.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..solution import Solution, Status
+from ..tasks import TaskData
+from .adam import descend
+from .coupled import factor_spd, solve_spd
+from .heads import SQUARED, Heads
+from .layers import KINKED, Layers
+from .lbfgs import minimise
+from .newton import goal
+
+_MANY = 1000  # rows from which the first steps are in single precision
+_PART = 2048  # rows of the smallest part, at least: parts come first where they fit
+_GROWTH = 4
+_ROUGH = 1e-3  # tolerance on parts of the rows, relative to the objective
+_SHORT = 100  # iterations on the first part, or of every start, at most
+_EPOCHS = 30  # passes over the rows in batches
+_DEAR = 20.0  # times the work of a step, from which heads are not eliminated
+
+
+@dataclass
+class Stop:
+    """When to stop early.
+
+    Attributes
+    ----------
+    data : TaskData
+        Held-out rows.
+    patience : int
+        Iterations without a smaller loss there.
+    """
+
+    data: TaskData
+    patience: int
+
+
+def solve_mapping(
+    data,
+    own,
+    hidden,
+    activation,
+    alpha,
+    *,
+    intercept="free",
+    tol=1e-6,
+    max_iter=1000,
+    rng=None,
+    n_init=1,
+    start=None,
+    solver="auto",
+    stop=None,
+):
+    """Fit shared layers and a head per task.
+
+    Parameters
+    ----------
+    data : TaskData
+    own : ndarray of shape (n_tasks, n_labels), bool, or None
+        Classes of each task for the log-loss, `data.y` numbering the labels; None for
+        the squared loss.
+    hidden : tuple of int
+        Sizes of the shared layers, at least one.
+    activation : str
+        One of `layers.ACTIVATIONS`.
+    alpha : float
+        At least 0.
+    intercept : {"free", "shrunk", "shared", "none"}
+    tol : float
+        What a quasi-Newton step promises and brings, three times in a row, is compared
+        with tol times the objective of the zero model, or a hundred times the objective
+        itself, whichever is smaller. Not a bound on the distance from the minimum: the
+        problem is not convex.
+    max_iter : int
+    rng : numpy.random.Generator
+    n_init : int
+        Starts, of which the best after a few iterations is followed.
+    start : (list of weights, list of biases), default=None
+        As in the solution; takes the place of all random starts.
+    solver : {"auto", "projection", "lbfgs", "adam"}
+        Whether heads are eliminated (squared loss only); "adam" takes random batches
+        before the steps on all rows.
+    stop : Stop, default=None
+
+    Returns
+    -------
+    Solution
+        `coef` is a list of weights (fan_in, fan_out), the last of all heads side by
+        side, `intercept` the list of biases; `dual` the losses of the held-out rows
+        after every iteration where there are such.
+    """
+    rng = np.random.default_rng() if rng is None else rng
+    network, scale = _build(data, own, hidden, activation, alpha, intercept, solver)
+    zero = network.heads.zero_objective()
+
+    def enough(value):
+        return goal(tol, zero, value)
+
+    watch = None if stop is None else _Watch(network, stop, scale)
+    starts = [network.there(scale.there(start))] if start else None
+    if starts is None:
+        starts = [network.begin(rng) for _ in range(n_init)]
+    first = _by_batches if solver == "adam" else _grow
+    x, memory, spent = first(network, starts, rng, max_iter - 1)
+    end = minimise(network, x, enough, max_iter - spent, watch, memory)
+    n_iter = end.n_iter + spent
+    promised, status = _judge(network, end, enough, n_iter >= max_iter)
+    x = watch.best if end.stopped else end.x
+    weights, biases = scale.back(*network.model(x))
+    return Solution(
+        weights,
+        biases,
+        network(x)[0] if end.stopped else end.value,
+        promised / max(zero, 1e-300),
+        max(n_iter, 1),
+        status,
+        dual=None if watch is None else np.array(watch.losses),
+        history=[(v, p / max(zero, 1e-300)) for v, p in end.history],
+    )
+
+
+def _build(data, own, hidden, activation, alpha, intercept, solver):
+    """The function to be minimised, and the units of its features."""
+    data = _sorted(data)
+    layers = Layers((data.n_features, *hidden), activation)
+    heads = Heads(data, own, alpha, intercept)
+    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
+    scale = _Scale(data.X, mass, alpha)
+    projected = solver == "projection"
+    if solver in ("auto", "adam") and heads.kind == SQUARED:
+        projected = _worth_projecting(heads, layers)
+    X, decay = scale.rows(data.X), scale.decay(alpha, layers)
+    return Network(layers, heads, X, decay, projected), scale
+
+
+def _judge(network, end, enough, cut):
+    """What is still promised at the end, and how to call that end."""
+    if end.stopped:
+        return end.promised, Status.CONVERGED
+    promised, converged = end.promised, end.converged
+    if network.layers.activation in KINKED:
+        # between kinks a step of all weights promises what it need not keep
+        promised = network.head_promise(end.x)
+        converged = converged or (not cut and promised <= enough(end.value))
+    if converged:
+        return promised, Status.CONVERGED
+    return promised, Status.MAX_ITER if cut else Status.STALLED
+
+
+def _worth_projecting(heads, layers):
+    """Whether the best heads cost no more than some forward and backward passes."""
+    if not heads.data.wide or heads.alike:
+        return True
+    n, h = len(heads.y), layers.sizes[-1]
+    passes = 6.0 * n * (layers.n_params + heads.n_columns * h)
+    return heads.n_columns * n * h * h <= _DEAR * passes
+
+
+def _sorted(data):
+    """Rows in the order of their tasks; a single task as a table of one column."""
+    if data.wide:
+        return data
+    weight = data.sample_weight
+    if data.n_tasks == 1:
+        y = data.y[:, None]
+        return TaskData(data.X, y, 1, None, weight, data.task_weight)
+    weight = None if weight is None else weight[data.rows]
+    y, codes = data.y[data.rows], data.task_of
+    return TaskData(data.features, y, data.n_tasks, codes, weight, data.task_weight)
+
+
+# ---------------------------------------------------------------- units
+
+
+class _Scale:
+    """Features centred and in common units, and weights in the units they came in.
+
+    A change of variables that leaves the objective as it is: what a bias takes up costs
+    nothing. Features too faint to be worth their penalty stay faint.
+    """
+
+    def __init__(self, X, mass, alpha):
+        total = max(float(mass.sum()), 1e-300)
+        self.centre = np.zeros(X.shape[1])
+        if sp.issparse(X):
+            squares = X.multiply(X).T @ mass / total
+        else:
+            self.centre = mass @ X / total
+            squares = mass @ (X - self.centre) ** 2 / total
+            # what rounding leaves of a constant column is none
+            level = 1e-13 * np.abs(self.centre)
+            squares = np.where(squares > level * level, squares, 0.0)
+        size = squares + alpha / total
+        self.size = np.sqrt(np.where(size > 0, size, 1.0))
+
+    def rows(self, X):
+        """Scaled rows."""
+        if sp.issparse(X):
+            return sp.csr_array(X.multiply(1.0 / self.size))
+        return np.ascontiguousarray((X - self.centre) / self.size)
+
+    def decay(self, alpha, layers):
+        """Penalty of every shared weight, biases free."""
+        decay = np.zeros(layers.n_params)
+        for k, (W, _) in enumerate(layers.unpack(decay)):
+            W[:] = alpha / self.size[:, None] ** 2 if k == 0 else alpha
+        return decay
+
+    def back(self, weights, biases):
+        """Weights and biases for the features as they came."""
+        first = weights[0] / self.size[:, None]
+        return [first, *weights[1:]], [biases[0] - self.centre @ first, *biases[1:]]
+
+    def there(self, model):
+        """The opposite of `back`."""
+        weights, biases = model
+        first = weights[0] * self.size[:, None]
+        moved = biases[0] + self.centre @ weights[0]
+        return [first, *weights[1:]], [moved, *biases[1:]]
+
+
+# ---------------------------------------------------------------- the function
+
+
+class Network:
+    """Objective and gradient as a function of one long vector.
+
+    The shared weights and, unless heads are eliminated, the heads and their intercepts.
+    """
+
+    def __init__(self, layers, heads, X, decay, projected):
+        self.layers, self.heads, self.X = layers, heads, X
+        self.decay, self.projected = decay, projected
+
+    def rows(self, index, dtype):
+        """The same on some of the rows, in another precision."""
+        X = self.X if index is None else self.X[index]
+        X = X.astype(dtype) if sp.issparse(X) else np.asarray(X, dtype=dtype)
+        heads = self.heads.rows(index, dtype)
+        return Network(self.layers, heads, X, self.decay, self.projected)
+
+    def begin(self, rng):
+        """Random shared weights; heads at zero, or the best."""
+        theta = self.layers.draw(rng)
+        X = self.X
+        sparse = sp.issparse(X)
+        moves = np.bincount(X.indices, None, X.shape[1]) if sparse else X.any(axis=0)
+        self.layers.unpack(theta)[0][0][moves == 0] = 0.0  # a constant tells nothing
+        if self.projected:
+            return theta
+        b = self.heads.start()
+        return np.concatenate([theta, np.zeros(len(b) * self.layers.sizes[-1]), b])
+
+    def there(self, model):
+        """The vector of given weights and biases."""
+        weights, biases = model
+        pairs = zip(weights[:-1], biases[:-1])
+        theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
+        if self.projected:
+            return theta
+        return np.concatenate([theta, weights[-1].T.ravel(), biases[-1]])
+
+    def _split(self, x):
+        cut, h = self.layers.n_params, self.layers.sizes[-1]
+        n = self.heads.n_columns
+        return x[:cut], x[cut : cut + n * h].reshape(n, h), x[cut + n * h :]
+
+    def model(self, x):
+        """Lists of weights and of biases, the heads last."""
+        pairs = self.layers.unpack(x[: self.layers.n_params])
+        if self.projected:
+            H = self.layers.forward(x, self.X)[-1]
+            V, b = self.heads.project(H)
+        else:
+            _, V, b = self._split(x)
+        weights = [W.copy() for W, _ in pairs]
+        return [*weights, V.T.copy()], [*(b.copy() for _, b in pairs), b.copy()]
+
+    def head_promise(self, x):
+        """Decrease that a step of the heads alone promises: 1/2 g' H^-1 g."""
+        heads = self.heads
+        H = self.layers.forward(x[: self.layers.n_params], self.X)[-1]
+        V, b = heads.project(H) if self.projected else self._split(x)[1:]
+        _, dV, db, _ = heads.evaluate(H, V, b)
+        _, pV, pb = heads.penalty(V, b)
+        g = np.column_stack([dV + pV, heads.confine(db + pb)])
+        rows = np.column_stack([H, np.ones(len(H))])
+        curvature = rows.T @ rows
+        curvature[np.diag_indices(len(curvature))] += heads.alpha
+        step = solve_spd(factor_spd(curvature), g.T)
+        return 0.5 * float(np.sum(g.T * step))
+
+    def __call__(self, x):
+        """Value and gradient."""
+        heads, cut = self.heads, self.layers.n_params
+        theta = x[:cut].astype(self.X.dtype, copy=False)
+        outputs = self.layers.forward(theta, self.X)
+        H = outputs[-1]
+        V, b = heads.project(H) if self.projected else self._split(x)[1:]
+        value, dV, db, D = heads.evaluate(H, V, b, best=self.projected)
+        gradient = self.layers.backward(theta, outputs, D).astype(np.float64)
+        push = self.decay * x[:cut]
+        value = float(value) + 0.5 * float(push @ x[:cut])
+        more, pV, pb = heads.penalty(V, b)
+        gradient += push
+        if self.projected:
+            return value + more, gradient
+        db = heads.confine(db + pb)
+        parts = gradient, (dV + pV).ravel(), db
+        return value + more, np.concatenate(parts).astype(np.float64)
+
+
+# ---------------------------------------------------------------- rows by and by
+
+
+def _grow(network, starts, rng, max_iter):
+    """Where to begin on all rows: the best start after a part of the way.
+
+    Returns
+    -------
+    x : ndarray
+    memory : Memory or None
+    n_iter : int
+    """
+    parts, spent = _parts(network, rng), 0
+    if not parts and len(starts) == 1:
+        return starts[0], None, 0
+    first, *parts = parts or [network]
+    ends = [minimise(first, x, _rough, min(_SHORT, max_iter)) for x in starts]
+    end = min(ends, key=lambda end: end.value)
+    for part in parts:
+        spent += end.n_iter
+        left = max(max_iter - spent, 0)
+        end = minimise(part, end.x, _rough, left, memory=end.memory)
+    return end.x, end.memory, spent + end.n_iter
+
+
+def _by_batches(network, starts, rng, max_iter):
+    """The same after steps on random batches."""
+    whole = Network(network.layers, network.heads, network.X, network.decay, False)
+    cut, heads = network.layers.n_params, network.heads
+    n_epochs = min(_EPOCHS, max_iter)
+    ends = []
+    for start in starts:
+        x = start
+        if network.projected:
+            V, b = heads.project(network.layers.forward(x, network.X)[-1])
+            x = np.concatenate([x, V.ravel(), b])
+        units = np.ones(len(x))
+        spread = heads.spread()
+        units[cut:] = np.append(np.repeat(spread, network.layers.sizes[-1]), spread)
+        x = descend(
+            lambda rows, x: whole.rows(rows, np.float32)(x),
+            x,
+            units,
+            network.X.shape[0],
+            rng,
+            n_epochs,
+        )
+        x = x[: len(start)]
+        ends.append((network(x)[0] if len(starts) > 1 else 0.0, len(ends), x))
+    return min(ends)[2], None, n_epochs
+
+
+def _rough(value):
+    return _ROUGH * value
+
+
+def _parts(network, rng):
+    """Problems on growing shares of the rows, in single precision."""
+    n = network.X.shape[0]
+    if n < _MANY or sp.issparse(network.X):
+        return []
+    order, parts, size = rng.permutation(n), [], n
+    while size >= _GROWTH * _PART:
+        size //= _GROWTH
+        parts.insert(0, network.rows(np.sort(order[:size]), np.float32))
+    return [*parts, network.rows(None, np.float32)]
+
+
+class _Watch:
+    """The loss of held-out rows; remembers where it was smallest."""
+
+    def __init__(self, network, stop, scale):
+        self.network, self.patience = network, stop.patience
+        data = _sorted(stop.data)
+        heads = network.heads
+        self.heads = Heads(data, heads.own, 0.0, heads.intercept)
+        self.X = scale.rows(data.X)
+        self.losses, self.best, self._at = [], None, 0
+
+    def __call__(self, x):
+        weights, biases = self.network.model(x)
+        theta = x[: self.network.layers.n_params]
+        H = self.network.layers.forward(theta, self.X)[-1]
+        loss = self.heads.evaluate(H, weights[-1].T, biases[-1])[0]
+        self.losses.append(loss / max(float(self.heads.weight.sum()), 1e-300))
+        if self.best is None or self.losses[-1] < self.losses[self._at]:
+            self.best, self._at = x.copy(), len(self.losses) - 1
+        return len(self.losses) - 1 - self._at >= self.patience
