@@ -41,9 +41,9 @@ for head, probabilities in enumerate(three.predict_proba(X_test)):
 # ---------------------
 #
 # The heads are the same to the last digit: whatever one learns, the others learn, too.
-# Nothing is shared that a single head would not have. All that the copies do is to count
-# the loss three times against the penalty. Rectified units can be scaled up and their
-# heads down without changing a prediction; with the best scale, three heads at a
+# Nothing is shared that a single head would not have. All that the copies do is to
+# count the loss three times against the penalty. Rectified units can be scaled up and
+# their heads down without changing a prediction; with the best scale, three heads at a
 # strength of 1 are one head at a strength of one over the root of three:
 
 one = SharedMappingClassifier((64,), "relu", alpha=3**-0.5, random_state=0)
@@ -121,23 +121,20 @@ for seed in range(20):
             accuracy = np.mean(p.argmax(axis=1) == y_test)
             results.append((name, n_flowers, entropy, accuracy))
 
+curves = {"a network for each": ("#d1602f", 8), "one shared layer": ("#2a6f97", -16)}
 _, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
-for name, colour in {
-    "a network for each": "#d1602f",
-    "one shared layer": "#2a6f97",
-}.items():
-    means = np.array(
-        [np.mean([r[2:] for r in results if r[:2] == (name, n)], axis=0) for n in asked]
-    )
-    ax.plot(asked, means[:, 0], "o-", color=colour)
+for name, (colour, above) in curves.items():
+    draws = [[r[2:] for r in results if r[:2] == (name, n)] for n in asked]
+    entropies, accuracies = np.mean(draws, axis=1).T
+    ax.plot(asked, entropies, "o-", color=colour)
     ax.annotate(
         name,
-        (asked[1], means[1, 0]),
-        xytext=(8, 6),
+        (asked[3], entropies[3]),
+        xytext=(0, above),
         textcoords="offset points",
         color=colour,
     )
-    print(f"{name:20s}accuracy " + ", ".join(f"{a:.3f}" for a in means[:, 1]))
+    print(f"{name:20s}accuracy " + ", ".join(f"{a:.3f}" for a in accuracies))
 ax.set(
     xlabel="flowers that each botanist was asked about", ylim=(0, None), xticks=asked
 )
@@ -146,10 +143,11 @@ ax.spines[["top", "right"]].set_visible(False)
 
 # %%
 # What one botanist was told about helps the others, the more the less each of them was
-# told: petals, long or wide or both, are what all three questions turn on. With thirty
-# flowers each can find that out alone.
+# told: the petals, their length and width, are what all three questions turn on. The
+# chances come out better; in naming the likeliest species the two differ by a percent.
+# With thirty flowers each botanist finds nearly as much alone.
 #
 # .. rubric:: References
 #
-# .. [1] Fisher, R. A.: The use of multiple measurements in taxonomic problems. Annals of
-#    Eugenics 7, 1936.
+# .. [1] Fisher, R. A.: The use of multiple measurements in taxonomic problems. Annals
+#    of Eugenics 7, 1936.
