@@ -38,7 +38,12 @@ class SharedMappingEstimator(
                 f"`early_stopping` must be a bool, got {self.early_stopping!r}."
             )
         fraction = self.validation_fraction
-        checks.check_number("validation_fraction", fraction, 0, 1, strict=True)
+        checks.check_number("validation_fraction", fraction, 0, strict=True)
+        if fraction >= 1:
+            raise ValueError(
+                "`validation_fraction` must be a share of the rows, greater than 0 and "
+                f"less than 1, got {fraction!r}."
+            )
         checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
 
     def _own_classes(self, fit):
@@ -253,10 +258,11 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         shared layers keep theirs.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
-    solver : {"auto", "projection", "lbfgs"}, default="auto"
+    solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
         "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
-        the shared weights. "auto" eliminates them unless many different patterns of
-        missing labels make that dear.
+        the shared weights. "auto" eliminates them unless many tasks with missing labels
+        make that dear. "adam" begins with 30 passes over the rows in random batches,
+        for data of which a pass over all rows is dear.
     tol : float, default=1e-5
         When to stop: what a quasi-Newton step promises and brings, three times in a
         row, relative to the objective of the zero model (or a hundred times the
@@ -303,12 +309,12 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     -----
     With the heads at their best for the shared layers, the objective is a function of
     the shared weights alone (variable projection), and its gradient that of the whole
-    at those heads; limited-memory quasi-Newton steps need no learning rate. From 8,192
-    rows on the first steps see a growing share of the rows in single precision; the
-    last ones all of them in double precision. The end is a point at which a step
-    promises next to nothing: a stationary point, not a bound on the distance from the
-    minimum. Features are centred and scaled inside, which changes nothing of the
-    objective.
+    at those heads; limited-memory quasi-Newton steps need no learning rate. From 1,000
+    rows on the first steps are in single precision, from 8,192 on they see a growing
+    share of the rows; the last ones see all of them in double precision. The end is a
+    point at which a step promises next to nothing: a stationary point, not a bound on
+    the distance from the minimum. Features are centred and scaled inside, which changes
+    nothing of the objective.
 
     References
     ----------
@@ -335,7 +341,7 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     (True, (20, 3))
     """
 
-    _solvers = ("auto", "projection", "lbfgs")
+    _solvers = ("auto", "projection", "lbfgs", "adam")
 
     def __init__(
         self,
@@ -423,8 +429,10 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         False: none; the shared layers keep theirs.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
-    solver : {"auto", "lbfgs"}, default="auto"
-        The same: quasi-Newton steps of all weights.
+    solver : {"auto", "lbfgs", "adam"}, default="auto"
+        "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
+        begins with 30 passes over the rows in random batches, for data of which a pass
+        over all rows is dear.
     tol : float, default=1e-5
         When to stop: what a quasi-Newton step promises and brings, three times in a
         row, relative to the objective of the zero model (or a hundred times the
@@ -476,8 +484,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     Notes
     -----
     Limited-memory quasi-Newton steps of all weights from heads that are zero but for
-    the frequencies of the classes; they need no learning rate. From 8,192 rows on the
-    first steps see a growing share of the rows in single precision. The end is a point
+    the frequencies of the classes; they need no learning rate. From 1,000 rows on the
+    first steps are in single precision, from 8,192 on they see a growing share of the
+    rows. The end is a point
     at which a step promises next to nothing: a stationary point, not a bound on the
     distance from the minimum. A task that has one class of several has nothing to
     learn, and predicts it.
@@ -502,7 +511,7 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     (True, (300, 2))
     """
 
-    _solvers = ("auto", "lbfgs")
+    _solvers = ("auto", "lbfgs", "adam")
 
     def __init__(
         self,
