@@ -121,7 +121,7 @@ for seed in range(20):
             accuracy = np.mean(p.argmax(axis=1) == y_test)
             results.append((name, n_flowers, entropy, accuracy))
 
-curves = {"a network for each": ("#d1602f", 8), "one shared layer": ("#2a6f97", -16)}
+curves = {"a network for each": ("#d1602f", 8), "one shared layer": ("#2a6f97", -22)}
 _, ax = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
 for name, (colour, above) in curves.items():
     draws = [[r[2:] for r in results if r[:2] == (name, n)] for n in asked]

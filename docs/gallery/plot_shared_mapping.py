@@ -92,9 +92,10 @@ for ax, topic in zip(axes, ["environment", "defence"]):
     ax.set_xticks([2, 4, 6], ["liberal", "moderate", "conservative"])
 axes[0].set_ylabel("spend less (-1) or more (1)")
 axes[0].legend(frameon=False, loc="lower left", fontsize="small")
-for name, (_, style, colour) in models.items():
-    axes[1].plot([], [], style, color=colour, label=name)
-axes[1].legend(frameon=False, loc="lower right", fontsize="small")
+lines = [
+    axes[1].plot([], style, color=colour)[0] for _, style, colour in models.values()
+]
+axes[1].legend(lines, models, frameon=False, loc="upper left", fontsize="small")
 
 
 def parted(values):
