@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "results",
@@ -42,6 +43,11 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "remove_config_comments": True,
 }
+
+# Pictures of the guide, from docs/code.
+plot_basedir = str(HERE)
+plot_formats = [("png", 150)]
+plot_html_show_formats = plot_html_show_source_link = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "mtlearn"

@@ -1,35 +1,38 @@
-"""Directive `results`: a table that the benchmarks wrote, where there is one.
+"""Directive `results`: the tables that the benchmarks wrote, where there are some.
 
-``.. results:: import`` shows the table of `benchmarks/results/import.md` below the
+``.. results:: import`` shows the tables of `benchmarks/results/import.md` below the
 directive's own text, and nothing at all if the benchmarks were not run.
 """
 
+from itertools import groupby
 from pathlib import Path
 
 from sphinx.util.docutils import SphinxDirective
 
 
 class Results(SphinxDirective):
-    """Include a table of `benchmarks/results`; the content introduces it."""
+    """Include the tables of `benchmarks/results`; the content introduces them."""
 
     required_arguments = 1
     has_content = True
 
     def run(self):
-        """Return the introduction, the table and the lines after it, or nothing."""
+        """Return the introduction and the tables, or nothing."""
         folder = Path(self.env.srcdir, self.config.results_folder)
         path = (folder / f"{self.arguments[0]}.md").resolve()
         if not path.exists():
             return []
         self.env.note_dependency(str(path))
         lines = [line.strip() for line in path.read_text().splitlines()]
-        rows = [
-            [cell.strip() for cell in line.strip("|").split("|")]
-            for line in lines
-            if line.startswith("|") and set(line) - set("|-: ")
-        ]
-        text = "\n".join([*self.content, "", *_table(rows)])
-        return self.parse_text_to_nodes(text)
+        text = list(self.content)
+        for is_table, block in groupby(lines, lambda line: line.startswith("|")):
+            if is_table:
+                text += ["", *_table([_cells(line) for line in block])]
+        return self.parse_text_to_nodes("\n".join(text))
+
+
+def _cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def _table(rows):
@@ -37,6 +40,8 @@ def _table(rows):
     yield "   :header-rows: 1"
     yield ""
     for row in rows:
+        if not set("".join(row)) - set("-: "):
+            continue  # the line under the heads
         for place, cell in enumerate(row):
             yield f"   {' ' if place else '*'} - {cell}"
 
