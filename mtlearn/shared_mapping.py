@@ -303,12 +303,12 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     -----
     With the heads at their best for the shared layers, the objective is a function of
     the shared weights alone (variable projection), and its gradient that of the whole
-    at those heads; limited-memory quasi-Newton steps need no learning rate. From 8,192
-    rows on the first steps see a growing share of the rows in single precision; the
-    last ones all of them in double precision. The end is a point at which a step
-    promises next to nothing: a stationary point, not a bound on the distance from the
-    minimum. Features are centred and scaled inside, which changes nothing of the
-    objective.
+    at those heads; limited-memory quasi-Newton steps need no learning rate. From 1,000
+    rows on the first steps are in single precision, from 8,192 on they see a growing
+    share of the rows; the last ones see all of them in double precision. The end is a
+    point at which a step promises next to nothing: a stationary point, not a bound on
+    the distance from the minimum. Features are centred and scaled inside, which changes
+    nothing of the objective.
 
     References
     ----------
@@ -476,8 +476,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     Notes
     -----
     Limited-memory quasi-Newton steps of all weights from heads that are zero but for
-    the frequencies of the classes; they need no learning rate. From 8,192 rows on the
-    first steps see a growing share of the rows in single precision. The end is a point
+    the frequencies of the classes; they need no learning rate. From 1,000 rows on the
+    first steps are in single precision, from 8,192 on they see a growing share of the
+    rows. The end is a point
     at which a step promises next to nothing: a stationary point, not a bound on the
     distance from the minimum. A task that has one class of several has nothing to
     learn, and predicts it.

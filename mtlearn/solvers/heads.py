@@ -18,6 +18,7 @@ from .squared import solve_squared
 
 _SQUARED, _LOG = 0, 1
 _EXACT = 1e-12  # tolerance of the heads that are solved for
+_CHUNK = 1 << 19  # products of pairs of features held at once
 _SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
 
 
@@ -46,6 +47,14 @@ class Heads:
         if own is not None:
             y = np.where(self.weight > 0, _own_codes(y, own, data.codes), 0.0)
         self.y = y
+        self._plain = bool(np.all(self.weight == 1.0))
+        row = data.sample_weight
+        self.alike = data.wide and bool(data.observed.all())
+        self.alike &= row is None or row.ndim == 1
+        self._fast = data.wide and alpha > 0 and intercept in ("free", "none")
+        self.row_weight = row if self.alike else None
+        ones = np.ones(data.n_tasks)
+        self.task_weight = ones if data.task_weight is None else data.task_weight
         if own is not None and own.shape[1] > 2:
             # a task with one class among several has nothing to learn
             single = own.sum(axis=1) < 2
@@ -57,7 +66,7 @@ class Heads:
         """The same heads on some of the rows, which count for all; other precision."""
         part = object.__new__(Heads)
         part.__dict__.update(self.__dict__)
-        data, codes = self.data, self.data.codes
+        data = self.data
         take = (lambda v: v) if index is None else (lambda v: v[index])
         scale = (
             1.0
@@ -66,19 +75,23 @@ class Heads:
         )
         part.weight = np.ascontiguousarray(scale * take(self.weight), dtype=dtype)
         part.y = np.ascontiguousarray(take(self.y), dtype=dtype)
-        weight = data.sample_weight
-        if index is not None:
-            weight = (
-                np.full(len(index), scale) if weight is None else scale * take(weight)
+        part._plain = self._plain and scale == 1.0
+        row, codes = self.row_weight, data.codes
+        if self.alike and (row is not None or index is not None):
+            row = scale * take(np.ones(len(self.y)) if row is None else row)
+            part.row_weight = row.astype(dtype)
+        if not self._fast:
+            # what the general solver wants to see
+            ones = np.ones(len(data.y))
+            weight = ones if data.sample_weight is None else data.sample_weight
+            part.data = TaskData(
+                np.empty((len(part.y), 0)),
+                take(data.y),
+                data.n_tasks,
+                None if codes is None else take(codes),
+                scale * take(weight),
+                data.task_weight,
             )
-        part.data = TaskData(
-            np.empty((len(part.y), 0)),
-            take(data.y),
-            data.n_tasks,
-            None if codes is None else take(codes),
-            weight,
-            data.task_weight,
-        )
         return part
 
     # -------------------------------------------------------- the function
@@ -94,13 +107,22 @@ class Heads:
 
     def _loss(self, Z):
         """Loss at scores Z, which its gradient overwrites."""
+        if self.data.wide and self.kind == _SQUARED:
+            Z -= self.y
+            if self._plain:
+                return 0.5 * float(np.vdot(Z, Z))
+            residual = Z.copy()
+            Z *= self.weight
+            return 0.5 * float(np.vdot(Z, residual))
         if self.data.wide:
             return _table_loss(self.kind, self.y, self.weight, self.starts, Z)
         codes = self.data.codes
         return _row_loss(self.kind, self.y, self.weight, codes, self.starts, Z)
 
-    def evaluate(self, H, V, b):
+    def evaluate(self, H, V, b, best=False):
         """Loss of heads V (n_columns, h) with intercepts b (n_columns,).
+
+        Where the heads are the best ones their derivatives, not needed, are None.
 
         Returns
         -------
@@ -114,6 +136,8 @@ class Heads:
             Z = H @ V.T
             Z += b
             value = self._loss(Z)
+            if best:
+                return value, None, None, Z @ V
             return value, Z.T @ H, Z.sum(axis=0), Z @ V
         Z = np.zeros((len(H), self._most), dtype=H.dtype)
         D, codes = np.zeros_like(H), self.data.codes
@@ -155,10 +179,10 @@ class Heads:
 
     def project(self, H):
         """The best heads for the squared loss: V (n_columns, h) and b (n_columns,)."""
-        found = self._by_one_gram(H)
-        if found is not None:
-            return found
-        data = replace(self.data, X=np.asarray(H, dtype=np.float64), _shared={})
+        data = self.data
+        if self._fast:
+            return self._by_one_gram(H) if self.alike else self._by_grams(H)
+        data = replace(data, X=np.asarray(H, dtype=np.float64), _shared={})
         form = Independent().form(np.arange(data.n_tasks))
         solution = solve_squared(
             data,
@@ -173,35 +197,43 @@ class Heads:
         return solution.coef, solution.intercept
 
     def _by_one_gram(self, H):
-        """The same where all tasks have one Gram matrix; else None."""
-        data = self.data
-        suits = data.wide and self.alpha > 0 and self.intercept in ("free", "none")
-        suits = suits and (data.sample_weight is None or data.sample_weight.ndim == 1)
-        if not suits or not data.observed.all():
-            return None
-        heavy = H if data.sample_weight is None else H * self._row_weight(H.dtype)
-        C, G = (heavy.T @ self.y).astype(np.float64), (heavy.T @ H).astype(np.float64)
-        if self.intercept == "free":
-            total = float(self._row_weight(np.float64).sum())
-            mean = np.asarray(heavy.sum(axis=0), dtype=np.float64) / total
-            y_mean = (self._row_weight(H.dtype).T @ self.y)[0].astype(np.float64)
-            y_mean /= total
+        """The same where all tasks have one Gram matrix, up to a factor."""
+        weight, free = self.row_weight, self.intercept == "free"
+        heavy = H if weight is None else H * weight[:, None]
+        C, G = heavy.T @ self.y, heavy.T @ H
+        C, G = C.astype(np.float64), G.astype(np.float64)
+        if free:
+            total = float(len(H)) if weight is None else float(weight.sum())
+            mean = heavy.sum(axis=0, dtype=np.float64) / total
+            y = self.y if weight is None else weight[:, None] * self.y
+            y_mean = y.sum(axis=0, dtype=np.float64) / total
             G -= total * np.outer(mean, mean)
             C -= total * np.outer(mean, y_mean)
-        scale = np.ones(data.n_tasks) if data.task_weight is None else data.task_weight
-        V = np.empty((data.n_tasks, H.shape[1]))
-        for strength in np.unique(scale):
-            tasks = scale == strength
+        V = np.empty((len(C.T), len(G)))
+        for strength in np.unique(self.task_weight):
+            tasks = self.task_weight == strength
             M = G + (self.alpha / strength) * np.eye(len(G))
             V[tasks] = solve_spd(factor_spd(M), C[:, tasks]).T
-        if self.intercept == "none":
-            return V, np.zeros(len(V))
-        return V, y_mean - V @ mean
+        return V, y_mean - V @ mean if free else np.zeros(len(V))
 
-    def _row_weight(self, dtype):
-        weight = self.data.sample_weight
-        weight = np.ones(len(self.y)) if weight is None else weight
-        return weight[:, None].astype(dtype)
+    def _by_grams(self, H):
+        """The same with a Gram matrix for every task, all made by one product."""
+        h, free = H.shape[1], self.intercept == "free"
+        heavy = self.weight * self.y
+        C = (heavy.T @ H).astype(np.float64)
+        G = _weighted_grams(H, self.weight)
+        if free:
+            total = self.weight.sum(axis=0, dtype=np.float64)
+            total = np.where(total > 0, total, 1.0)[:, None]
+            mean = (self.weight.T @ H) / total
+            y_mean = heavy.sum(axis=0, dtype=np.float64) / total[:, 0]
+            G -= total[:, :, None] * mean[:, :, None] * mean[:, None, :]
+            C -= total * mean * y_mean[:, None]
+        G[:, np.arange(h), np.arange(h)] += self.alpha
+        V = np.linalg.solve(G, C[:, :, None])[:, :, 0]
+        if not free:
+            return V, np.zeros(len(V))
+        return V, y_mean - np.einsum("tj,tj->t", V, mean)
 
 
 def head_sizes(own, n_tasks):
@@ -263,7 +295,38 @@ def _log_odds(y, weight, starts, codes):
     return b
 
 
+def _weighted_grams(H, weight):
+    """sum_i weight[i, t] h_i h_i' for every task, (n_tasks, h, h)."""
+    n, h = H.shape
+    pairs = h * (h + 1) // 2
+    step = max(16, _CHUNK // pairs)
+    products = np.empty((min(step, n), pairs), dtype=H.dtype)
+    total = np.zeros((weight.shape[1], pairs))
+    for low in range(0, n, step):
+        part = H[low : low + step]
+        _pairs(part, products)
+        total += weight[low : low + step].T @ products[: len(part)]
+    grams = np.empty((len(total), h, h))
+    upper = np.triu_indices(h)
+    grams[:, upper[0], upper[1]] = total
+    grams[:, upper[1], upper[0]] = total
+    return grams
+
+
 # ---------------------------------------------------------------- compiled passes
+
+
+@njit(cache=True)
+def _pairs(H, out):
+    """Products of all pairs of columns, the upper triangle row by row."""
+    n, h = H.shape
+    for i in range(n):
+        at = 0
+        for j in range(h):
+            v = H[i, j]
+            for k in range(j, h):
+                out[i, at] = v * H[i, k]
+                at += 1
 
 
 @njit(cache=True)

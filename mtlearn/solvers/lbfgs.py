@@ -1,14 +1,15 @@
 """Limited-memory quasi-Newton steps for smooth functions without structure.
 
-Nocedal, J. and Wright, S., Numerical Optimization, 2006, algorithms 7.4 and 3.5.
+Nocedal, J. and Wright, S., Numerical Optimization, 2006, chapters 3 and 7.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 _MEMORY = 30  # pairs of steps and changes of the gradient
-_CALM = 3  # iterations in a row that promise and bring next to nothing
+_CALM = 2  # iterations in a row that promise and bring next to nothing
 _ARMIJO, _WOLFE = 1e-4, 0.9
 _TRIALS = 20
 
@@ -21,6 +22,7 @@ class End:
     ----------
     x : ndarray
     value : float
+    memory : Memory
     promised : float
         Decrease that the last quasi-Newton step promised.
     n_iter : int
@@ -31,6 +33,7 @@ class End:
 
     x: np.ndarray
     value: float
+    memory: object = None
     promised: float = np.inf
     n_iter: int = 0
     converged: bool = False
@@ -38,7 +41,7 @@ class End:
     history: list = field(default_factory=list)
 
 
-def minimise(function, x, enough, max_iter, watch=None):
+def minimise(function, x, enough, max_iter, watch=None, memory=None):
     """Minimise a function from x on; its value never rises.
 
     Parameters
@@ -51,13 +54,16 @@ def minimise(function, x, enough, max_iter, watch=None):
     max_iter : int
     watch : callable, default=None
         Called with the point after every iteration; true ends the search.
+    memory : Memory, default=None
+        What is known of the curvature, from a function that was much the same.
 
     Returns
     -------
     End
     """
     value, g = function(x)
-    end, memory, calm, gain = End(x, value), _Memory(), 0, np.inf
+    memory = Memory(len(x)) if memory is None else memory
+    end, calm, gain = End(x, value, memory), 0, np.inf
     while True:
         direction = -memory.apply(g)
         end.promised = -0.5 * float(g @ direction)
@@ -68,7 +74,7 @@ def minimise(function, x, enough, max_iter, watch=None):
             return end
         found = _search(function, end.x, end.value, g, direction, memory.empty)
         if found is None and not memory.empty:
-            memory = _Memory()
+            memory.clear()
             continue
         if found is None:
             end.converged = end.promised <= enough(end.value)
@@ -82,36 +88,50 @@ def minimise(function, x, enough, max_iter, watch=None):
             return end
 
 
-class _Memory:
-    """The last steps s and changes y of the gradient: an inverse Hessian."""
+class Memory:
+    """The last steps s and changes y of the gradient: an inverse Hessian.
 
-    def __init__(self):
-        self.pairs = []
+    In the compact form of Byrd, Nocedal and Schnabel (Mathematical Programming 63,
+    1994): two products with all pairs at once.
+    """
 
-    @property
-    def empty(self):
-        return not self.pairs
+    def __init__(self, size):
+        self.empty, self._n = True, 0
+        self._S, self._Y = np.empty((_MEMORY, size)), np.empty((_MEMORY, size))
+        self._SY, self._YY = np.zeros((_MEMORY, _MEMORY)), np.zeros((_MEMORY, _MEMORY))
+
+    def clear(self):
+        """Forget all pairs."""
+        self.empty, self._n = True, 0
 
     def add(self, s, y):
         """Keep a pair that has curvature; where the function has none there is none."""
-        curvature = float(s @ y)
-        if curvature > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y):
-            self.pairs = [*self.pairs[1 - _MEMORY :], (s, y, curvature)]
+        if not float(s @ y) > 1e-10 * np.linalg.norm(s) * np.linalg.norm(y):
+            return
+        if self._n == _MEMORY:
+            for rows in (self._S, self._Y):
+                rows[:-1] = rows[1:]
+            for table in (self._SY, self._YY):
+                table[:-1, :-1] = table[1:, 1:]
+            self._n -= 1
+        k = self._n
+        self._S[k], self._Y[k] = s, y
+        self._n, self.empty = k + 1, False
+        self._SY[: k + 1, k] = self._S[: k + 1] @ y
+        self._YY[: k + 1, k] = self._YY[k, : k + 1] = self._Y[: k + 1] @ y
 
     def apply(self, g):
         """The inverse Hessian times g."""
-        q = g.copy()
-        if not self.pairs:
-            return q
-        shares = []
-        for s, y, curvature in reversed(self.pairs):
-            shares.append(float(s @ q) / curvature)
-            q -= shares[-1] * y
-        s, y, curvature = self.pairs[-1]
-        q *= curvature / float(y @ y)
-        for (s, y, curvature), share in zip(self.pairs, reversed(shares)):
-            q += (share - float(y @ q) / curvature) * s
-        return q
+        if self.empty:
+            return g.copy()
+        n = self._n
+        S, Y, R, YY = self._S[:n], self._Y[:n], self._SY[:n, :n], self._YY[:n, :n]
+        curvature = np.diag(R)
+        level = curvature[-1] / YY[-1, -1]
+        u = solve_triangular(R, S @ g, check_finite=False)
+        v = curvature * u + level * (YY @ u - Y @ g)
+        v = solve_triangular(R, v, trans=1, check_finite=False)
+        return level * g + v @ S - level * (u @ Y)
 
 
 def _search(function, x, value, g, direction, first):

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from ..moments import same_rows
 from ..solution import Solution, Status
 from ..tasks import TaskData
+from .coupled import factor_spd, solve_spd
 from .heads import Heads
-from .layers import Layers
+from .layers import KINKED, Layers
 from .lbfgs import minimise
 from .newton import goal
 
-_MANY = 8192  # rows from which parts of them come first
-_PART = 2048  # rows of the smallest part, at least
+_MANY = 1000  # rows from which the first steps are in single precision
+_PART = 2048  # rows of the smallest part, at least: parts come first where they fit
 _GROWTH = 4
 _ROUGH = 1e-3  # tolerance on parts of the rows, relative to the objective
-_SHORT = 50  # iterations after which one of several starts is chosen
+_SHORT = 100  # iterations on the first part, or of every start, at most
 _DEAR = 20.0  # times the work of a step, from which heads are not eliminated
 
 
@@ -120,10 +120,17 @@ def solve_mapping(
     starts = [network.there(scale.there(start))] if start else None
     if starts is None:
         starts = [network.begin(rng) for _ in range(n_init)]
-    x, spent = _grow(network, starts, rng, max_iter)
-    end = minimise(network, x, enough, max(max_iter - spent, 1), watch)
-    x, status = end.x, Status.CONVERGED if end.converged else Status.MAX_ITER
-    if not end.converged and end.n_iter + spent < max_iter:
+    x, memory, spent = _grow(network, starts, rng, max_iter)
+    left = max(max_iter - spent, 1)
+    end = minimise(network, x, enough, left, watch, memory)
+    x, promised, converged = end.x, end.promised, end.converged
+    if activation in KINKED:
+        # between kinks a step of all weights promises what it need not keep
+        promised = network.head_promise(x)
+        ended = end.n_iter + spent < max_iter
+        converged = converged or (ended and promised <= enough(end.value))
+    status = Status.CONVERGED if converged else Status.MAX_ITER
+    if not converged and end.n_iter + spent < max_iter:
         status = Status.STALLED
     if end.stopped:
         x, status = watch.best, Status.CONVERGED
@@ -132,7 +139,7 @@ def solve_mapping(
         weights,
         biases,
         end.value,
-        end.promised / max(zero, 1e-300),
+        promised / max(zero, 1e-300),
         max(end.n_iter + spent, 1),
         status,
         dual=None if watch is None else np.array(watch.losses),
@@ -141,13 +148,12 @@ def solve_mapping(
 
 
 def _worth_projecting(heads, layers):
-    """Whether the best heads cost no more than a few forward and backward passes."""
-    data, n, h = heads.data, len(heads.y), layers.sizes[-1]
-    if not data.wide or data.observed.all():
+    """Whether the best heads cost no more than some forward and backward passes."""
+    if not heads.data.wide or heads.alike:
         return True
-    n_groups = len(same_rows(data)[1])
+    n, h = len(heads.y), layers.sizes[-1]
     passes = 6.0 * n * (layers.n_params + heads.n_columns * h)
-    return n_groups * n * h * h <= _DEAR * passes
+    return heads.n_columns * n * h * h <= _DEAR * passes
 
 
 def _sorted(data):
@@ -270,6 +276,20 @@ class Network:
         weights = [W.copy() for W, _ in pairs]
         return [*weights, V.T.copy()], [*(b.copy() for _, b in pairs), b.copy()]
 
+    def head_promise(self, x):
+        """Decrease that a step of the heads alone promises: 1/2 g' H^-1 g."""
+        heads = self.heads
+        H = self.layers.forward(x[: self.layers.n_params], self.X)[-1]
+        V, b = heads.project(H) if self.projected else self._split(x)[1:]
+        _, dV, db, _ = heads.evaluate(H, V, b)
+        _, pV, pb = heads.penalty(V, b)
+        g = np.column_stack([dV + pV, heads.confine(db + pb)])
+        rows = np.column_stack([H, np.ones(len(H))])
+        curvature = rows.T @ rows
+        curvature[np.diag_indices(len(curvature))] += heads.alpha
+        step = solve_spd(factor_spd(curvature), g.T)
+        return 0.5 * float(np.sum(g.T * step))
+
     def __call__(self, x):
         """Value and gradient."""
         heads, cut = self.heads, self.layers.n_params
@@ -277,7 +297,7 @@ class Network:
         outputs = self.layers.forward(theta, self.X)
         H = outputs[-1]
         V, b = heads.project(H) if self.projected else self._split(x)[1:]
-        value, dV, db, D = heads.evaluate(H, V, b)
+        value, dV, db, D = heads.evaluate(H, V, b, best=self.projected)
         gradient = self.layers.backward(theta, outputs, D).astype(np.float64)
         push = self.decay * x[:cut]
         value = float(value) + 0.5 * float(push @ x[:cut])
@@ -299,24 +319,20 @@ def _grow(network, starts, rng, max_iter):
     Returns
     -------
     x : ndarray
+    memory : Memory or None
     n_iter : int
     """
     parts, spent = _parts(network, rng), 0
     if not parts and len(starts) == 1:
-        return starts[0], 0
-    first = parts[0] if parts else network
-    ends = [
-        minimise(
-            first, x, _rough, min(_SHORT, max_iter) if len(starts) > 1 else max_iter
-        )
-        for x in starts
-    ]
+        return starts[0], None, 0
+    first, *parts = parts or [network]
+    ends = [minimise(first, x, _rough, min(_SHORT, max_iter)) for x in starts]
     end = min(ends, key=lambda end: end.value)
     for part in parts:
-        if spent + end.n_iter < max_iter:
-            spent += end.n_iter
-            end = minimise(part, end.x, _rough, max_iter - spent)
-    return end.x, spent + end.n_iter
+        spent += end.n_iter
+        left = max(max_iter - spent, 0)
+        end = minimise(part, end.x, _rough, left, memory=end.memory)
+    return end.x, end.memory, spent + end.n_iter
 
 
 def _rough(value):
@@ -329,10 +345,9 @@ def _parts(network, rng):
     if n < _MANY or sp.issparse(network.X):
         return []
     order, parts, size = rng.permutation(n), [], n
-    while size > _PART:
+    while size >= _GROWTH * _PART:
         size //= _GROWTH
-        index = np.sort(order[: max(size, _PART)])
-        parts.insert(0, network.rows(index, np.float32))
+        parts.insert(0, network.rows(np.sort(order[:size]), np.float32))
     return [*parts, network.rows(None, np.float32)]
 
 
