@@ -1,5 +1,7 @@
 """Shared layers: forward against loops, backward against differences."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -24,7 +26,7 @@ def test_a_long_vector_is_unpacked_into_views(hidden):
     layers, theta, _ = drawn(hidden, "tanh")
     parts = layers.unpack(theta)
     sizes = (4, *hidden)
-    assert [W.shape for W, _ in parts] == list(zip(sizes, sizes[1:]))
+    assert [W.shape for W, _ in parts] == list(pairwise(sizes))
     assert [b.shape for _, b in parts] == [(size,) for size in hidden]
     assert layers.n_params == len(theta) == sum(W.size + b.size for W, b in parts)
     pieces = [part.ravel() for pair in parts for part in pair]
