@@ -132,13 +132,16 @@ def solve_mapping(
     status = Status.CONVERGED if converged else Status.MAX_ITER
     if not converged and end.n_iter + spent < max_iter:
         status = Status.STALLED
+    value = end.value
+    if watch is not None and watch.best is not None:
+        x, value = watch.best, network(watch.best)[0]
     if end.stopped:
-        x, status = watch.best, Status.CONVERGED
+        status = Status.CONVERGED
     weights, biases = scale.back(*network.model(x))
     return Solution(
         weights,
         biases,
-        end.value,
+        value,
         promised / max(zero, 1e-300),
         max(end.n_iter + spent, 1),
         status,
@@ -258,7 +261,8 @@ class Network:
         theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
         if self.projected:
             return theta
-        return np.concatenate([theta, weights[-1].T.ravel(), biases[-1]])
+        b = self.heads.confine(biases[-1])
+        return np.concatenate([theta, weights[-1].T.ravel(), b])
 
     def _split(self, x):
         cut, h = self.layers.n_params, self.layers.sizes[-1]
