@@ -140,6 +140,7 @@ class SharedMappingEstimator(
         Returns
         -------
         H : ndarray of shape (n_samples, n_hidden)
+            Their columns are as many as the last of `hidden_layer_sizes`.
         """
         check_is_fitted(self)
         X, ids = checks.check_features(self, X, None, reset=False)
