@@ -38,7 +38,11 @@ class SharedMappingEstimator(
                 f"`early_stopping` must be a bool, got {self.early_stopping!r}."
             )
         fraction = self.validation_fraction
-        checks.check_number("validation_fraction", fraction, 0, 1, strict=True)
+        checks.check_number("validation_fraction", fraction, 0, strict=True)
+        if fraction >= 1:
+            raise ValueError(
+                f"`validation_fraction` must be less than 1, got {fraction!r}."
+            )
         checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
 
     def _own_classes(self, fit):
@@ -96,7 +100,8 @@ class SharedMappingEstimator(
         own, n_tasks = self._own_classes(fit), fit.data.n_tasks
         V, b = solution.coef[-1].T, solution.intercept[-1]
         self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
-        models, levels, present = _by_label(V, b, own, n_tasks)
+        free = fit.intercept == "free"
+        models, levels, present = _by_label(V, b, own, n_tasks, free)
         count = np.maximum(present.sum(axis=0), 1)[..., None]
         shared = np.where(present[..., None], models, 0.0).sum(axis=0) / count
         level = np.where(present, levels, 0.0).sum(axis=0) / count[..., 0]
@@ -164,8 +169,11 @@ def _check_layers(sizes):
     return tuple(int(v) for v in values)
 
 
-def _by_label(V, b, own, n_tasks):
+def _by_label(V, b, own, n_tasks, free):
     """Heads as one linear score per task, or per task and label.
+
+    A softmax leaves the level of its scores open; where intercepts are `free` of each
+    other it is made zero, so that means over tasks mean something.
 
     Returns
     -------
@@ -182,7 +190,8 @@ def _by_label(V, b, own, n_tasks):
         labels = np.flatnonzero(own[t])
         if len(labels) > 2:
             part = slice(first, first + len(labels))
-            models[t, labels], levels[t, labels] = V[part], b[part] - b[part].mean()
+            level = b[part].mean() if free else 0.0
+            models[t, labels], levels[t, labels] = V[part], b[part] - level
         elif len(labels) == 2:
             # one logistic score is the difference of two
             for label, share in zip(labels, (-0.5, 0.5)):

@@ -260,7 +260,7 @@ def test_one_task_is_a_network_of_scikit_learn():
     y = np.sin(2 * X[:, 0]) + X[:, 1]
     alpha = 0.5
     theirs = MLPRegressor(
-        (6,),
+        hidden_layer_sizes=(6,),
         activation="tanh",
         alpha=alpha,
         solver="lbfgs",
@@ -285,7 +285,7 @@ def test_one_task_is_a_network_of_scikit_learn():
 
 def test_solvers_agree(wide_complete):
     p = wide_complete
-    for mode in MODES:
+    for mode in (True, "shrunk"):
         models = [
             SharedMappingRegressor(
                 (5,),
@@ -293,7 +293,7 @@ def test_solvers_agree(wide_complete):
                 0.1,
                 fit_intercept=mode,
                 solver=solver,
-                tol=1e-10,
+                tol=1e-9,
                 random_state=0,
                 max_iter=5000,
             ).fit(p.X, p.Y)
@@ -641,7 +641,8 @@ def test_named_columns_of_labels(estimator, wide):
     Y = pd.DataFrame(wide.Y, columns=names)
     model = make(estimator).fit(wide.X, Y)
     assert model.tasks_.tolist() == names
-    assert_array_equal(numbers(model), numbers(make(estimator).fit(wide.X, wide.Y)))
+    expected = make(estimator).fit(wide.X, wide.Y)
+    assert_allclose(numbers(model), numbers(expected), rtol=1e-3, atol=1e-5)
 
 
 # ---------------------------------------------------------------- classes
@@ -843,15 +844,16 @@ def test_warm_starts(estimator, p, wide, layout, mode):
 
 @every_estimator
 def test_warm_starts_of_other_intercepts(estimator, p):
-    for before in MODES:
-        for after in MODES:
-            model = make(estimator, warm_start=True, fit_intercept=before)
-            model.fit(p.X, p.y, task=p.task)
-            model.set_params(fit_intercept=after).fit(p.X, p.y, task=p.task)
-            if after == "shared":
-                assert np.ptp(model.intercepts_[-1]) < 1e-10
-            if after is False:
-                assert_array_equal(model.intercepts_[-1], 0)
+    model = make(estimator, warm_start=True, tol=1e-3)
+    for before, after in pairwise((True, "shared", "shrunk", False, True, False)):
+        model.set_params(fit_intercept=before).fit(p.X, p.y, task=p.task)
+        model.set_params(fit_intercept=after).fit(p.X, p.y, task=p.task)
+        if after == "shared":
+            assert np.ptp(model.intercepts_[-1]) < 1e-10
+        elif after is False:
+            assert_array_equal(model.intercepts_[-1], 0)
+        else:
+            assert np.ptp(model.intercepts_[-1]) > 1e-3
 
 
 def test_warm_starts_of_many_classes(long_multiclass):
@@ -885,7 +887,7 @@ def test_early_stopping_of_rows(estimator, noisy):
     params = {"alpha": 1e-3, "n_iter_no_change": 5}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        plain = make(estimator, (20,), **params, max_iter=200).fit(X, y, task=codes)
+        plain = make(estimator, (20,), **params, max_iter=80).fit(X, y, task=codes)
     model = make(estimator, (20,), **params, early_stopping=True).fit(X, y, task=codes)
     curve = model.validation_curve_
     assert len(curve) == model.n_iter_ < plain.n_iter_

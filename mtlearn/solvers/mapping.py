@@ -193,6 +193,7 @@ class _Scale:
             # what rounding leaves of a constant column is none
             level = 1e-13 * np.abs(self.centre)
             squares = np.where(squares > level * level, squares, 0.0)
+        self.constant = squares == 0
         size = squares + alpha / total
         self.size = np.sqrt(np.where(size > 0, size, 1.0))
 
@@ -200,7 +201,9 @@ class _Scale:
         """Scaled rows."""
         if sp.issparse(X):
             return sp.csr_array(X.multiply(1.0 / self.size))
-        return np.ascontiguousarray((X - self.centre) / self.size)
+        rows = np.ascontiguousarray((X - self.centre) / self.size)
+        rows[:, self.constant] = 0.0
+        return rows
 
     def decay(self, alpha, layers):
         """Penalty of every shared weight, biases free."""
