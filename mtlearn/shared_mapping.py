@@ -41,7 +41,8 @@ class SharedMappingEstimator(
         checks.check_number("validation_fraction", fraction, 0, strict=True)
         if fraction >= 1:
             raise ValueError(
-                f"`validation_fraction` must be less than 1, got {fraction!r}."
+                "`validation_fraction` must be a share of the rows, greater than 0 and "
+                f"less than 1, got {fraction!r}."
             )
         checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
 
@@ -263,10 +264,11 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         shared layers keep theirs.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
-    solver : {"auto", "projection", "lbfgs"}, default="auto"
+    solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
         "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
-        the shared weights. "auto" eliminates them unless many different patterns of
-        missing labels make that dear.
+        the shared weights. "auto" eliminates them unless many tasks with missing labels
+        make that dear. "adam" begins with 30 passes over the rows in random batches,
+        for data of which a pass over all rows is dear.
     tol : float, default=1e-5
         When to stop: what a quasi-Newton step promises and brings, three times in a
         row, relative to the objective of the zero model (or a hundred times the
@@ -345,7 +347,7 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     (True, (20, 3))
     """
 
-    _solvers = ("auto", "projection", "lbfgs")
+    _solvers = ("auto", "projection", "lbfgs", "adam")
 
     def __init__(
         self,
@@ -433,8 +435,10 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         False: none; the shared layers keep theirs.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
-    solver : {"auto", "lbfgs"}, default="auto"
-        The same: quasi-Newton steps of all weights.
+    solver : {"auto", "lbfgs", "adam"}, default="auto"
+        "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
+        begins with 30 passes over the rows in random batches, for data of which a pass
+        over all rows is dear.
     tol : float, default=1e-5
         When to stop: what a quasi-Newton step promises and brings, three times in a
         row, relative to the objective of the zero model (or a hundred times the
@@ -513,7 +517,7 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     (True, (300, 2))
     """
 
-    _solvers = ("auto", "lbfgs")
+    _solvers = ("auto", "lbfgs", "adam")
 
     def __init__(
         self,

@@ -419,3 +419,63 @@ def test_a_start_of_other_intercepts_is_made_one_of_these(mode):
     value = value_of(c, solution, mode=mode)
     assert np.isfinite(value)
     assert_allclose(solution.objective, value, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "layout, loss, mode", pairwise(LAYOUTS, ("squared", "binary", "softmax"), MODES)
+)
+@pytest.mark.parametrize("n_init", [1, 3])
+def test_steps_on_batches_come_first(layout, loss, mode, n_init):
+    c = case(layout, loss, "rows")
+    if loss == "squared":
+        # columns in units of their own
+        c.data.y[:] *= 100.0 if layout == "long" else [1.0, 100.0, 1e-3, 1.0, 10.0]
+        rows = c.data.X, c.data.y, c.data.codes, c.data.sample_weight
+        if layout != "long":
+            rows = reference.to_long(c.data.X, c.data.y, c.data.sample_weight)
+        c.twin[2][:] = rows[1]
+    solution = solve(c, (4, 3), mode=mode, solver="adam", n_init=n_init, tol=1e-5)
+    assert solution.status is Status.CONVERGED
+    # 30 passes over the rows before it
+    assert solution.n_iter == len(solution.history) - 1 + 30
+    rtol = 1e-3 if (loss, mode) == ("softmax", "shrunk") else 1e-8
+    assert_allclose(solution.objective, value_of(c, solution, mode=mode), rtol=rtol)
+    values = [value for value, _ in solution.history]
+    assert (np.diff(values) <= 0).all()
+    zero = reference.mapping_objective(
+        c.twin[0],
+        [0 * W for W in solution.coef],
+        [0 * b for b in solution.intercept],
+        "tanh",
+        *c.twin[1:],
+        ALPHA,
+        NAMES[mode],
+        5,
+    )
+    assert values[0] < zero
+
+
+def test_steps_on_batches_go_down():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(700, 3))
+    codes = np.repeat(np.arange(2), 350)
+    f = np.sin(2 * X[:, 0]) + X[:, 1]
+    for own, y in ((None, f), (np.ones((2, 2), bool), (f > 0).astype(float))):
+        data = TaskData(X, y, 2, codes, None, None)
+        firsts = []
+        for max_iter in (3, 31):
+            solution = solve_mapping(
+                data,
+                own,
+                (6,),
+                "tanh",
+                0.1,
+                solver="adam",
+                max_iter=max_iter,
+                rng=np.random.default_rng(0),
+                tol=1e-14,
+            )
+            assert solution.n_iter == max_iter
+            assert solution.status is Status.MAX_ITER
+            firsts.append(solution.history[0][0])
+        assert firsts[1] < firsts[0]

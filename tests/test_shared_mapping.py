@@ -1049,7 +1049,7 @@ def test_bends_are_learnt():
         ({"validation_fraction": 1.0}, ValueError, "`validation_fraction`.*1.0"),
         ({"validation_fraction": 3}, ValueError, "`validation_fraction`.*3"),
         ({"n_iter_no_change": 0}, ValueError, "`n_iter_no_change`.*got 0"),
-        ({"solver": "adam"}, ValueError, "`solver` must be one of 'auto'.*'adam'"),
+        ({"solver": "sgd"}, ValueError, "`solver` must be one of 'auto'.*'sgd'"),
         ({"tol": 0.0}, ValueError, "`tol`"),
         ({"max_iter": 0}, ValueError, "`max_iter`"),
         ({"warm_start": 2}, TypeError, "`warm_start`"),

@@ -16,7 +16,7 @@ from ..tasks import TaskData
 from .coupled import factor_spd, solve_spd
 from .squared import solve_squared
 
-_SQUARED, _LOG = 0, 1
+SQUARED, LOG = 0, 1
 _EXACT = 1e-12  # tolerance of the heads that are solved for
 _CHUNK = 1 << 19  # products of pairs of features held at once
 _SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
@@ -37,7 +37,7 @@ class Heads:
 
     def __init__(self, data, own, alpha, intercept):
         self.data, self.own, self.alpha, self.intercept = data, own, alpha, intercept
-        self.kind = _SQUARED if own is None else _LOG
+        self.kind = SQUARED if own is None else LOG
         sizes, self.label_of = head_sizes(own, data.n_tasks)
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
         self.n_columns = int(self.starts[-1])
@@ -67,12 +67,13 @@ class Heads:
         part = object.__new__(Heads)
         part.__dict__.update(self.__dict__)
         data = self.data
-        take = (lambda v: v) if index is None else (lambda v: v[index])
-        scale = (
-            1.0
-            if index is None
-            else self.weight.sum() / max(self.weight[index].sum(), 1e-300)
-        )
+
+        def take(values):
+            return values if index is None else values[index]
+
+        there = self.weight.sum() if index is None else self.weight[index].sum()
+        # a part without labels counts for nothing
+        scale = self.weight.sum() / there if there > 0 else 1.0
         part.weight = np.ascontiguousarray(scale * take(self.weight), dtype=dtype)
         part.y = np.ascontiguousarray(take(self.y), dtype=dtype)
         part._plain = self._plain and scale == 1.0
@@ -107,7 +108,7 @@ class Heads:
 
     def _loss(self, Z):
         """Loss at scores Z, which its gradient overwrites."""
-        if self.data.wide and self.kind == _SQUARED:
+        if self.data.wide and self.kind == SQUARED:
             Z -= self.y
             if self._plain:
                 return 0.5 * float(np.vdot(Z, Z))
@@ -147,6 +148,19 @@ class Heads:
         _carry(H, codes, self.starts, V, Z, dV, db, D)
         return value, dV, db, D
 
+    def spread(self):
+        """Units of the columns: the standard deviations of the labels, or one."""
+        if self.kind == LOG:
+            return np.ones(self.n_columns)
+        total, data = self.weight.sum(axis=0), self.data
+        if data.wide:
+            total = np.maximum(total, 1e-300)
+            mean = (self.weight * self.y).sum(axis=0) / total
+            square = (self.weight * (self.y - mean) ** 2).sum(axis=0) / total
+        else:
+            square = np.full(self.n_columns, np.cov(self.y, aweights=self.weight))
+        return np.where(square > 0, np.sqrt(square), 1.0)
+
     def penalty(self, V, b):
         """1/2 alpha times the squares, and its derivatives in V and b."""
         value, db = 0.5 * self.alpha * float(np.vdot(V, V)), np.zeros(len(b))
@@ -172,7 +186,7 @@ class Heads:
     def start(self):
         """Zero heads, with intercepts that fit the labels' frequencies."""
         b = np.zeros(self.n_columns)
-        if self.kind == _LOG and self.intercept != "none":
+        if self.kind == LOG and self.intercept != "none":
             b = _log_odds(self.y, self.weight, self.starts, self.data.codes)
             b = self.confine(b)
         return b

@@ -16,8 +16,9 @@ import scipy.sparse as sp
 
 from ..solution import Solution, Status
 from ..tasks import TaskData
+from .adam import descend
 from .coupled import factor_spd, solve_spd
-from .heads import Heads
+from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
 from .newton import goal
@@ -27,6 +28,7 @@ _PART = 2048  # rows of the smallest part, at least: parts come first where they
 _GROWTH = 4
 _ROUGH = 1e-3  # tolerance on parts of the rows, relative to the objective
 _SHORT = 100  # iterations on the first part, or of every start, at most
+_EPOCHS = 30  # passes over the rows in batches
 _DEAR = 20.0  # times the work of a step, from which heads are not eliminated
 
 
@@ -88,8 +90,9 @@ def solve_mapping(
         Starts, of which the best after a few iterations is followed.
     start : (list of weights, list of biases), default=None
         As in the solution; takes the place of all random starts.
-    solver : {"auto", "projection", "lbfgs"}
-        Whether heads are eliminated (squared loss only).
+    solver : {"auto", "projection", "lbfgs", "adam"}
+        Whether heads are eliminated (squared loss only); "adam" takes random batches
+        before the steps on all rows.
     stop : Stop, default=None
 
     Returns
@@ -100,18 +103,8 @@ def solve_mapping(
         after every iteration where there are such.
     """
     rng = np.random.default_rng() if rng is None else rng
-    data = _sorted(data)
-    layers = Layers((data.n_features, *hidden), activation)
-    heads = Heads(data, own, alpha, intercept)
-    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
-    scale = _Scale(data.X, mass, alpha)
-    projected = solver == "projection" or (
-        solver == "auto" and heads.kind == 0 and _worth_projecting(heads, layers)
-    )
-    network = Network(
-        layers, heads, scale.rows(data.X), scale.decay(alpha, layers), projected
-    )
-    zero = heads.zero_objective()
+    network, scale = _build(data, own, hidden, activation, alpha, intercept, solver)
+    zero = network.heads.zero_objective()
 
     def enough(value):
         return goal(tol, zero, value)
@@ -120,34 +113,53 @@ def solve_mapping(
     starts = [network.there(scale.there(start))] if start else None
     if starts is None:
         starts = [network.begin(rng) for _ in range(n_init)]
-    x, memory, spent = _grow(network, starts, rng, max_iter)
-    left = max(max_iter - spent, 1)
-    end = minimise(network, x, enough, left, watch, memory)
-    x, promised, converged = end.x, end.promised, end.converged
-    if activation in KINKED:
-        # between kinks a step of all weights promises what it need not keep
-        promised = network.head_promise(x)
-        ended = end.n_iter + spent < max_iter
-        converged = converged or (ended and promised <= enough(end.value))
-    status = Status.CONVERGED if converged else Status.MAX_ITER
-    if not converged and end.n_iter + spent < max_iter:
-        status = Status.STALLED
-    value = end.value
+    first = _by_batches if solver == "adam" else _grow
+    x, memory, spent = first(network, starts, rng, max_iter - 1)
+    end = minimise(network, x, enough, max_iter - spent, watch, memory)
+    n_iter = end.n_iter + spent
+    promised, status = _judge(network, end, enough, n_iter >= max_iter)
+    x, value = end.x, end.value
     if watch is not None and watch.best is not None:
         x, value = watch.best, network(watch.best)[0]
-    if end.stopped:
-        status = Status.CONVERGED
     weights, biases = scale.back(*network.model(x))
     return Solution(
         weights,
         biases,
         value,
         promised / max(zero, 1e-300),
-        max(end.n_iter + spent, 1),
+        max(n_iter, 1),
         status,
         dual=None if watch is None else np.array(watch.losses),
         history=[(v, p / max(zero, 1e-300)) for v, p in end.history],
     )
+
+
+def _build(data, own, hidden, activation, alpha, intercept, solver):
+    """The function to be minimised, and the units of its features."""
+    data = _sorted(data)
+    layers = Layers((data.n_features, *hidden), activation)
+    heads = Heads(data, own, alpha, intercept)
+    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
+    scale = _Scale(data.X, mass, alpha)
+    projected = solver == "projection"
+    if solver in ("auto", "adam") and heads.kind == SQUARED:
+        projected = _worth_projecting(heads, layers)
+    X, decay = scale.rows(data.X), scale.decay(alpha, layers)
+    return Network(layers, heads, X, decay, projected), scale
+
+
+def _judge(network, end, enough, cut):
+    """What is still promised at the end, and how to call that end."""
+    if end.stopped:
+        return end.promised, Status.CONVERGED
+    promised, converged = end.promised, end.converged
+    if network.layers.activation in KINKED:
+        # between kinks a step of all weights promises what it need not keep
+        promised = network.head_promise(end.x)
+        converged = converged or (not cut and promised <= enough(end.value))
+    if converged:
+        return promised, Status.CONVERGED
+    return promised, Status.MAX_ITER if cut else Status.STALLED
 
 
 def _worth_projecting(heads, layers):
@@ -340,6 +352,33 @@ def _grow(network, starts, rng, max_iter):
         left = max(max_iter - spent, 0)
         end = minimise(part, end.x, _rough, left, memory=end.memory)
     return end.x, end.memory, spent + end.n_iter
+
+
+def _by_batches(network, starts, rng, max_iter):
+    """The same after steps on random batches."""
+    whole = Network(network.layers, network.heads, network.X, network.decay, False)
+    cut, heads = network.layers.n_params, network.heads
+    n_epochs = min(_EPOCHS, max_iter)
+    ends = []
+    for start in starts:
+        x = start
+        if network.projected:
+            V, b = heads.project(network.layers.forward(x, network.X)[-1])
+            x = np.concatenate([x, V.ravel(), b])
+        units = np.ones(len(x))
+        spread = heads.spread()
+        units[cut:] = np.append(np.repeat(spread, network.layers.sizes[-1]), spread)
+        x = descend(
+            lambda rows, x: whole.rows(rows, np.float32)(x),
+            x,
+            units,
+            network.X.shape[0],
+            rng,
+            n_epochs,
+        )
+        x = x[: len(start)]
+        ends.append((network(x)[0] if len(starts) > 1 else 0.0, len(ends), x))
+    return min(ends)[2], None, n_epochs
 
 
 def _rough(value):
