@@ -479,3 +479,14 @@ def test_steps_on_batches_go_down():
             assert solution.status is Status.MAX_ITER
             firsts.append(solution.history[0][0])
         assert firsts[1] < firsts[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_on_batches_keep_intercepts_as_they_must_be(monkeypatch, mode):
+    # heads that move with the shared weights, each in the units of its labels
+    monkeypatch.setattr(mapping, "_worth_projecting", lambda heads, layers: False)
+    c = case("holes", "squared")
+    c.data.y[:] *= [1.0, 100.0, 1e-3, 1.0, 10.0]
+    c.twin[2][:] = reference.to_long(c.data.X, c.data.y)[1]
+    solution = solve(c, mode=mode, solver="adam", tol=1e-5)
+    assert_allclose(solution.objective, value_of(c, solution, mode=mode), rtol=1e-8)
