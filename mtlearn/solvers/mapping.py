@@ -367,7 +367,9 @@ def _by_batches(network, starts, rng, max_iter):
             x = np.concatenate([x, V.ravel(), b])
         units = np.ones(len(x))
         spread = heads.spread()
-        units[cut:] = np.append(np.repeat(spread, network.layers.sizes[-1]), spread)
+        heights = np.repeat(spread, network.layers.sizes[-1])
+        # intercepts that are one move as one
+        units[cut:] = np.append(heights, heads.confine(spread))
         x = descend(
             lambda rows, x: whole.rows(rows, np.float32)(x),
             x,
