@@ -17,6 +17,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from test_per_task import learnt
 
 import mtlearn
 from mtlearn import (
@@ -97,15 +98,6 @@ def quick(estimator, **params):
     if "random_state" in inspect.signature(estimator).parameters:
         params = {"hidden_layer_sizes": (8,), "random_state": 0, **params}
     return estimator(**params)
-
-
-def learnt(model):
-    """Everything that a fit found out, as one vector."""
-    if hasattr(model, "coefs_"):
-        parts = [*model.coefs_, *model.intercepts_]
-    else:
-        parts = [model.coef_, model.intercept_]
-    return np.concatenate([part.ravel() for part in parts])
 
 
 @parametrize_with_checks([quick(estimator) for estimator in ESTIMATORS])

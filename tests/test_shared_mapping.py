@@ -24,6 +24,7 @@ from test_per_task import (
     WEIGHTS,
     Case,
     cover,
+    learnt,
     positions,
     signs,
     wide_multiclass,
@@ -110,12 +111,6 @@ def shared_case(long, wide, layout, weights):
     case = Case(long, wide, "independent", layout, weights, (None, None))
     del case.params["relation"]
     return case
-
-
-def numbers(model):
-    """All weights and biases of a model, one after the other."""
-    parts = [*model.coefs_, *model.intercepts_]
-    return np.concatenate([part.ravel() for part in parts])
 
 
 def outputs(model, X, **ids):
@@ -362,7 +357,7 @@ def test_weights_of_tasks_are_weights_of_their_rows(estimator, p, wide):
     lam = np.array([2.0, 0.5, 1.0, 1.5, 0.3])
     model = make(estimator, task_weight=lam).fit(p.X, p.y, task=p.task)
     other = make(estimator).fit(p.X, p.y, lam[p.codes], task=p.task)
-    assert_allclose(numbers(other), numbers(model), rtol=1e-6, atol=1e-8)
+    assert_allclose(learnt(other), learnt(model), rtol=1e-6, atol=1e-8)
     model = make(estimator, task_weight=lam).fit(wide.X, wide.Y)
     other = make(estimator).fit(wide.X, wide.Y, np.tile(lam, (len(wide.X), 1)))
     assert_allclose(other.loss_, model.loss_, rtol=1e-4)
@@ -380,13 +375,13 @@ def test_weights_of_zero_are_absent(estimator, p, wide):
     other = make(estimator, task_weight="balanced")
     other.fit(p.X[kept], p.y[kept], weight[kept], task=p.task[kept])
     assert model.tasks_.tolist() == ["east", "mid", "north", "south"]
-    assert_array_equal(numbers(other), numbers(model))
+    assert_array_equal(learnt(other), learnt(model))
     weight = wide.weights.copy()
     weight[::3, 1] = 0.0
     Y = np.where(weight > 0, wide.Y, np.nan)
     model = make(estimator).fit(wide.X, wide.Y, weight)
     other = make(estimator).fit(wide.X, Y, weight)
-    assert_allclose(numbers(other), numbers(model), rtol=1e-9, atol=1e-12)
+    assert_allclose(learnt(other), learnt(model), rtol=1e-9, atol=1e-12)
 
 
 @every_estimator
@@ -451,7 +446,7 @@ def test_a_task_of_one_class_is_predicted_as_such(long_classification):
     proba = model.predict_proba(p.X[south], task=p.task[south])
     assert proba[:, 1].min() > 0.99
     assert [c.tolist() for c in model.task_classes_][3] == ["yes"]
-    assert np.isfinite(numbers(model)).all()
+    assert np.isfinite(learnt(model)).all()
 
 
 @every_estimator
@@ -472,7 +467,7 @@ def test_tasks_of_two_rows(estimator, layout):
         model = make(estimator).fit(X, Y)
         assert model.predict(X).shape == Y.shape
     assert model.coefs_[-1].shape == (4, 30)
-    assert np.isfinite(numbers(model)).all()
+    assert np.isfinite(learnt(model)).all()
 
 
 @every_estimator
@@ -482,10 +477,10 @@ def test_a_single_task(estimator, p):
     assert [W.shape for W in model.coefs_] == [(5, 4), (4, 1)]
     assert model.predict(p.X).shape == p.y.shape
     named = make(estimator).fit(p.X, p.y, task=np.full(len(p.y), "all"))
-    assert_allclose(numbers(named), numbers(model), rtol=1e-9)
+    assert_allclose(learnt(named), learnt(model), rtol=1e-9)
     y = p.y if estimator is SharedMappingRegressor else (p.sign + 1) / 2
     table = make(estimator).fit(p.X, y[:, None])
-    assert_allclose(numbers(table), numbers(model), rtol=1e-9)
+    assert_allclose(learnt(table), learnt(model), rtol=1e-9)
     assert table.predict(p.X).shape == (len(y), 1)
     assert_array_equal(outputs(table, p.X)[:, 0], outputs(model, p.X))
 
@@ -512,7 +507,7 @@ def test_constant_columns_weigh_nothing(estimator, p):
     for level in (0.0, 1.0, -1e6, 0.1):
         X = np.column_stack([p.X, np.full(len(p.y), level)])
         other = make(estimator, tol=1e-7).fit(X, p.y, task=p.task)
-        assert np.isfinite(numbers(other)).all()
+        assert np.isfinite(learnt(other)).all()
         assert_allclose(other.coefs_[0][5], 0, atol=1e-12)
         assert other.loss_ < 1.2 * model.loss_
 
@@ -536,7 +531,7 @@ def test_only_constant_columns(estimator, p):
 def test_units_of_the_features(estimator, p, unit):
     # all of them: with the penalty it is the same problem only in the limit
     model = make(estimator).fit(unit * p.X, p.y, task=p.task)
-    assert np.isfinite(numbers(model)).all()
+    assert np.isfinite(learnt(model)).all()
     assert model.optimality_ <= model.tol
     value = reference.mapping_objective(
         "squared" if estimator is SharedMappingRegressor else "logistic",
@@ -615,7 +610,7 @@ def test_sparse_features(estimator, p, build):
     assert_allclose(dense.loss_, before, rtol=1e-4)
     column = make(estimator, tol=1e-7, task_column=0)
     column.fit(build(np.column_stack([p.codes, X])), p.y)
-    assert_allclose(numbers(column), numbers(model), rtol=1e-9)
+    assert_allclose(learnt(column), learnt(model), rtol=1e-9)
 
 
 @every_estimator
@@ -625,12 +620,12 @@ def test_frames_with_ids(estimator, p):
     assert model.n_features_in_ == 6
     assert model.feature_names_in_.tolist() == ["a", "b", "school", "c", "d", "e"]
     keyword = make(estimator).fit(p.X, p.y, task=p.task)
-    assert_array_equal(numbers(keyword), numbers(model))
+    assert_array_equal(learnt(keyword), learnt(model))
     assert_array_equal(model.predict(frame(p)), keyword.predict(p.X, task=p.task))
     assert model.score(frame(p), p.y) == keyword.score(p.X, p.y, task=p.task)
     assert_array_equal(model.transform(frame(p)), keyword.transform(p.X))
     ids = make(estimator, task_column=2).fit(frame(p).to_numpy(dtype=object), p.y)
-    assert_array_equal(numbers(ids), numbers(model))
+    assert_array_equal(learnt(ids), learnt(model))
     with pytest.raises(ValueError, match="feature names should match"):
         model.transform(frame(p).rename(columns={"a": "z"}))
 
@@ -642,7 +637,7 @@ def test_named_columns_of_labels(estimator, wide):
     model = make(estimator).fit(wide.X, Y)
     assert model.tasks_.tolist() == names
     expected = make(estimator).fit(wide.X, wide.Y)
-    assert_allclose(numbers(model), numbers(expected), rtol=1e-3, atol=1e-5)
+    assert_allclose(learnt(model), learnt(expected), rtol=1e-3, atol=1e-5)
 
 
 # ---------------------------------------------------------------- classes
@@ -752,7 +747,7 @@ def test_two_labels_of_any_kind(wide_classification, labels):
     expected = make(SharedMappingClassifier).fit(p.X, np.nan_to_num(p.Y))
     model = make(SharedMappingClassifier).fit(p.X, Y)
     assert_array_equal(model.classes_, np.arange(5))
-    assert_array_equal(numbers(model), numbers(expected))
+    assert_array_equal(learnt(model), learnt(expected))
     z, fitted = model.decision_function(p.X), model.predict(p.X)
     assert_array_equal(fitted == labels[1], z > 0)
     assert_allclose(model.predict_proba(p.X), 1 / (1 + np.exp(-z)))
@@ -807,9 +802,9 @@ def test_the_seed_decides(estimator, p):
         make(estimator, random_state=seed, max_iter=1000).fit(p.X, p.y, task=p.task)
         for seed in (0, 0, 1, np.random.RandomState(0))
     ]
-    assert_array_equal(numbers(fits[0]), numbers(fits[1]))
-    assert np.abs(numbers(fits[0]) - numbers(fits[2])).max() > 1e-3
-    assert_array_equal(numbers(fits[0]), numbers(fits[3]))
+    assert_array_equal(learnt(fits[0]), learnt(fits[1]))
+    assert np.abs(learnt(fits[0]) - learnt(fits[2])).max() > 1e-3
+    assert_array_equal(learnt(fits[0]), learnt(fits[3]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for _ in range(2):
@@ -826,7 +821,7 @@ def test_warm_starts(estimator, p, wide, layout, mode):
     params = {"fit_intercept": mode, "random_state": 0}
     cold = make(estimator, **params).fit(X, y, **fit)
     model = make(estimator, warm_start=True, **params).fit(X, y, **fit)
-    assert_array_equal(numbers(cold), numbers(model))
+    assert_array_equal(learnt(cold), learnt(model))
     before = model.loss_
     model.fit(X, y, **fit)
     assert model.n_iter_ < cold.n_iter_
@@ -839,7 +834,7 @@ def test_warm_starts(estimator, p, wide, layout, mode):
     # and what is another problem is begun anew
     fresh = make(estimator, (3,), **params).fit(X[:, :4], y, **fit)
     model.set_params(hidden_layer_sizes=(3,), alpha=ALPHA).fit(X[:, :4], y, **fit)
-    assert_array_equal(numbers(fresh), numbers(model))
+    assert_array_equal(learnt(fresh), learnt(model))
 
 
 @every_estimator
@@ -866,7 +861,7 @@ def test_warm_starts_of_many_classes(long_multiclass):
     # other classes of the same tasks
     y = np.where((p.task == "west") & (p.y == "a"), "c", p.y)
     fresh = make(SharedMappingClassifier).fit(p.X, y, task=p.task)
-    assert_array_equal(numbers(model.fit(p.X, y, task=p.task)), numbers(fresh))
+    assert_array_equal(learnt(model.fit(p.X, y, task=p.task)), learnt(fresh))
 
 
 @pytest.fixture
@@ -937,7 +932,7 @@ def test_early_stopping_of_tables(estimator, noisy):
     curve = model.validation_curve_
     assert curve.argmin() == len(curve) - 11
     again = clone(model).fit(X, Y, np.linspace(0.5, 1.5, 400))
-    assert_array_equal(numbers(again), numbers(model))
+    assert_array_equal(learnt(again), learnt(model))
 
 
 @every_estimator
@@ -953,7 +948,7 @@ def test_early_stopping_keeps_the_best_where_the_end_comes_first(estimator, nois
     patient = make(estimator, (20,), n_iter_no_change=15, **params)
     patient.fit(X, y, task=codes)
     if patient.validation_curve_.min() == curve.min():
-        assert_array_equal(numbers(patient), numbers(model))
+        assert_array_equal(learnt(patient), learnt(model))
     assert model.loss_ > model.loss_curve_[-1]
 
 
@@ -976,7 +971,7 @@ def test_too_few_iterations_warn(estimator, p):
     with pytest.warns(ConvergenceWarning, match=f"{name} did not converge in 1 iter"):
         model.fit(p.X, p.y, task=p.task)
     assert model.n_iter_ == 1
-    assert np.isfinite(numbers(model)).all()
+    assert np.isfinite(learnt(model)).all()
     assert model.optimality_ > model.tol
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -990,7 +985,7 @@ def test_without_penalty(estimator, wide):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(wide.X, wide.Y)
-    assert np.isfinite(numbers(model)).all()
+    assert np.isfinite(learnt(model)).all()
     assert model.score(wide.X, wide.Y) > 0.9
 
 
@@ -1104,7 +1099,7 @@ def test_sizes_of_any_kind(estimator, p):
     expected = make(estimator, (4,)).fit(p.X, p.y, task=p.task)
     for sizes in (4, [4], np.array([4]), np.int64(4)):
         model = make(estimator, sizes).fit(p.X, p.y, task=p.task)
-        assert_array_equal(numbers(model), numbers(expected))
+        assert_array_equal(learnt(model), learnt(expected))
         assert model.hidden_layer_sizes is sizes
 
 
