@@ -936,6 +936,46 @@ def test_early_stopping_of_tables(estimator, noisy):
 
 
 @every_estimator
+def test_early_stopping_leaves_every_column_something_to_learn_from(estimator):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 4))
+    Y = np.column_stack([X[:, 0], X[:, 1], X[:, 0] + 5.0])
+    if estimator is SharedMappingClassifier:
+        Y = (Y > [0.0, 0.0, 5.0]).astype(float)
+    Y[2:, 2] = np.nan
+    for seed in range(20):
+        held = []
+        model = make(estimator, early_stopping=True, random_state=seed)
+        inner = model._hold_out
+
+        def spy(data, seed, inner=inner, held=held):
+            held.extend(part.observed.sum(axis=0) for part in inner(data, seed))
+            return inner(data, seed)
+
+        model._hold_out = spy
+        model.fit(X, Y)
+        assert held[0].min() > 0 and held[1][:2].min() > 0
+        assert_array_equal(held[0] + held[1], [40, 40, 2])
+
+
+@every_estimator
+@both_layouts
+def test_nothing_to_hold_out(estimator, p, wide, layout):
+    # one row of each task
+    model = make(estimator, early_stopping=True)
+    words = "^`early_stopping` finds no rows to hold out: [^\n]+$"
+    with pytest.raises(ValueError, match=words):
+        if layout == "wide":
+            model.fit(wide.X[:2], np.where(np.eye(2) > 0, [1.0, 0.0], np.nan))
+        else:
+            first = np.unique(p.task, return_index=True)[1]
+            y = p.y[first]
+            if estimator is SharedMappingClassifier:
+                y = np.arange(5) % 2
+            model.fit(p.X[first], y, task=p.task[first])
+
+
+@every_estimator
 def test_early_stopping_keeps_the_best_where_the_end_comes_first(estimator, noisy):
     X, codes, _, y = noisy
     y = y if estimator is SharedMappingRegressor else (y > 0).astype(int)
@@ -947,13 +987,15 @@ def test_early_stopping_keeps_the_best_where_the_end_comes_first(estimator, nois
     assert curve.argmin() < len(curve) - 1
     patient = make(estimator, (20,), n_iter_no_change=15, **params)
     patient.fit(X, y, task=codes)
-    if patient.validation_curve_.min() == curve.min():
-        assert_array_equal(learnt(patient), learnt(model))
+    assert patient.n_iter_ < model.n_iter_
+    assert patient.validation_curve_.min() == curve.min()
+    assert_array_equal(learnt(patient), learnt(model))
     assert model.loss_ > model.loss_curve_[-1]
 
 
 @every_estimator
 def test_more_starts_are_not_worse(estimator, p):
+    gains = []
     for seed in range(4):
         losses = [
             make(estimator, (3,), random_state=seed, n_init=n)
@@ -962,6 +1004,8 @@ def test_more_starts_are_not_worse(estimator, p):
             for n in (1, 5)
         ]
         assert losses[1] <= losses[0] * (1 + 1e-2)
+        gains.append(1 - losses[1] / losses[0])
+    assert max(gains) > 1e-3
 
 
 @every_estimator
