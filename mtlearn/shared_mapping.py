@@ -74,10 +74,21 @@ class SharedMappingEstimator(
         )
 
     def _hold_out(self, data, seed):
-        """Rows to learn from and rows to stop by, with each task in both."""
+        """Rows to learn from, some of every task, and rows to stop by."""
         split = ShuffleSplit if data.wide else TaskShuffleSplit
         split = split(1, test_size=self.validation_fraction, random_state=seed)
-        parts = next(split.split(data.y, groups=data.codes))
+        none = "`early_stopping` finds no rows to hold out"
+        try:
+            learnt, held = next(split.split(data.y, groups=data.codes))
+        except ValueError as error:
+            raise ValueError(f"{none}: {error}") from error
+        if data.wide:
+            bare = ~data.observed[learnt].any(axis=0)
+            back = data.observed[held][:, bare].any(axis=1)
+            learnt, held = np.append(learnt, held[back]), held[~back]
+            if not data.observed[held].any():
+                raise ValueError(f"{none}: tasks would be left without labels.")
+        parts = learnt, held
         rows = replace(data, task_weight=None)
         return [replace(take(rows, p), task_weight=data.task_weight) for p in parts]
 
