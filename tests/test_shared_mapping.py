@@ -851,6 +851,22 @@ def test_warm_starts_of_other_intercepts(estimator, p):
             assert np.ptp(model.intercepts_[-1]) > 1e-3
 
 
+@every_estimator
+def test_warm_starts_with_fewer_labels(estimator, wide):
+    model = make(estimator, warm_start=True).fit(wide.X, wide.Y)
+    Y = wide.Y.copy()
+    Y[:, 2] = np.nan
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 of 5 tasks have no labels"):
+            model.fit(wide.X, Y)
+    with pytest.warns(UserWarning, match="1 of 5 tasks have no labels"):
+        fresh = make(estimator).fit(wide.X, Y)
+    assert_allclose(model.loss_, fresh.loss_, rtol=1e-3)
+    assert model.n_iter_ < fresh.n_iter_
+    model.fit(wide.X, wide.Y)
+    assert_array_equal(learnt(model), learnt(make(estimator).fit(wide.X, wide.Y)))
+
+
 def test_warm_starts_of_many_classes(long_multiclass):
     p = long_multiclass
     model = make(SharedMappingClassifier, warm_start=True).fit(p.X, p.y, task=p.task)
@@ -918,6 +934,45 @@ def test_rows_that_are_held_out_are_those_of_the_split(noisy, fraction):
     learnt, watched = held[0]
     assert_array_equal(learnt + watched, 40)
     assert_array_equal(watched, 40 * fraction)
+
+
+@every_estimator
+@both_layouts
+def test_what_is_held_out_is_weighed_as_the_rest(estimator, p, wide, layout):
+    lam = np.array([2.0, 0.5, 1.0, 1.5, 0.3])
+    params = {"validation_fraction": 0.3, "n_iter_no_change": 4, "task_weight": lam}
+    model, parts = make(estimator, early_stopping=True, alpha=0.01, **params), []
+    inner = model._hold_out
+    model._hold_out = lambda *args: parts.extend(inner(*args)) or parts
+    if layout == "wide":
+        model.fit(wide.X, wide.Y, wide.weights)
+    else:
+        model.fit(p.X, p.y, p.weight, task=p.task)
+    found = []
+    for part, alpha in zip(parts, (0.01, 0.0)):
+        rows = part.X, part.y, part.codes, part.sample_weight
+        if layout == "wide":
+            rows = reference.to_long(part.X, part.y, part.sample_weight)
+        X, y, codes, s = rows
+        loss = "squared" if estimator is SharedMappingRegressor else "logistic"
+        y = y if loss == "squared" else 2 * y - 1
+        weight = reference.row_weights(codes, s, lam)
+        value = reference.mapping_objective(
+            loss,
+            model.coefs_,
+            model.intercepts_,
+            "tanh",
+            X,
+            y,
+            codes,
+            weight,
+            alpha,
+            n_tasks=5,
+        )
+        found.append((value, weight.sum()))
+    assert_allclose(model.loss_, found[0][0], rtol=1e-8)
+    value, total = found[1]
+    assert_allclose(model.validation_curve_.min(), value / total, rtol=1e-8)
 
 
 @every_estimator
