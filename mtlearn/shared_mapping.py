@@ -74,10 +74,21 @@ class SharedMappingEstimator(
         )
 
     def _hold_out(self, data, seed):
-        """Rows to learn from and rows to stop by, with each task in both."""
+        """Rows to learn from, some of every task, and rows to stop by."""
         split = ShuffleSplit if data.wide else TaskShuffleSplit
         split = split(1, test_size=self.validation_fraction, random_state=seed)
-        parts = next(split.split(data.y, groups=data.codes))
+        none = "`early_stopping` finds no rows to hold out"
+        try:
+            learnt, held = next(split.split(data.y, groups=data.codes))
+        except ValueError as error:
+            raise ValueError(f"{none}: {error}") from error
+        if data.wide:
+            bare = ~data.observed[learnt].any(axis=0)
+            back = data.observed[held][:, bare].any(axis=1)
+            learnt, held = np.append(learnt, held[back]), held[~back]
+            if not data.observed[held].any():
+                raise ValueError(f"{none}: tasks would be left without labels.")
+        parts = learnt, held
         rows = replace(data, task_weight=None)
         return [replace(take(rows, p), task_weight=data.task_weight) for p in parts]
 
@@ -101,7 +112,8 @@ class SharedMappingEstimator(
         own, n_tasks = self._own_classes(fit), fit.data.n_tasks
         V, b = solution.coef[-1].T, solution.intercept[-1]
         self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
-        models, levels, present = _by_label(V, b, own, n_tasks)
+        free = fit.intercept == "free"
+        models, levels, present = _by_label(V, b, own, n_tasks, free)
         count = np.maximum(present.sum(axis=0), 1)[..., None]
         shared = np.where(present[..., None], models, 0.0).sum(axis=0) / count
         level = np.where(present, levels, 0.0).sum(axis=0) / count[..., 0]
@@ -145,6 +157,7 @@ class SharedMappingEstimator(
         Returns
         -------
         H : ndarray of shape (n_samples, n_hidden)
+            Their columns are as many as the last of `hidden_layer_sizes`.
         """
         check_is_fitted(self)
         X, ids = checks.check_features(self, X, None, reset=False)
@@ -168,8 +181,11 @@ def _check_layers(sizes):
     return tuple(int(v) for v in values)
 
 
-def _by_label(V, b, own, n_tasks):
+def _by_label(V, b, own, n_tasks, free):
     """Heads as one linear score per task, or per task and label.
+
+    A softmax leaves the level of its scores open; where intercepts are `free` of each
+    other it is made zero, so that means over tasks mean something.
 
     Returns
     -------
@@ -186,7 +202,8 @@ def _by_label(V, b, own, n_tasks):
         labels = np.flatnonzero(own[t])
         if len(labels) > 2:
             part = slice(first, first + len(labels))
-            models[t, labels], levels[t, labels] = V[part], b[part] - b[part].mean()
+            level = b[part].mean() if free else 0.0
+            models[t, labels], levels[t, labels] = V[part], b[part] - level
         elif len(labels) == 2:
             # one logistic score is the difference of two
             for label, share in zip(labels, (-0.5, 0.5)):

@@ -17,6 +17,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from test_per_task import learnt
 
 import mtlearn
 from mtlearn import (
@@ -77,6 +78,8 @@ def test_all_estimators_are_here():
         "PerTaskRegressor",
         "SharedFeatureClassifier",
         "SharedFeatureRegressor",
+        "SharedMappingClassifier",
+        "SharedMappingRegressor",
     }
     for estimator in ESTIMATORS:
         assert is_regressor(estimator()) != is_classifier(estimator())
@@ -86,9 +89,14 @@ def test_all_estimators_are_here():
 
 
 def quick(estimator, **params):
-    """An instance for the checks: grids of a hundred strengths would take minutes."""
+    """An instance for the checks: grids of a hundred strengths would take minutes.
+
+    Where there is chance, always the same.
+    """
     if "alphas" in inspect.signature(estimator).parameters:
         params = {"alphas": 4, "cv": 2, **params}
+    if "random_state" in inspect.signature(estimator).parameters:
+        params = {"hidden_layer_sizes": (8,), "random_state": 0, **params}
     return estimator(**params)
 
 
@@ -158,7 +166,7 @@ def test_clones_have_the_same_parameters_and_no_model(estimator, p):
     for name in params:
         assert getattr(copied, name) is not getattr(model, name)
     assert repr(copied) == repr(model)
-    assert not hasattr(copied, "coef_")
+    assert not hasattr(copied, "coef_") and not hasattr(copied, "coefs_")
 
 
 @every_estimator
@@ -177,31 +185,31 @@ def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
             other.predict(p.X, task=p.task), model.predict(p.X, task=p.task)
         )
         assert_array_equal(
-            other.fit(p.X, p.y, task=p.task).coef_,
-            duplicate(model).fit(p.X, p.y, task=p.task).coef_,
+            learnt(other.fit(p.X, p.y, task=p.task)),
+            learnt(duplicate(model).fit(p.X, p.y, task=p.task)),
         )
 
 
 @every_estimator
 def test_fitting_twice_gives_the_same(estimator, p):
     model = quick(estimator, **coupled(estimator)).fit(p.X, p.y, task=p.task)
-    coef, intercept = model.coef_.copy(), model.intercept_.copy()
+    before = learnt(model)
     model.fit(p.X, p.y, task=p.task)
-    assert_array_equal(model.coef_, coef)
-    assert_array_equal(model.intercept_, intercept)
+    assert_array_equal(learnt(model), before)
     sparse = sp.csr_array(p.X)
-    first = quick(estimator).fit(sparse, p.y, task=p.task).coef_
-    assert_array_equal(quick(estimator).fit(sparse, p.y, task=p.task).coef_, first)
+    first = learnt(quick(estimator).fit(sparse, p.y, task=p.task))
+    second = learnt(quick(estimator).fit(sparse, p.y, task=p.task))
+    assert_array_equal(second, first)
 
 
 @every_estimator
 def test_a_global_seed_changes_nothing(estimator, p):
-    X, coefs = sp.csr_array(p.X), []
+    X, found = sp.csr_array(p.X), []
     for seed in (0, 1):
         np.random.seed(seed)  # noqa: NPY002
         model = quick(estimator, fit_intercept=False).fit(X, p.y, task=p.task)
-        coefs.append(model.coef_)
-    assert_array_equal(*coefs)
+        found.append(learnt(model))
+    assert_array_equal(*found)
 
 
 # ---------------------------------------------------------------- input
@@ -223,7 +231,7 @@ def test_read_only_input(estimator, p, order):
     model = quick(estimator, task_weight=task_weight).fit(X, y, weight, task=task)
     expected = quick(estimator, task_weight=np.linspace(0.5, 2.0, 5))
     expected.fit(p.X, p.y, p.weight, task=p.task)
-    assert_array_equal(model.coef_, expected.coef_)
+    assert_array_equal(learnt(model), learnt(expected))
     model.predict(X, task=task)
     model.score(X, y, weight, task=task)
 
@@ -259,7 +267,7 @@ def test_views_with_strides(estimator, p):
     rows = np.repeat(wide, 2, axis=0)
     model = quick(estimator).fit(rows[::2, ::2], np.repeat(p.y, 2)[::2], task=p.task)
     expected = quick(estimator).fit(p.X, p.y, task=p.task)
-    assert_array_equal(model.coef_, expected.coef_)
+    assert_array_equal(learnt(model), learnt(expected))
 
 
 @every_estimator
@@ -283,6 +291,7 @@ COMMON = [
     "tol",
     "max_iter",
     "warm_start",
+    "random_state",
     "verbose",
 ]
 DEFAULTS = {
@@ -292,6 +301,7 @@ DEFAULTS = {
     "handle_unknown": "shared",
     "solver": "auto",
     "warm_start": False,
+    "random_state": None,
     "verbose": 0,
 }
 
@@ -299,13 +309,14 @@ DEFAULTS = {
 @every_estimator
 def test_common_parameters_come_last_in_one_order(estimator):
     parameters = inspect.signature(estimator).parameters
-    common = [name for name in parameters if name in COMMON]
-    assert common == COMMON
-    assert list(parameters)[-len(COMMON) :] == COMMON
-    for name in COMMON:
+    chance = estimator.__name__.startswith("SharedMapping")
+    expected = [name for name in COMMON if chance or name != "random_state"]
+    assert [name for name in parameters if name in COMMON] == expected
+    assert list(parameters)[-len(expected) :] == expected
+    for name in expected:
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-    for name, default in DEFAULTS.items():
-        assert parameters[name].default == default
+        if name in DEFAULTS:
+            assert parameters[name].default == DEFAULTS[name]
 
 
 def test_the_models_own_parameters():
@@ -329,6 +340,15 @@ def test_the_models_own_parameters():
     shared = {"n_components": None, "alpha": 1.0, "penalty": "rank"}
     for name in ("SharedFeatureClassifier", "SharedFeatureRegressor"):
         own[name] = {**shared, "alpha_private": None}
+    mapping = {"hidden_layer_sizes": (64,), "activation": "tanh", "alpha": 1.0}
+    for name in ("SharedMappingClassifier", "SharedMappingRegressor"):
+        own[name] = {
+            **mapping,
+            "n_init": 1,
+            "early_stopping": False,
+            "validation_fraction": 0.1,
+            "n_iter_no_change": 10,
+        }
     for name, expected in own.items():
         parameters = inspect.signature(getattr(mtlearn, name)).parameters
         assert list(parameters)[: len(expected)] == list(expected)
@@ -363,7 +383,7 @@ def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
     assert model.get_params()["relation__correlation"] == 0.3
     model.set_params(relation__correlation=0.9).fit(p.X, p.y, task=p.task)
     expected = quick(estimator, relation=SharedMean(0.9)).fit(p.X, p.y, task=p.task)
-    assert_array_equal(model.coef_, expected.coef_)
+    assert_array_equal(learnt(model), learnt(expected))
     model.set_params(relation=TaskCovariance(np.eye(5)))
     assert "relation__covariance" in model.get_params()
     with pytest.raises(ValueError, match="Invalid parameter 'correlation'"):
@@ -385,19 +405,15 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
     model = quick(estimator)
     assert model.fit(p.X, p.y, task=p.task) is model
     public = {name for name in vars(model) if name.endswith("_")}
-    documented = {
-        "tasks_",
-        "coef_",
-        "intercept_",
-        "shared_coef_",
-        "shared_intercept_",
-        "n_iter_",
-        "optimality_",
-        "n_features_in_",
-    }
+    documented = {"tasks_", "n_iter_", "optimality_", "n_features_in_"}
     if is_classifier(model):
         documented |= {"classes_", "task_classes_"}
     sometimes = {"feature_names_in_"}
+    if hasattr(model, "hidden_layer_sizes"):
+        documented |= {"coefs_", "intercepts_", "loss_", "loss_curve_"}
+        sometimes |= {"validation_curve_"}
+    else:
+        documented |= {"coef_", "intercept_", "shared_coef_", "shared_intercept_"}
     if hasattr(model, "penalty"):
         documented |= {"components_", "task_components_"}
         documented |= {"rank_", "selected_features_"}

@@ -150,6 +150,15 @@ class Case:
         )
 
 
+def learnt(model):
+    """Everything that a fit found out, as one vector."""
+    if hasattr(model, "coefs_"):
+        parts = [*model.coefs_, *model.intercepts_]
+    else:
+        parts = [model.coef_, model.intercept_]
+    return np.concatenate([part.ravel() for part in parts])
+
+
 def check_objective(loss, model, value, *args, precision=1e-9, **options):
     """The objective at coef_ and intercept_ is `value` to 1e-6, and not below it."""
     coef, intercept = model.coef_, model.intercept_

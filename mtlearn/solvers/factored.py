@@ -42,13 +42,16 @@ class Factored:
         self.compiles = self.models and (self.moments or loss.q == 1)
 
     def pack(self, A, B):
+        """Both factors as one vector."""
         return np.concatenate([A.ravel(), B.ravel()])
 
     def unpack(self, x):
+        """The factors of a vector."""
         A = x[: self.cut].reshape(self.loss.n_rows, self.k)
         return A, x[self.cut :].reshape(self.k, self.loss.n_features)
 
     def product(self, x):
+        """The coefficients that the factors make."""
         A, B = self.unpack(x)
         return A @ B
 

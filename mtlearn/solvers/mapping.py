@@ -118,12 +118,14 @@ def solve_mapping(
     end = minimise(network, x, enough, max_iter - spent, watch, memory)
     n_iter = end.n_iter + spent
     promised, status = _judge(network, end, enough, n_iter >= max_iter)
-    x = watch.best if end.stopped else end.x
+    x, value = end.x, end.value
+    if watch is not None and watch.best is not None:
+        x, value = watch.best, network(watch.best)[0]
     weights, biases = scale.back(*network.model(x))
     return Solution(
         weights,
         biases,
-        network(x)[0] if end.stopped else end.value,
+        value,
         promised / max(zero, 1e-300),
         max(n_iter, 1),
         status,
@@ -203,6 +205,7 @@ class _Scale:
             # what rounding leaves of a constant column is none
             level = 1e-13 * np.abs(self.centre)
             squares = np.where(squares > level * level, squares, 0.0)
+        self.constant = squares == 0
         size = squares + alpha / total
         self.size = np.sqrt(np.where(size > 0, size, 1.0))
 
@@ -210,7 +213,9 @@ class _Scale:
         """Scaled rows."""
         if sp.issparse(X):
             return sp.csr_array(X.multiply(1.0 / self.size))
-        return np.ascontiguousarray((X - self.centre) / self.size)
+        rows = np.ascontiguousarray((X - self.centre) / self.size)
+        rows[:, self.constant] = 0.0
+        return rows
 
     def decay(self, alpha, layers):
         """Penalty of every shared weight, biases free."""
@@ -271,7 +276,8 @@ class Network:
         theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
         if self.projected:
             return theta
-        return np.concatenate([theta, weights[-1].T.ravel(), biases[-1]])
+        b = self.heads.confine(biases[-1])
+        return np.concatenate([theta, weights[-1].T.ravel(), b])
 
     def _split(self, x):
         cut, h = self.layers.n_params, self.layers.sizes[-1]
@@ -361,7 +367,9 @@ def _by_batches(network, starts, rng, max_iter):
             x = np.concatenate([x, V.ravel(), b])
         units = np.ones(len(x))
         spread = heads.spread()
-        units[cut:] = np.append(np.repeat(spread, network.layers.sizes[-1]), spread)
+        heights = np.repeat(spread, network.layers.sizes[-1])
+        # intercepts that are one move as one
+        units[cut:] = np.append(heights, heads.confine(spread))
         x = descend(
             lambda rows, x: whole.rows(rows, np.float32)(x),
             x,
