@@ -66,7 +66,7 @@ def minimise(function, x, enough, max_iter, watch=None, memory=None):
     end, calm, gain = End(x, value, memory), 0, np.inf
     while True:
         direction = -memory.apply(g)
-        end.promised = -0.5 * float(g @ direction)
+        end.promised = max(-0.5 * float(g @ direction), 0.0)
         end.history.append((end.value, end.promised))
         calm = calm + 1 if max(end.promised, gain) <= enough(end.value) else 0
         end.converged = calm >= _CALM or end.promised == 0.0
