@@ -281,9 +281,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         make that dear. "adam" begins with 30 passes over the rows in random batches,
         for data of which a pass over all rows is dear.
     tol : float, default=1e-5
-        When to stop: what a quasi-Newton step promises and brings, three times in a
-        row, relative to the objective of the zero model (or a hundred times the
-        objective itself, if that is smaller).
+        When to stop: two steps in a row have lowered the objective by less than this,
+        and promised no more; relative to the objective of the zero model (or a hundred
+        times the objective itself, if that is smaller).
     max_iter : int, default=1000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False
@@ -303,7 +303,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of the layers.
     loss_ : float
-        The objective at the end.
+        The objective at the end; with `early_stopping` that of the rows that were
+        learnt from.
     loss_curve_ : ndarray of shape (n_steps,)
         The objective after every step on all rows.
     validation_curve_ : ndarray of shape (n_steps,)
@@ -451,9 +452,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         begins with 30 passes over the rows in random batches, for data of which a pass
         over all rows is dear.
     tol : float, default=1e-5
-        When to stop: what a quasi-Newton step promises and brings, three times in a
-        row, relative to the objective of the zero model (or a hundred times the
-        objective itself, if that is smaller).
+        When to stop: two steps in a row have lowered the objective by less than this,
+        and promised no more; relative to the objective of the zero model (or a hundred
+        times the objective itself, if that is smaller).
     max_iter : int, default=1000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False
@@ -474,12 +475,13 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         The labels that each task has.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
-        side in the order of `tasks_`, one column
-        for two classes (the score of the second), one per class for more.
+        side in the order of `tasks_`, one column for two classes (the score of the
+        second), one per class for more.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of the layers.
     loss_ : float
-        The objective at the end.
+        The objective at the end; with `early_stopping` that of the rows that were
+        learnt from.
     loss_curve_ : ndarray of shape (n_steps,)
         The objective after every step on all rows.
     validation_curve_ : ndarray of shape (n_steps,)
@@ -503,10 +505,11 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     Limited-memory quasi-Newton steps of all weights from heads that are zero but for
     the frequencies of the classes; they need no learning rate. From 1,000 rows on the
     first steps are in single precision, from 8,192 on they see a growing share of the
-    rows. The end is a point
-    at which a step promises next to nothing: a stationary point, not a bound on the
-    distance from the minimum. A task that has one class of several has nothing to
-    learn, and predicts it.
+    rows. The end is a point at which a step promises next to nothing: a stationary
+    point, not a bound on the distance from the minimum. A task that has one class of
+    several has nothing to learn, and predicts it. Where there are more than two classes
+    in all, a task with two of them still has a single logistic score, and pays for its
+    coefficients as such.
 
     References
     ----------

@@ -80,7 +80,7 @@ def solve_mapping(
         At least 0.
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        What a quasi-Newton step promises and brings, three times in a row, is compared
+        What a quasi-Newton step promises and brings, twice in a row, is compared
         with tol times the objective of the zero model, or a hundred times the objective
         itself, whichever is smaller. Not a bound on the distance from the minimum: the
         problem is not convex.
