@@ -280,11 +280,11 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         the shared weights. "auto" eliminates them unless many tasks with missing labels
         make that dear. "adam" begins with 30 passes over the rows in random batches,
         for data of which a pass over all rows is dear.
-    tol : float, default=1e-5
+    tol : float, default=1e-6
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the zero model (or a hundred
         times the objective itself, if that is smaller).
-    max_iter : int, default=1000
+    max_iter : int, default=3000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False
         Begin at the last fit's weights.
@@ -331,8 +331,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     rows on the first steps are in single precision, from 8,192 on they see a growing
     share of the rows; the last ones see all of them in double precision. The end is a
     point at which a step promises next to nothing: a stationary point, not a bound on
-    the distance from the minimum. Features are centred and scaled inside, which changes
-    nothing of the objective.
+    the distance from the minimum. Features are centred, scaled and turned inside, which
+    changes nothing of the objective.
 
     References
     ----------
@@ -376,8 +376,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        tol=1e-5,
-        max_iter=1000,
+        tol=1e-6,
+        max_iter=3000,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -451,11 +451,11 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
         begins with 30 passes over the rows in random batches, for data of which a pass
         over all rows is dear.
-    tol : float, default=1e-5
+    tol : float, default=1e-6
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the zero model (or a hundred
         times the objective itself, if that is smaller).
-    max_iter : int, default=1000
+    max_iter : int, default=3000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False
         Begin at the last fit's weights.
@@ -548,8 +548,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        tol=1e-5,
-        max_iter=1000,
+        tol=1e-6,
+        max_iter=3000,
         warm_start=False,
         random_state=None,
         verbose=0,

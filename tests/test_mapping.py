@@ -113,7 +113,7 @@ def test_a_vector_and_its_weights(kind):
     n = network.heads.n_columns
     assert [W.shape for W in coefs] == [(4, 4), (4, 3), (3, n)]
     assert [b.shape for b in intercepts] == [(4,), (3,), (n,)]
-    assert_array_equal(network.there((coefs, intercepts)), x)
+    assert_array_equal(network.there(coefs, intercepts), x)
     coefs[0][:] = 9.0
     assert np.abs(x).max() < 9
 

@@ -22,6 +22,7 @@ from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
 from .newton import goal
+from .units import Units
 
 _MANY = 1000  # rows from which the first steps are in single precision
 _PART = 2048  # rows of the smallest part, at least: parts come first where they fit
@@ -103,16 +104,17 @@ def solve_mapping(
         after every iteration where there are such.
     """
     rng = np.random.default_rng() if rng is None else rng
-    network, scale = _build(data, own, hidden, activation, alpha, intercept, solver)
+    shape, early = (hidden, activation), stop is not None
+    network, units = _build(data, own, shape, alpha, intercept, solver, early)
     zero = network.heads.zero_objective()
 
     def enough(value):
         return goal(tol, zero, value)
 
-    watch = None if stop is None else _Watch(network, stop, scale)
-    starts = [network.there(scale.there(start))] if start else None
+    watch = None if stop is None else _Watch(network, stop, units)
+    starts = [network.there(*units.there(*start))] if start else None
     if starts is None:
-        starts = [network.begin(rng) for _ in range(n_init)]
+        starts = [network.begin(rng, units) for _ in range(n_init)]
     first = _by_batches if solver == "adam" else _grow
     x, memory, spent = first(network, starts, rng, max_iter - 1)
     end = minimise(network, x, enough, max_iter - spent, watch, memory)
@@ -121,7 +123,7 @@ def solve_mapping(
     x, value = end.x, end.value
     if watch is not None and watch.best is not None:
         x, value = watch.best, network(watch.best)[0]
-    weights, biases = scale.back(*network.model(x))
+    weights, biases = units.back(*network.model(x))
     return Solution(
         weights,
         biases,
@@ -134,18 +136,21 @@ def solve_mapping(
     )
 
 
-def _build(data, own, hidden, activation, alpha, intercept, solver):
+def _build(data, own, shape, alpha, intercept, solver, early=False):
     """The function to be minimised, and the units of its features."""
     data = _sorted(data)
+    hidden, activation = shape
     layers = Layers((data.n_features, *hidden), activation)
     heads = Heads(data, own, alpha, intercept)
     mass = heads.weight.sum(axis=1) if data.wide else heads.weight
-    scale = _Scale(data.X, mass, alpha)
+    units = Units(data.X, mass, alpha, turned=not early)
     projected = solver == "projection"
     if solver in ("auto", "adam") and heads.kind == SQUARED:
         projected = _worth_projecting(heads, layers)
-    X, decay = scale.rows(data.X), scale.decay(alpha, layers)
-    return Network(layers, heads, X, decay, projected), scale
+    decay = np.zeros(layers.n_params)
+    for k, (W, _) in enumerate(layers.unpack(decay)):
+        W[:] = alpha if k else units.penalty[:, None]
+    return Network(layers, heads, units.rows(data.X), decay, projected), units
 
 
 def _judge(network, end, enough, cut):
@@ -184,59 +189,6 @@ def _sorted(data):
     return TaskData(data.features, y, data.n_tasks, codes, weight, data.task_weight)
 
 
-# ---------------------------------------------------------------- units
-
-
-class _Scale:
-    """Features centred and in common units, and weights in the units they came in.
-
-    A change of variables that leaves the objective as it is: what a bias takes up costs
-    nothing. Features too faint to be worth their penalty stay faint.
-    """
-
-    def __init__(self, X, mass, alpha):
-        total = max(float(mass.sum()), 1e-300)
-        self.centre = np.zeros(X.shape[1])
-        if sp.issparse(X):
-            squares = X.multiply(X).T @ mass / total
-        else:
-            self.centre = mass @ X / total
-            squares = mass @ (X - self.centre) ** 2 / total
-            # what rounding leaves of a constant column is none
-            level = 1e-13 * np.abs(self.centre)
-            squares = np.where(squares > level * level, squares, 0.0)
-        self.constant = squares == 0
-        size = squares + alpha / total
-        self.size = np.sqrt(np.where(size > 0, size, 1.0))
-
-    def rows(self, X):
-        """Scaled rows."""
-        if sp.issparse(X):
-            return sp.csr_array(X.multiply(1.0 / self.size))
-        rows = np.ascontiguousarray((X - self.centre) / self.size)
-        rows[:, self.constant] = 0.0
-        return rows
-
-    def decay(self, alpha, layers):
-        """Penalty of every shared weight, biases free."""
-        decay = np.zeros(layers.n_params)
-        for k, (W, _) in enumerate(layers.unpack(decay)):
-            W[:] = alpha / self.size[:, None] ** 2 if k == 0 else alpha
-        return decay
-
-    def back(self, weights, biases):
-        """Weights and biases for the features as they came."""
-        first = weights[0] / self.size[:, None]
-        return [first, *weights[1:]], [biases[0] - self.centre @ first, *biases[1:]]
-
-    def there(self, model):
-        """The opposite of `back`."""
-        weights, biases = model
-        first = weights[0] * self.size[:, None]
-        moved = biases[0] + self.centre @ weights[0]
-        return [first, *weights[1:]], [moved, *biases[1:]]
-
-
 # ---------------------------------------------------------------- the function
 
 
@@ -257,21 +209,19 @@ class Network:
         heads = self.heads.rows(index, dtype)
         return Network(self.layers, heads, X, self.decay, self.projected)
 
-    def begin(self, rng):
+    def begin(self, rng, units):
         """Random shared weights; heads at zero, or the best."""
         theta = self.layers.draw(rng)
-        X = self.X
-        sparse = sp.issparse(X)
-        moves = np.bincount(X.indices, None, X.shape[1]) if sparse else X.any(axis=0)
-        self.layers.unpack(theta)[0][0][moves == 0] = 0.0  # a constant tells nothing
+        first = self.layers.unpack(theta)[0][0]
+        first[units.constant] = 0.0  # a constant tells nothing
+        first[:] = units.turn(first)
         if self.projected:
             return theta
         b = self.heads.start()
         return np.concatenate([theta, np.zeros(len(b) * self.layers.sizes[-1]), b])
 
-    def there(self, model):
+    def there(self, weights, biases):
         """The vector of given weights and biases."""
-        weights, biases = model
         pairs = zip(weights[:-1], biases[:-1])
         theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
         if self.projected:
@@ -402,12 +352,12 @@ def _parts(network, rng):
 class _Watch:
     """The loss of held-out rows; remembers where it was smallest."""
 
-    def __init__(self, network, stop, scale):
+    def __init__(self, network, stop, units):
         self.network, self.patience = network, stop.patience
         data = _sorted(stop.data)
         heads = network.heads
         self.heads = Heads(data, heads.own, 0.0, heads.intercept)
-        self.X = scale.rows(data.X)
+        self.X = units.rows(data.X)
         self.losses, self.best, self._at = [], None, 0
 
     def __call__(self, x):
