@@ -7,6 +7,7 @@ beforehand (tensors) is made outside the timing, and so is the objective along t
 
 import warnings
 from functools import partial
+from itertools import pairwise
 
 import libraries
 import numpy as np
@@ -140,7 +141,7 @@ def torch_lbfgs(problem, seed, budget):
 def _tensors(problem, seed, dtype):
     torch.manual_seed(seed)
     sizes = problem.X.shape[1], problem.units, problem.Y.shape[1]
-    weights = [torch.empty(s, dtype=dtype) for s in zip(sizes, sizes[1:])]
+    weights = [torch.empty(s, dtype=dtype) for s in pairwise(sizes)]
     for W in weights:
         torch.nn.init.xavier_uniform_(W).requires_grad_()
     biases = [torch.zeros(s, dtype=dtype, requires_grad=True) for s in sizes[1:]]

@@ -109,7 +109,9 @@ def run_mapping_race(problem, n_starts, cap):
         for name, (fit, _) in found.items():
             curves[name].append(fit(problem, seed, budget, **settings[name]))
     drawn = [mtlearn_mapping(problem, 0, tol=tol) for tol in TOLERANCES]
-    return MappingRace(problem, budget, {OURS: ours, TIGHT: tight} | curves, settings, drawn)
+    return MappingRace(
+        problem, budget, {OURS: ours, TIGHT: tight} | curves, settings, drawn
+    )
 
 
 def _fastest(problem, seed):
