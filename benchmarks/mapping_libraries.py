@@ -227,9 +227,10 @@ def _sklearn(problem, seed, budget, consistent, alpha, options):
 
 # ---------------------------------------------------------------- who there is
 
+MENDED = "scikit-learn lbfgs, value put right"  # which no user has
 SKLEARN = {
     "scikit-learn lbfgs": (sklearn_lbfgs, {}),
-    "scikit-learn lbfgs, value put right": (sklearn_lbfgs, {"consistent": (True,)}),
+    MENDED: (sklearn_lbfgs, {"consistent": (True,)}),
     "scikit-learn adam": (sklearn_adam, {"rate": RATES[:3]}),
 }
 TORCH = {

@@ -23,11 +23,11 @@ double precision, 30 pairs). MLPRegressor's gradient is that of the sum over out
 while the value that its L-BFGS sees is the mean over them (its issue 8349): with
 alpha = ours, checked by comparing stationary points, the gradient is that of our
 objective, but the line search is misled. "value put right" is the same solver with
-the value that belongs to the gradient, which a user cannot have; it counts as a
-peer. Its Adam adds alpha / batch to every batch: it gets alpha times batch / n.
-Setting up tensors is not timed. Data: teachers are networks of the same size, with
-noise of a third of the signal; real sets have means imputed, features and targets
-standardised."""
+the value that belongs to the gradient, which no user has: it is shown, has ratios of
+its own, and does not set the target ("inf": it does not get there). Its Adam adds
+alpha / batch to every batch: it gets alpha times batch / n. Setting up tensors is
+not timed. Data: teachers are networks of the same size, with noise of a third of the
+signal; real sets have means imputed, features and targets standardised."""
 
 IRIS = """\
 The practice: a shared layer of 64 relu units, three softmax heads on three copies of
