@@ -382,13 +382,23 @@ def run_shared_mapping(args):
 
 def mapping_races(args):
     """Lines of the race, and its picture."""
-    races, lines = [], start_table(HEAD, 2)
+    races = []
     for problem in mapping_problems(args.quick, args.problem):
         races.append(run_mapping_race(problem, args.repeats, args.cap))
-        lines += print_rows(race_rows(races[-1]))
+        print_rows(race_rows(races[-1]))
         print(race_line(races[-1]), flush=True)
     if not races:
         return []
+    args.output.mkdir(parents=True, exist_ok=True)
+    draw_mapping(races, args.output / "shared_mapping.png")
+    return mapping_race_lines(races)
+
+
+def mapping_race_lines(races):
+    """The table, a sentence per problem, and means over the problems."""
+    lines = start_table(HEAD, 2)
+    for race in races:
+        lines += ["| " + " | ".join(row) + " |" for row in race_rows(race)]
     lines += ["", *(race_line(race) for race in races), ""]
     for near in (EXACT, NEAR, 0.01):
         ratios = [race.ratio(near) for race in races]
@@ -398,7 +408,6 @@ def mapping_races(args):
             f"* Geometric mean of the ratios to within {near:g} of the target: {mean}; "
             f"ours gets there on {len(reached)} of {len(ratios)} problems."
         )
-    draw_mapping(races, args.output / "shared_mapping.png")
     return lines
 
 
