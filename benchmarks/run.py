@@ -13,10 +13,12 @@ import tempfile
 import time
 from collections import Counter
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 import libraries
+import mapping_notes
 import numpy as np
 from libraries import (
     COMPLETE_LIBRARIES,
@@ -25,6 +27,24 @@ from libraries import (
     mtlearn_grid,
     ridge_libraries,
     sklearn_grid,
+)
+from mapping_held_out import (
+    HELD_OUT_HEAD,
+    held_out_errors,
+    held_out_lines,
+    held_out_rows,
+    held_out_sets,
+)
+from mapping_iris import IRIS_HEAD, iris_rows
+from mapping_problems import mapping_problems
+from mapping_race import (
+    EXACT,
+    HEAD,
+    NEAR,
+    draw_mapping,
+    race_line,
+    race_rows,
+    run_mapping_race,
 )
 from multi_target import (
     BASELINE,
@@ -338,6 +358,90 @@ def multi_target_row(own, base):
     ]
 
 
+# ---------------------------------------------------------------- shared_mapping
+
+
+def run_shared_mapping(args):
+    """Race shared layers against neural networks; iris; held-out errors."""
+    tables = [
+        ("Time to the best objective of any peer", mapping_notes.RACE, mapping_races),
+        ("The iris practice", mapping_notes.IRIS, mapping_iris_table),
+        ("Held out", mapping_notes.HELD_OUT, mapping_held_out_table),
+    ]
+    lines = []
+    for title, note, make in tables:
+        found = make(args)
+        if found:
+            lines += [f"## {title}", "", note, "", *found, ""]
+    if lines:
+        title = "# Shared mapping against neural networks"
+        intro = "Three measurements, each with its note.\n"
+        peers = [name for name in ("torch", "keras") if find_spec(name)]
+        write(args, "shared_mapping.md", title, intro, [*lines, *facts(args, *peers)])
+
+
+def mapping_races(args):
+    """Lines of the race, and its picture."""
+    races = []
+    for problem in mapping_problems(args.quick, args.problem):
+        races.append(run_mapping_race(problem, args.repeats, args.cap))
+        print_rows(race_rows(races[-1]))
+        print(race_line(races[-1]), flush=True)
+    if not races:
+        return []
+    args.output.mkdir(parents=True, exist_ok=True)
+    draw_mapping(races, args.output / "shared_mapping.png")
+    return mapping_race_lines(races)
+
+
+def mapping_race_lines(races):
+    """The table, a sentence per problem, and means over the problems."""
+    lines = start_table(HEAD, 2)
+    for race in races:
+        lines += ["| " + " | ".join(row) + " |" for row in race_rows(race)]
+    lines += ["", *(race_line(race) for race in races), ""]
+    for near in (EXACT, NEAR, 0.01):
+        ratios = [race.ratio(near) for race in races]
+        reached = [ratio for ratio in ratios if ratio > 0]
+        mean = mean_ratio(reached) if reached else "none"
+        lines.append(
+            f"* Geometric mean of the ratios to within {near:g} of the target: {mean}; "
+            f"ours gets there on {len(reached)} of {len(ratios)} problems."
+        )
+    return lines
+
+
+def mapping_iris_table(args):
+    """Lines of the iris practice."""
+    if args.problem and args.problem.lower() not in "iris":
+        return []
+    return start_table(IRIS_HEAD, 1) + print_rows(iris_rows(3 if args.quick else 10))
+
+
+def mapping_held_out_table(args):
+    """Lines of the held-out errors."""
+    lines, scores = start_table(HELD_OUT_HEAD, 2), {}
+    for problem in held_out_sets(args.quick, args.problem):
+        scores[problem.name] = held_out_errors(problem)
+        lines += print_rows(held_out_rows(problem, scores[problem.name]))
+    return [*lines, "", *held_out_lines(scores)] if scores else []
+
+
+def start_table(head, n_words):
+    """Head of a Markdown table, the first columns of words."""
+    rule = "|" + "---|" * n_words + "---:|" * (len(head) - n_words)
+    return ["| " + " | ".join(head) + " |", rule]
+
+
+def print_rows(rows):
+    """Rows of a Markdown table, printed as they come."""
+    lines = []
+    for row in rows:
+        lines.append("| " + " | ".join(row) + " |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 # ---------------------------------------------------------------- import
 
 
@@ -439,6 +543,7 @@ RUNNERS = {
     "per_task": run_per_task,
     "cv_path": run_cv_path,
     "multi_target": run_multi_target,
+    "shared_mapping": run_shared_mapping,
     "import": run_import,
 }
 

@@ -1,0 +1,214 @@
+"""Shared layers on rows that they were not fitted to: real sets.
+
+The sets come from the folder in the variable MTLEARN_DATA.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from libraries import timed
+from problems import open_data
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import StandardScaler
+
+from mtlearn import SharedMappingClassifier, SharedMappingRegressor
+
+OURS, MLP = "mtlearn", "scikit-learn MLP"
+RIDGE = "pooled ridge, shrunken offsets"
+ALPHAS = np.logspace(-1, 3, 9)
+RIDGE_ALPHAS = np.logspace(-3, 5, 33)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """A set, its (train, test) parts, and the units of the one layer.
+
+    Long rows have their task as column 0 of X for ours, one column for each task
+    behind the features for the others.
+    """
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+    task: np.ndarray | None
+    classes: bool
+    units: int
+    parts: list = field(repr=False)
+
+    @property
+    def one_hot(self):
+        """Features with the tasks as columns."""
+        if self.task is None:
+            return self.X
+        return np.column_stack([self.X, np.eye(self.task.max() + 1)[self.task]])
+
+    @property
+    def with_ids(self):
+        """Features with the ids in front."""
+        return self.X if self.task is None else np.column_stack([self.task, self.X])
+
+
+SETS = {
+    "school": (16, 1, False),
+    "parkinsons": (16, 1, False),
+    "landmine": (16, 1, True),
+    "osales": (16, 3, False),
+    "scpf": (16, 3, False),
+    "andro": (16, 3, False),
+    "emotions": (16, 3, True),
+}
+
+
+def held_out_sets(quick=False, name=None):
+    """Yield the sets whose name contains `name`; print what is left out."""
+    for data, (units, n_parts, classes) in SETS.items():
+        small = data in ("scpf", "andro")
+        if (name and name.lower() not in data) or (quick and not small):
+            continue
+        try:
+            X, y, task = _arrays(data)
+        except FileNotFoundError as reason:
+            print(f"{data}: left out, {reason}")
+            continue
+        split = ShuffleSplit(n_parts, test_size=0.25, random_state=0)
+        yield HeldOut(data, X, y, task, classes, units, list(split.split(X)))
+
+
+def _arrays(data):
+    """X without gaps and scaled, y (regression: scaled), task or None."""
+    with open_data(data) as file:
+        X, task = file["X"].astype(float), file.get("task")
+        y = (file["y"] if task is not None else file["Y"]).astype(float)
+    X = SimpleImputer(keep_empty_features=True).fit_transform(X)
+    X = StandardScaler().fit_transform(X)
+    return X, y, None if task is None else task.astype(int)
+
+
+# ---------------------------------------------------------------- the models
+
+
+def held_out_errors(problem):
+    """Errors on every part and seconds in all, by model."""
+    models = {OURS: _ours, MLP: _mlp}
+    if problem.task is not None and not problem.classes:
+        models[RIDGE] = _ridge
+    return {name: _scored(problem, name, make) for name, make in models.items()}
+
+
+def _scored(problem, name, make):
+    X = problem.with_ids if name == OURS else problem.one_hot
+    errors, spent, chosen = [], 0.0, []
+    for train, test in problem.parts:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model, seconds = timed(make(problem).fit, X[train], problem.y[train])
+            errors.append(_error(problem, model, X[test], train, test))
+        spent += seconds
+        chosen.append(_chosen(model))
+    return np.array(errors), spent, chosen
+
+
+def _error(problem, model, X, train, test):
+    """RMSE relative to that of the training mean, mean over tasks; or log-loss."""
+    y = problem.y[test]
+    if problem.classes:
+        p = model.predict_proba(X)
+        p = p[:, 1] if problem.task is not None else p
+        return log_loss(y.ravel(), np.clip(np.ravel(p), 1e-15, 1 - 1e-15))
+    spread = np.sqrt(((y - problem.y[train].mean(axis=0)) ** 2).mean(axis=0))
+    error = np.sqrt(((y - model.predict(X)) ** 2).mean(axis=0))
+    return float(np.mean(error / spread))
+
+
+def _chosen(model):
+    inner = getattr(model, "regressor_", model)
+    return getattr(inner, "best_params_", {}).get("alpha", np.nan)
+
+
+def _search(problem, model, grid):
+    """The strength of least error in three folds, of the training rows alone."""
+    cv = KFold(3, shuffle=True, random_state=0)
+    if problem.classes:
+        return GridSearchCV(model, grid, cv=cv, scoring=_cross_entropy)
+    search = GridSearchCV(model, grid, cv=cv, scoring="neg_mean_squared_error")
+    return TransformedTargetRegressor(search, transformer=StandardScaler())
+
+
+def _cross_entropy(model, X, y):
+    p = model.predict_proba(X)
+    p = p[:, 1] if np.ndim(y) == 1 else p
+    return -log_loss(np.ravel(y), np.clip(np.ravel(p), 1e-15, 1 - 1e-15))
+
+
+def _ours(problem):
+    kind = SharedMappingClassifier if problem.classes else SharedMappingRegressor
+    long = problem.task is not None
+    model = kind(
+        (problem.units,),
+        fit_intercept="shrunk" if long else "free",
+        task_column=0 if long else None,
+        random_state=0,
+    )
+    return _search(problem, model, {"alpha": ALPHAS})
+
+
+def _mlp(problem):
+    """L-BFGS for the small sets, Adam for the others, as scikit-learn advises."""
+    small = len(problem.y) < 2000
+    kind = MLPClassifier if problem.classes else MLPRegressor
+    model = kind(
+        hidden_layer_sizes=(problem.units,),
+        activation="tanh",
+        solver="lbfgs" if small else "adam",
+        max_iter=1000 if small else 200,
+        random_state=0,
+    )
+    # Adam divides the penalty by the rows of a batch of 200, once a batch
+    share = 1.0 if small else 200 / len(problem.parts[0][0])
+    return _search(problem, model, {"alpha": ALPHAS * share})
+
+
+def _ridge(problem):
+    return RidgeCV(RIDGE_ALPHAS)
+
+
+# ---------------------------------------------------------------- in words
+
+HELD_OUT_HEAD = ["set", "model", "error", "ratio", "seconds", "alpha"]
+
+
+def held_out_rows(problem, scores):
+    """Cells of every model on one set."""
+    base = scores[MLP][0].mean()
+    for name, (errors, seconds, chosen) in scores.items():
+        yield [
+            problem.name,
+            name,
+            f"{errors.mean():.4f}",
+            f"{errors.mean() / base:.3f}",
+            f"{seconds:.1f}",
+            ", ".join(f"{value:.3g}" for value in chosen),
+        ]
+
+
+def held_out_lines(scores):
+    """Where ours is behind, of scores by set."""
+    ratios = {k: v[OURS][0].mean() / v[MLP][0].mean() for k, v in scores.items()}
+    better = sum(ratio < 1.0 for ratio in ratios.values())
+    behind = [f"{k} ({ratio:.3f})" for k, ratio in ratios.items() if ratio > 1.01]
+    lines = [
+        f"Better than {MLP} on {better} of {len(ratios)} sets; behind by more than 1 % "
+        f"on: {', '.join(behind) or 'none'}."
+    ]
+    for name, own in scores.items():
+        if RIDGE in own:
+            ratio = own[OURS][0].mean() / own[RIDGE][0].mean()
+            lines.append(f"{name}: {ratio:.3f} times the error of {RIDGE}.")
+    return lines
