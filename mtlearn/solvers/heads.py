@@ -42,11 +42,12 @@ class Heads:
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
         self.n_columns = int(self.starts[-1])
         self.task_of_column = np.repeat(np.arange(data.n_tasks), sizes)
-        self.weight = _weights(data)
+        # one memory order, so that rounding does not depend on the container
+        self.weight = np.ascontiguousarray(_weights(data))
         y = np.where(self.weight > 0, data.y, 0.0)
         if own is not None:
             y = np.where(self.weight > 0, _own_codes(y, own, data.codes), 0.0)
-        self.y = y
+        self.y = np.ascontiguousarray(y)
         self._plain = bool(np.all(self.weight == 1.0))
         row = data.sample_weight
         self.alike = data.wide and bool(data.observed.all())
