@@ -60,6 +60,11 @@ class MappingRace:
         return float(np.median(self.ends(self.best_peer)))
 
     @property
+    def behind(self):
+        """The end of our median start relative to the target."""
+        return float(np.median(self.ends(OURS))) / self.target
+
+    @property
     def lowest(self):
         """The lowest end of any peer's start."""
         return min(float(self.ends(name).min()) for name in self.peers)
@@ -160,7 +165,7 @@ def race_line(race):
     return (
         f"* {race.problem.name}: target {race.target:.5g} ({race.best_peer}, budget "
         f"{race.budget:.1f} s); our fit takes {fit:.2f} s and ends at "
-        f"{np.median(ours) / race.target:.4f} of it, its best start at "
+        f"{race.behind:.4f} of it, its best start at "
         f"{ours.min() / race.lowest:.4f} of the best start of any peer; ratios to the "
         f"target, to 0.1 % and to 1 % of it: {ratios}; those of the mended "
         f"L-BFGS: {mended}; of tol=1e-8 to the target: {race.ratio(EXACT, TIGHT):.1f}."
