@@ -24,6 +24,45 @@ class SharedMappingEstimator(
 ):
     """What both estimators share: layers, heads, restarts, the representation."""
 
+    def __init__(
+        self,
+        hidden_layer_sizes=(64,),
+        activation="tanh",
+        alpha=1.0,
+        *,
+        n_init=1,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        task_column=None,
+        task_weight=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        solver="auto",
+        tol=1e-6,
+        max_iter=3000,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.n_init = n_init
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.task_column = task_column
+        self.task_weight = task_weight
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
     def _relation(self):
         return Independent()
 
@@ -361,45 +400,6 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
 
     _solvers = ("auto", "projection", "lbfgs", "adam")
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(64,),
-        activation="tanh",
-        alpha=1.0,
-        *,
-        n_init=1,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        task_column=None,
-        task_weight=None,
-        fit_intercept=True,
-        handle_unknown="shared",
-        solver="auto",
-        tol=1e-6,
-        max_iter=3000,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.alpha = alpha
-        self.n_init = n_init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.task_column = task_column
-        self.task_weight = task_weight
-        self.fit_intercept = fit_intercept
-        self.handle_unknown = handle_unknown
-        self.solver = solver
-        self.tol = tol
-        self.max_iter = max_iter
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-
 
 class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     r"""Nonlinear classification of many tasks through layers that they share.
@@ -532,45 +532,6 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     """
 
     _solvers = ("auto", "lbfgs", "adam")
-
-    def __init__(
-        self,
-        hidden_layer_sizes=(64,),
-        activation="tanh",
-        alpha=1.0,
-        *,
-        n_init=1,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        task_column=None,
-        task_weight=None,
-        fit_intercept=True,
-        handle_unknown="shared",
-        solver="auto",
-        tol=1e-6,
-        max_iter=3000,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.alpha = alpha
-        self.n_init = n_init
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.task_column = task_column
-        self.task_weight = task_weight
-        self.fit_intercept = fit_intercept
-        self.handle_unknown = handle_unknown
-        self.solver = solver
-        self.tol = tol
-        self.max_iter = max_iter
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _own_classes(self, fit):
         if len(fit.labels) == 2:
