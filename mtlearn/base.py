@@ -100,7 +100,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         self._keep(fit, solution)
         if self.verbose:
             _report(type(self).__name__, solution)
-        warn_unless_converged(solution, type(self).__name__, self.tol)
+        warn_unless_converged(solution, type(self).__name__, self._tolerance())
         return self
 
     def _prepare(self, X, y, sample_weight, task):
@@ -161,12 +161,16 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
 
     def _check_common(self):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
-        checks.check_number("tol", self.tol, 0, strict=True)
+        checks.check_number("tol", self._tolerance(), 0, strict=True)
         checks.check_number("max_iter", self.max_iter, 1, whole=True)
         if self.verbose not in (False, True):
             checks.check_number("verbose", self.verbose, 0, whole=True)
         if self.warm_start not in (False, True):
             raise TypeError(f"`warm_start` must be a bool, got {self.warm_start!r}.")
+
+    def _tolerance(self):
+        """What the certificate must reach."""
+        return self.tol
 
     def _relation(self):
         """How the tasks are tied by a quadratic form."""

@@ -40,6 +40,8 @@ class PerTaskRegressor(TaskRegressor):
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
         `TaskCovariance`.
+    constraints : list, default=None
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -55,6 +57,9 @@ class PerTaskRegressor(TaskRegressor):
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
         How the linear system is solved: from per-task moments (n large against d), from
         the rows' inner products (wide data), or matrix-free (wide and sparse).
+    solver_options : dict, default=None
+        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
+        ``{"solver": "CLARABEL"}``.
     tol : float, default=1e-8
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop.
@@ -123,11 +128,13 @@ class PerTaskRegressor(TaskRegressor):
         alpha=1.0,
         relation="independent",
         *,
+        constraints=None,
         task_column=None,
         task_weight=None,
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
+        solver_options=None,
         tol=1e-8,
         max_iter=100,
         warm_start=False,
@@ -135,11 +142,13 @@ class PerTaskRegressor(TaskRegressor):
     ):
         self.alpha = alpha
         self.relation = relation
+        self.constraints = constraints
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.solver = solver
+        self.solver_options = solver_options
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start

@@ -66,6 +66,19 @@ class ArrowForm:
         """Task kernel K of shape (n_tasks, n_tasks)."""
         return self.private**2 * np.eye(self.n_tasks) + self.shared**2
 
+    def lift_matrix(self):
+        """`lift` as a matrix of shape (n_tasks, n_tasks + 1)."""
+        common = sp.csr_array(np.full((self.n_tasks, 1), self.shared))
+        return sp.hstack([common, self.private * sp.eye_array(self.n_tasks)]).tocsr()
+
+    def root(self):
+        """A matrix P with Omega = |P theta|^2."""
+        return sp.eye_array(self.n_tasks + 1).tocsr()
+
+    def intercept_map(self, intercept):
+        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
+        return _plain_intercepts(self.n_tasks, intercept)
+
     def omega(self, W):
         """Omega(W); rows that differ cost infinity where only a common part exists."""
         theta = self.coordinates(W)
@@ -124,9 +137,31 @@ class MatrixForm:
         """Task kernel K of shape (n_tasks, n_tasks)."""
         return self.kernel_dot(np.eye(self.n_tasks))
 
+    def lift_matrix(self):
+        """`lift` as a matrix: the identity."""
+        return sp.eye_array(self.n_tasks).tocsr()
+
+    def root(self):
+        """A matrix P with Omega = |P theta|^2."""
+        A = self.precision
+        A = A.toarray() if sp.issparse(A) else A
+        return sp.csr_array(linalg.cholesky(A))
+
+    def intercept_map(self, intercept):
+        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
+        return _plain_intercepts(self.n_tasks, intercept)
+
     def omega(self, W):
         """Omega(W)."""
         return float(np.vdot(W, self.precision @ W))
+
+
+def _plain_intercepts(n_tasks, intercept):
+    """One unknown per task ("free"), one for all ("shared", "shrunk"), or none."""
+    if intercept == "free":
+        return sp.eye_array(n_tasks).tocsr()
+    n_free = 0 if intercept == "none" else 1
+    return sp.csr_array(np.ones((n_tasks, n_free)))
 
 
 # ---------------------------------------------------------------- relations

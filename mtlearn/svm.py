@@ -37,9 +37,19 @@ class MultiTaskSVM(TaskClassifier):
         The loss of one margin.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
+    degree : int, default=3
+        Degree of the kernel "poly", at least 0.
+    gamma : {"scale", "auto"} or float, default="scale"
+        Factor of the kernels "rbf", "poly" and "sigmoid". "scale": 1 / (n_features
+        times the variance of all entries of `X`); "auto": 1 / n_features. The column of
+        ids does not count.
+    coef0 : float, default=0.0
+        Constant term of the kernels "poly" and "sigmoid".
     class_weight : None, "balanced" or dict, default=None
         Factor of the weight of each class's rows. "balanced": total weight over
         (n_classes times the class's weight), over all tasks together.
+    constraints : list, default=None
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -58,9 +68,12 @@ class MultiTaskSVM(TaskClassifier):
         matrix-free (wide and sparse). "dual-descent": coordinate descent on the dual,
         for sparse `X` without intercepts; "auto" takes it there, and as a start where
         there are intercepts.
-    tol : float, default=1e-8
+    solver_options : dict, default=None
+        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
+        ``{"solver": "CLARABEL"}``.
+    tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop.
+        model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
         Most Newton steps.
     warm_start : bool, default=False
@@ -135,13 +148,18 @@ class MultiTaskSVM(TaskClassifier):
         loss="squared_hinge",
         kernel="linear",
         *,
+        degree=3,
+        gamma="scale",
+        coef0=0.0,
         class_weight=None,
+        constraints=None,
         task_column=None,
         task_weight=None,
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        tol=1e-8,
+        solver_options=None,
+        tol=None,
         max_iter=100,
         warm_start=False,
         verbose=0,
@@ -150,12 +168,17 @@ class MultiTaskSVM(TaskClassifier):
         self.relation = relation
         self.loss = loss
         self.kernel = kernel
+        self.degree = degree
+        self.gamma = gamma
+        self.coef0 = coef0
         self.class_weight = class_weight
+        self.constraints = constraints
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.solver = solver
+        self.solver_options = solver_options
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
@@ -165,6 +188,9 @@ class MultiTaskSVM(TaskClassifier):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
         _check_supported(self, "squared_hinge", "hinge")
+
+    def _tolerance(self):
+        return _tolerance(self)
 
     def _loss_strength(self):
         return float(self.C)
@@ -186,7 +212,7 @@ class MultiTaskSVM(TaskClassifier):
                 fit.form,
                 1.0,
                 intercept=fit.intercept,
-                tol=self.tol,
+                tol=self._tolerance(),
                 max_iter=self.max_iter,
                 solver=self.solver,
                 start=begin,
@@ -221,6 +247,16 @@ class MultiTaskSVR(TaskRegressor):
         The loss of one error.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
+    degree : int, default=3
+        Degree of the kernel "poly", at least 0.
+    gamma : {"scale", "auto"} or float, default="scale"
+        Factor of the kernels "rbf", "poly" and "sigmoid". "scale": 1 / (n_features
+        times the variance of all entries of `X`); "auto": 1 / n_features. The column of
+        ids does not count.
+    coef0 : float, default=0.0
+        Constant term of the kernels "poly" and "sigmoid".
+    constraints : list, default=None
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -236,9 +272,12 @@ class MultiTaskSVR(TaskRegressor):
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
         How a Newton step is solved: by blocks of the size of the features, of the size
         of the rows (wide data), or matrix-free (wide and sparse).
-    tol : float, default=1e-8
+    solver_options : dict, default=None
+        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
+        ``{"solver": "CLARABEL"}``.
+    tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop.
+        model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
         Most Newton steps.
     warm_start : bool, default=False
@@ -300,12 +339,17 @@ class MultiTaskSVR(TaskRegressor):
         loss="squared_epsilon_insensitive",
         kernel="linear",
         *,
+        degree=3,
+        gamma="scale",
+        coef0=0.0,
+        constraints=None,
         task_column=None,
         task_weight=None,
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        tol=1e-8,
+        solver_options=None,
+        tol=None,
         max_iter=100,
         warm_start=False,
         verbose=0,
@@ -315,11 +359,16 @@ class MultiTaskSVR(TaskRegressor):
         self.relation = relation
         self.loss = loss
         self.kernel = kernel
+        self.degree = degree
+        self.gamma = gamma
+        self.coef0 = coef0
+        self.constraints = constraints
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.solver = solver
+        self.solver_options = solver_options
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
@@ -331,6 +380,9 @@ class MultiTaskSVR(TaskRegressor):
         checks.check_choice("solver", self.solver, SOLVERS)
         _check_supported(self, "squared_epsilon_insensitive", "epsilon_insensitive")
 
+    def _tolerance(self):
+        return _tolerance(self)
+
     def _loss_strength(self):
         return float(self.C)
 
@@ -341,7 +393,7 @@ class MultiTaskSVR(TaskRegressor):
             fit.form,
             1.0,
             intercept=fit.intercept,
-            tol=self.tol,
+            tol=self._tolerance(),
             max_iter=self.max_iter,
             solver=self.solver,
             start=start,
@@ -349,6 +401,13 @@ class MultiTaskSVR(TaskRegressor):
 
 
 _KERNELS = ("rbf", "poly", "sigmoid", "precomputed")
+
+
+def _tolerance(estimator):
+    """The parameter `tol`; by default what the loss can reach without effort."""
+    if estimator.tol is not None:
+        return estimator.tol
+    return 1e-8 if estimator.loss.startswith("squared") else 1e-6
 
 
 def _check_supported(estimator, smooth, kinked):

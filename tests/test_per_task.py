@@ -168,7 +168,7 @@ def check_objective(loss, model, value, *args, precision=1e-9, **options):
     assert found - value <= 1e-6 * value + slack
     assert found - value >= -10 * slack
     assert found - value <= model.optimality_ * zero + slack
-    assert model.optimality_ <= model.tol
+    assert model.optimality_ <= model._tolerance()
 
 
 def related(name, tasks, adjacency, task_covariance):
