@@ -105,6 +105,72 @@ class SquaredEpsilonInsensitive(_ScalarLoss):
         return f"SquaredEpsilonInsensitive(epsilon={self.width})"
 
 
+class Envelope(_Loss):
+    """A smooth stand-in for a margin loss, exact at the right multipliers.
+
+    With the five arrays of the loss's dual (`solvers.box`), one multiplier (centre) and
+    one penalty > 0 per observation,
+
+        max over lower <= beta <= upper of  beta (linear - z) - width |beta|
+            - 1/2 diagonal beta^2 - (beta - centre)^2 / (2 penalty),
+
+    the augmented Lagrangian of the loss with its scores split off (Rockafellar 1976).
+    It is below the loss and meets it as the penalty grows. Minus the best beta is the
+    gradient; it bends only where beta is inside its box. Labels and weights are part of
+    the arrays: those that are passed are not read.
+
+    Parameters
+    ----------
+    box : NamedTuple of ndarray of shape (n,)
+        lower, upper, diagonal, linear, width.
+    centre, penalty : ndarray of shape (n,)
+    """
+
+    n_scores = 1
+
+    def __init__(self, box, centre, penalty):
+        self.box, self.centre, self.penalty = box, centre, penalty
+
+    def evaluate(self, y, z, weight):
+        """Return the sum, and each observation's gradient and curvature.
+
+        Parameters
+        ----------
+        y, z, weight : ndarray of shape (n,)
+            Only the scores `z` are read.
+
+        Returns
+        -------
+        value : float
+        gradient, curvature : ndarray of shape (n,)
+            First and (generalised) second derivative in the score.
+        """
+        gradient, curvature = np.empty_like(z), np.empty_like(z)
+        value = _evaluate_envelope(
+            self.box, self.centre, self.penalty, z, gradient, curvature
+        )
+        return value, gradient, curvature
+
+    def along(self, y, z, dz, weight, step):
+        """Value, slope and curvature at `step` along the line z + step * dz."""
+        return _along_envelope(self.box, self.centre, self.penalty, z, dz, step)
+
+    def excess(self, z, beta):
+        """Loss at the scores, and what loss and conjugate are apart at `beta`.
+
+        Returns
+        -------
+        value : float
+            Of the loss itself, not of its envelope.
+        gap : float
+            Sum of loss(z) + conjugate(-beta) + beta z, in terms that are >= 0.
+        """
+        return _excess(self.box, z, beta)
+
+    def __repr__(self):
+        return f"Envelope(n={len(self.centre)})"
+
+
 class Softmax(_Loss):
     """log sum_k exp(z_k) - z_y over the classes that an observation may have.
 
@@ -234,3 +300,84 @@ def _along(code, width, y, z, dz, weight, step):
         slope += weight[i] * g * dz[i]
         bend += weight[i] * h * dz[i] * dz[i]
     return value, slope, bend
+
+
+# ---------------------------------------------------------------- envelopes
+
+
+@njit(cache=True)
+def _best_multiplier(box, centre, penalty, i, z):
+    """The beta that the envelope's maximum is taken at, and the curvature there."""
+    pull = centre[i] + penalty[i] * (box.linear[i] - z)
+    room = penalty[i] * box.width[i]
+    if abs(pull) <= room and room > 0.0:
+        return 0.0, 0.0
+    bottom = 1.0 + penalty[i] * box.diagonal[i]
+    beta = (pull - np.sign(pull) * room) / bottom
+    if beta <= box.lower[i]:
+        return box.lower[i], 0.0
+    if beta >= box.upper[i]:
+        return box.upper[i], 0.0
+    return beta, penalty[i] / bottom
+
+
+@njit(cache=True)
+def _envelope_value(box, centre, penalty, i, z, beta):
+    moved = beta - centre[i]
+    plain = beta * (box.linear[i] - z) - box.width[i] * abs(beta)
+    return plain - 0.5 * (
+        box.diagonal[i] * beta * beta + moved * moved / penalty[i]
+    )
+
+
+@njit(cache=True)
+def _evaluate_envelope(box, centre, penalty, z, gradient, curvature):
+    total = 0.0
+    for i in range(z.shape[0]):
+        beta, bend = _best_multiplier(box, centre, penalty, i, z[i])
+        total += _envelope_value(box, centre, penalty, i, z[i], beta)
+        gradient[i] = -beta
+        curvature[i] = bend
+    return total
+
+
+@njit(cache=True)
+def _along_envelope(box, centre, penalty, z, dz, step):
+    value = 0.0
+    slope = 0.0
+    bend = 0.0
+    for i in range(z.shape[0]):
+        now = z[i] + step * dz[i]
+        beta, h = _best_multiplier(box, centre, penalty, i, now)
+        value += _envelope_value(box, centre, penalty, i, now, beta)
+        slope -= beta * dz[i]
+        bend += h * dz[i] * dz[i]
+    return value, slope, bend
+
+
+@njit(cache=True)
+def _excess(box, z, beta):
+    value = 0.0
+    gap = 0.0
+    for i in range(z.shape[0]):
+        over = box.linear[i] - z[i]
+        # what is left of the error beyond the tube, signed, and beta of the loss there
+        best = 0.0
+        rest = abs(over) - box.width[i]
+        if rest > 0.0:
+            if box.diagonal[i] > 0.0:
+                best = np.sign(over) * rest / box.diagonal[i]
+            else:
+                best = box.upper[i] if over > 0.0 else box.lower[i]
+            best = min(max(best, box.lower[i]), box.upper[i])
+        loss = best * over - box.width[i] * abs(best)
+        loss -= 0.5 * box.diagonal[i] * best * best
+        value += loss
+        # (best - beta) (over - width sign - diagonal (best + beta) / 2), piece by piece
+        moved = best - beta[i]
+        if moved == 0.0:
+            continue
+        tube = box.width[i] * (abs(best) - abs(beta[i]))
+        mean = 0.5 * box.diagonal[i] * (best + beta[i])
+        gap += max(moved * (over - mean) - tube, 0.0)
+    return value, gap

@@ -194,16 +194,16 @@ def solve_newton(
         solver = choose_solver(data, problem.q, intercept)
     stepper = STEPPERS[solver](problem)
     if start is not None:
-        start = _shift(start, means, 1.0, problem.q)
+        start = shift_intercepts(start, means, 1.0, problem.q)
     state = problem.start(*(start or ()))
     scale = loss.value(problem.y, problem.zeros(), problem.weight)
     state, value, bound, n_iter, status, history = _iterate(
         problem, stepper, state, scale, tol, max_iter
     )
     coef, b = problem.model(state)
-    coef, b = _shift((coef, b), means, -1.0, problem.q)
+    coef, b = shift_intercepts((coef, b), means, -1.0, problem.q)
     return Solution(
-        *_shapes(coef, b, problem),
+        *as_user(coef, b, problem),
         value,
         bound / max(scale, 1e-300),
         n_iter,
@@ -220,7 +220,7 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
         # 1) value, gradient, certificate
         value, g, h = loss.evaluate(y, z, weight)
         value += problem.penalty(state)
-        gradient = _Gradient(problem, state, g, h)
+        gradient = Gradient(problem, state, g, h)
         bound = gradient.bound(problem)
         history.append((value, bound / max(scale, 1e-300)))
         if bound <= goal(tol, scale, value):
@@ -289,7 +289,7 @@ class RowsStep:
         return State(theta - state.theta, beta - state.beta)
 
 
-class _Gradient:
+class Gradient:
     """Gradient in all unknowns, and reduced to those of the form.
 
     Sets: coef (theta), beta (intercepts), corner (H_bb), shift (H_bb^-1 g_b), reduced
@@ -353,7 +353,7 @@ def line_search(problem, state, direction, z, dz, gradient):
     return low
 
 
-def _shift(model, means, sign, q):
+def shift_intercepts(model, means, sign, q):
     """Move intercepts between features as given and features with means taken out."""
     coef, b = model
     if means is None:
@@ -363,7 +363,7 @@ def _shift(model, means, sign, q):
     return coef, np.reshape(b, (n, q)) + sign * moved
 
 
-def _shapes(coef, b, problem):
+def as_user(coef, b, problem):
     """coef_ and intercept_ as the user sees them."""
     n, q = problem.data.n_tasks, problem.q
     if q == 1:
