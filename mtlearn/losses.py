@@ -381,3 +381,76 @@ def _excess(box, z, beta):
         mean = 0.5 * box.diagonal[i] * (best + beta[i])
         gap += max(moved * (over - mean) - tube, 0.0)
     return value, gap
+
+
+def balance(box, centre, penalty, starts, z):
+    """Levels, one per block of rows, at which the best multipliers add up to zero.
+
+    Parameters
+    ----------
+    box, centre, penalty
+        Of an `Envelope`.
+    starts : ndarray of shape (n_blocks + 1,)
+    z : ndarray of shape (n,)
+        Scores; raised by the levels in place.
+
+    Returns
+    -------
+    levels : ndarray of shape (n_blocks,)
+    """
+    levels = np.zeros(len(starts) - 1)
+    _balance(box, centre, penalty, starts, z, levels)
+    return levels
+
+
+@njit(cache=True)
+def _balance(box, centre, penalty, starts, z, levels):
+    for t in range(starts.shape[0] - 1):
+        s, e = starts[t], starts[t + 1]
+        low, high, b = -np.inf, np.inf, 0.0
+        # the sum falls along the level, in straight pieces: Newton steps in a bracket
+        for _ in range(200):
+            total, size, bend = 0.0, 0.0, 0.0
+            for i in range(s, e):
+                beta, h = _best_multiplier(box, centre, penalty, i, z[i] + b)
+                total += beta
+                size += abs(beta)
+                bend += h
+            if abs(total) <= 1e-15 * size:
+                break
+            if total > 0.0:
+                low = b
+            else:
+                high = b
+            last = b
+            if bend > 0.0:
+                b += total / bend
+            else:
+                b += _to_kink(box, centre, penalty, s, e, z, b, total > 0.0)
+            if not low < b < high:
+                b = 0.5 * (low + high)
+            if b == last or b == low or b == high or abs(b) == np.inf:
+                b = last
+                break
+        for i in range(s, e):
+            z[i] += b
+        levels[t] = b
+
+
+@njit(cache=True)
+def _to_kink(box, centre, penalty, s, e, z, b, up):
+    """Step of the level to where the first of the rows begins to bend."""
+    nearest = np.inf
+    for i in range(s, e):
+        pull = centre[i] + penalty[i] * (box.linear[i] - z[i] - b)
+        room = penalty[i] * box.width[i]
+        # pulls between which beta changes: those of its bounds, and of the tube
+        top = box.upper[i] + (room if box.upper[i] > 0.0 else -room)
+        bottom = box.lower[i] + (room if box.lower[i] > 0.0 else -room)
+        for kink in (top, room, -room, bottom):
+            far = (pull - kink if up else kink - pull) / penalty[i]
+            if 0.0 < far < nearest:
+                nearest = far
+    # a little further, so that the row is on its slope
+    far = nearest * (1.0 + 1e-9)
+    return far if up else -far
