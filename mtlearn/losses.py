@@ -167,6 +167,15 @@ class Envelope(_Loss):
         """
         return _excess(self.box, z, beta)
 
+    def steepest(self, z):
+        """The multiplier that the loss itself asks for at each score.
+
+        At a kink it is one of several.
+        """
+        best = np.empty_like(z)
+        _steepest(self.box, z, best)
+        return best
+
     def __repr__(self):
         return f"Envelope(n={len(self.centre)})"
 
@@ -356,30 +365,37 @@ def _along_envelope(box, centre, penalty, z, dz, step):
 
 
 @njit(cache=True)
+def _loss_multiplier(box, i, z):
+    """The beta of the loss at a score, without an envelope."""
+    over = box.linear[i] - z
+    rest = abs(over) - box.width[i]
+    if rest <= 0.0:
+        return 0.0
+    if box.diagonal[i] > 0.0:
+        best = np.sign(over) * rest / box.diagonal[i]
+        return min(max(best, box.lower[i]), box.upper[i])
+    return box.upper[i] if over > 0.0 else box.lower[i]
+
+
+@njit(cache=True)
+def _steepest(box, z, best):
+    for i in range(z.shape[0]):
+        best[i] = _loss_multiplier(box, i, z[i])
+
+
+@njit(cache=True)
 def _excess(box, z, beta):
     value = 0.0
     gap = 0.0
     for i in range(z.shape[0]):
+        best = _loss_multiplier(box, i, z[i])
         over = box.linear[i] - z[i]
-        # what is left of the error beyond the tube, signed, and beta of the loss there
-        best = 0.0
-        rest = abs(over) - box.width[i]
-        if rest > 0.0:
-            if box.diagonal[i] > 0.0:
-                best = np.sign(over) * rest / box.diagonal[i]
-            else:
-                best = box.upper[i] if over > 0.0 else box.lower[i]
-            best = min(max(best, box.lower[i]), box.upper[i])
-        loss = best * over - box.width[i] * abs(best)
-        loss -= 0.5 * box.diagonal[i] * best * best
-        value += loss
-        # (best - beta) (over - width sign - diagonal (best + beta) / 2), piece by piece
+        half = 0.5 * box.diagonal[i]
+        value += best * (over - half * best) - box.width[i] * abs(best)
+        # the same at beta is less: the difference as a product loses no digits
         moved = best - beta[i]
-        if moved == 0.0:
-            continue
         tube = box.width[i] * (abs(best) - abs(beta[i]))
-        mean = 0.5 * box.diagonal[i] * (best + beta[i])
-        gap += max(moved * (over - mean) - tube, 0.0)
+        gap += max(moved * (over - half * (best + beta[i])) - tube, 0.0)
     return value, gap
 
 
@@ -407,7 +423,9 @@ def balance(box, centre, penalty, starts, z):
 def _balance(box, centre, penalty, starts, z, levels):
     for t in range(starts.shape[0] - 1):
         s, e = starts[t], starts[t + 1]
-        low, high, b = -np.inf, np.inf, 0.0
+        low, high, b, largest = -np.inf, np.inf, 0.0, 0.0
+        for i in range(s, e):
+            largest = max(largest, abs(z[i]))
         # the sum falls along the level, in straight pieces: Newton steps in a bracket
         for _ in range(200):
             total, size, bend = 0.0, 0.0, 0.0
@@ -416,7 +434,7 @@ def _balance(box, centre, penalty, starts, z, levels):
                 total += beta
                 size += abs(beta)
                 bend += h
-            if abs(total) <= 1e-15 * size:
+            if abs(total) <= max(1e-15 * size, 2e-16 * bend * largest):
                 break
             if total > 0.0:
                 low = b

@@ -2,11 +2,13 @@
 
 Coordinate descent tells quickly which rows lie far from a kink of their loss. Their
 dual variables stay where they are while the method of multipliers solves for the
-others: the fixed ones only move the point around which Omega is measured. The duality
-gap of all rows then says which others have to join.
+others: what is fixed only moves the point around which Omega is measured. The duality
+gap over all rows then says which of them have to join, and the sharper the answer, the
+fewer rows are near. The certificate is that gap.
 """
 
 import numpy as np
+import scipy.sparse as sp
 
 from ..losses import Envelope
 from ..relations import ArrowForm
@@ -19,7 +21,14 @@ from .steps import State
 from .sweeps import Sweeps
 
 _SWEEPS = 40
-_ROUNDS = 30
+_VISITS = 12  # times the number of rows that sweeps may visit
+_ROUNDS = 100  # sets of rows that are tried
+_UPDATES = 2  # of the multipliers for one set of rows
+_SHARE = 0.6  # of the rows from which on all of them are taken
+_REACH = 2.0  # how far rows are near, over the mean distance of those in the wrong
+_FIRST = 0.3  # sharpness over that at which kinks are as wide as the gap allows
+_AIM = 0.1  # what a round is to make of the gap
+_TIRED = 8  # rounds without a better gap after which nothing is to be hoped for
 
 
 def solve_kinked(
@@ -34,219 +43,296 @@ def solve_kinked(
     max_iter=100,
     solver="auto",
     start=None,
-    trace=None,
+    dual=None,
 ):
+    """Minimise the hinge or the epsilon-insensitive loss plus 1/2 alpha Omega(W).
+
+    Parameters
+    ----------
+    data : TaskData
+        With labels -1 and +1 for the hinge.
+    loss : {"hinge", "epsilon_insensitive"}
+        The other losses of `solvers.box` are accepted too.
+    form : ArrowForm or MatrixForm
+    alpha : float
+    epsilon : float
+        Errors up to this size cost nothing; not used by the hinges.
+    intercept : {"free", "shrunk", "shared", "none"}
+    tol : float
+        The duality gap at which to stop, as in `solve_newton`.
+    max_iter : int
+        Most updates of the multipliers.
+    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}
+        How a Newton step is solved.
+    start : (coef, intercept), default=None
+        Where to begin.
+    dual : ndarray of shape (n,), default=None
+        Multipliers that go with `start`.
+
+    Returns
+    -------
+    Solution
+        Its dual has one number per observation: W = K X' dual / alpha.
+    """
     means = None
     if intercept == "free" and not data.sparse:
         data, means = data.centred()
     if start is not None:
         start = shift_intercepts(start, means, 1.0, 1)
-    run = _Kinked(data, loss, epsilon, form, alpha, intercept, tol)
-    status = run.solve(solver, max_iter, start)
-    if trace is not None: trace.append(run)
-    coef, b = run.problem.model(run.state)
+    fit = _Fit(data, loss, epsilon, form, alpha, intercept)
+    fit.begin(start, None if dual is None else dual / alpha)
+    status = fit.solve(tol, max_iter, solver)
+    coef, b = fit.problem.model(fit.state)
     coef, b = shift_intercepts((coef, b), means, -1.0, 1)
+    scale = max(fit.scale, 1e-300)
     return Solution(
-        *as_user(coef, b, run.problem),
-        alpha * run.value,
-        run.gap / max(run.scale, 1e-300),
-        max(run.n_iter, 1),
+        *as_user(coef, b, fit.problem),
+        alpha * fit.value,
+        fit.gap / scale,
+        max(fit.n_iter, 1),
         status,
-        dual=alpha * run.beta,
-        history=run.history,
+        dual=alpha * fit.beta,
+        history=[(alpha * value, gap / scale) for value, gap in fit.history],
     )
 
 
-class _Kinked:
-    """Everything over alpha, so that Omega has the factor 1/2."""
+class _Fit:
+    """All rows; everything is over alpha, so that Omega has the factor 1/2.
 
-    def __init__(self, data, loss, epsilon, form, alpha, intercept, tol):
+    Sets: state, beta, z, value, gap (only a bound once `feasible`), sharpness.
+    """
+
+    def __init__(self, data, loss, epsilon, form, alpha, intercept):
+        self.data, self.form, self.intercept = data, form, intercept
         self.weight = data.weights / alpha
         self.box = box_dual(loss, data.labels, self.weight, epsilon)
-        self.data, self.form, self.intercept = data, form, intercept
-        n = len(self.weight)
-        self.beta = np.zeros(n)
-        self.envelope = Envelope(self.box, self.beta, self.weight)
+        zeros = np.zeros(len(self.weight))
+        self.envelope = Envelope(self.box, zeros, self.weight)
         self.problem = Problem(data, self.envelope, form, 1.0, intercept)
         self.levels = Levels(self.problem)
-        zeros = np.zeros(n)
         self.scale = self.envelope.excess(zeros, zeros)[0]
-        self.tol, self.history, self.n_iter = tol, [], 0
-        self.state = None
-        self.typical = 1.0
-        if loss.startswith("eps"):
-            self.typical = max(self._spread(), 1e-300)
-        self.log = []
+        self.width = 1.0 if loss.endswith("hinge") else self._spread()
+        self.history, self.n_iter = [], 0
 
     def _spread(self):
-        """Size of the errors of the best constants: what a width is measured in."""
-        size = float(self.weight @ np.abs(self.box.linear)) / self.weight.sum()
-        if size == 0.0: return 1.0
+        """Mean size of the errors of constant predictions: what widths compare with."""
+        total = float(self.weight.sum())
+        size = float(self.weight @ np.abs(self.box.linear)) / total or 1.0
         problem = self.problem
-        problem.loss = Envelope(self.box, np.zeros(len(self.weight)), self.weight / size)
+        problem.loss = Envelope(self.box, self.envelope.centre, self.weight / size)
         z = self.levels.balance(problem.start(), problem.zeros())
         problem.loss = self.envelope
-        errors = np.abs(self.box.linear - z) 
-        s = float(self.weight @ errors) / self.weight.sum()
-        return s or size
+        return float(self.weight @ np.abs(self.box.linear - z)) / total or size
 
-    @property
-    def goal(self):
-        return goal(self.tol, self.scale, self.value)
+    # ------------------------------------------------------------ start
 
-    def _close(self, z, beta):
-        """Rows that are on the wrong side of a kink, and how far all are from one."""
-        box = self.box
-        error = box.linear - z
-        self.distance = np.abs(np.abs(error) - box.width)
+    def begin(self, start, beta):
+        """Coefficients and multipliers: as given, by sweeps, or zero."""
+        self.state = self.problem.start(*(start or ()))
+        self.feasible = self.intercept == "none"
+        self.beta = np.zeros(len(self.weight))
+        self.rough = False
+        sharpness = 1.0 / self.width
+        if beta is not None:
+            self.beta = np.clip(beta, self.box.lower, self.box.upper)
+        elif start is not None:
+            sharpness *= 10.0
+            penalty = sharpness * self.weight
+            rounded = Envelope(self.box, self.beta, penalty)
+            z = self.problem.scores(self.state)
+            self.beta = -rounded.gradient(None, z, None)
+        elif self._sweeps_pay():
+            self._sweep()
+        else:
+            self.rough = True
+        self.look()
+        self.sharpness = max(sharpness, self._sharpness())
+
+    def _sweeps_pay(self):
+        """Dense rows, and not too many tasks that all have to hear of each other."""
+        if self.data.sparse:
+            return False
+        few = self.data.n_tasks**2 <= 4 * len(self.weight)
+        return few or isinstance(self.form, ArrowForm)
+
+    def _sweep(self):
+        sweeps = Sweeps(self.data, self.box, self.form, self.intercept)
+        visited, most = 0, _VISITS * len(self.weight)
+        for k in range(_SWEEPS):
+            sweeps.sweep()
+            visited += int(sweeps.active.sum())
+            if visited > most:
+                break
+            if k % 4 == 3:
+                sweeps.settle()
+        self.beta = sweeps.beta
+        self.state = self.problem.start(*sweeps.model())
+        self.state.theta[:, : self.data.n_features] = sweeps.coordinates(self.form)
+
+    def _sharpness(self):
+        """One over the width of the kinks that the gap stands for."""
+        if self.rough:
+            return 0.0
+        wrong = float(self.weight[self._wrong()].sum())
+        most = 1e4 if self.feasible else 10.0
+        return min(_FIRST * wrong / max(self.gap, 1e-300), most / self.width)
+
+    # ------------------------------------------------------------ rounds
 
     def look(self):
+        """Scores, objective and duality gap of all rows."""
         problem = self.problem
         self.z = problem.scores(self.state)
         loss, apart = self.envelope.excess(self.z, self.beta)
         self.value = loss + problem.penalty(self.state)
-        G, gb = problem.carry(-self.beta)
+        G, _ = problem.carry(-self.beta)
         slope = problem.form.metric(self.state.theta) + problem.form.pull(G)
-        self.gap = apart + problem.form.dual_norm2(slope) / 2
-        self.history.append((self.value, self.gap / max(self.scale, 1e-300)))
+        self.gap = apart + problem.form.dual_norm2(slope) / 2.0
+        self.history.append((self.value, self.gap))
 
-    def sweep(self):
-        """Sweeps while they pay; feasible only without intercepts."""
-        import time
-        t0 = time.process_time()
-        sweeps = Sweeps(self.data, self.box, self.form, self.intercept)
-        n = len(self.weight)
-        visited = 0
-        for k in range(_SWEEPS):
-            gain = sweeps.sweep()
-            visited += sweeps.active.sum()
-            if visited > _BUDGET * n: break
-            if k % 4==3: sweeps.settle() if self.intercept!='none' else None
-        self.beta = sweeps.beta
-        coef, b = sweeps.model()
-        self.state = self.problem.start(coef, b)
-        if self.form.__class__ is ArrowForm:
-            a, c = self.form.shared, self.form.private
-            theta = np.vstack([sweeps.common / a if a else 0*sweeps.common, c*sweeps.own])
-            self.state.theta[:, :self.data.n_features] = theta
-        self.log.append(('sweeps',k+1, visited/n, time.process_time()-t0))
+    def solve(self, tol, max_iter, solver):
+        """Rounds on the rows that are near a kink; returns a Status."""
+        near, last, best, idle = None, np.inf, np.inf, 0
+        while not (self.feasible and self.gap <= goal(tol, self.scale, self.value)):
+            if self.n_iter >= max_iter:
+                return Status.MAX_ITER
+            if idle >= _TIRED:
+                return Status.STALLED
+            fresh = near is None or self.gap < 0.5 * last
+            near = self._near() if fresh else self._near() | near
+            last = self.gap if self.feasible else np.inf
+            self._round(self._complete(near), tol, max_iter, solver)
+            idle = 0 if self.gap < 0.9 * best else idle + 1
+            best = min(best, self.gap)
+        return Status.CONVERGED
 
-    def solve(self, solver, max_iter, start):
-        import time
-        data = self.data
-        self.state = self.problem.start(*(start or ()))
-        chosen = np.zeros(len(self.weight), dtype=bool)
-        if _BUDGET: self.sweep()
+    def _round(self, rows, tol, max_iter, solver):
+        """A few updates of the multipliers of some rows."""
+        part = _Part(self, rows)
+        run = Multipliers(
+            part.data,
+            part.box,
+            part.weight,
+            self.form,
+            1.0,
+            self.intercept,
+            solver,
+            beta=part.beta,
+            state=part.state,
+            sharpness=self.sharpness,
+        )
+        aim = 0.5 * goal(tol, self.scale, self.value)
+        if self.feasible:
+            aim = max(aim, _AIM * self.gap)
+        run.run(aim, min(max_iter - self.n_iter, _UPDATES))
+        self.n_iter += max(run.n_outer, 1)
+        self.sharpness = run.sharpness
+        self.state, self.beta = part.give_back(run)
+        self.feasible, self.rough = True, False
         self.look()
-        feasible = self.intercept == "none"
-        for k in range(_ROUNDS):
-            if feasible and self.gap <= self.goal: return Status.CONVERGED
-            t0 = time.process_time()
-            self._close(self.z, self.beta)
-            wrong = self._wrong()
-            d = self.distance[wrong]
-            reach = _REACH * d.mean() if d.size else 0.0
-            chosen |= wrong | (self.distance <= reach)
-            if self.intercept != "none": self._make_feasible(chosen)
-            if chosen.mean() > 0.6 : chosen[:] = True
-            if not _BUDGET: chosen[:]=True
-            part = Part(self, chosen)
-            c = self.weight[wrong].sum()
-            sharp = min(max(_SHARP * c / max(self.gap, 1e-300), 1.0 / self.typical), 1e4 / self.typical) if _BUDGET else 1/self.typical
-            t1 = time.process_time()
-            run = Multipliers(part.data, part.box, part.weight, self.form, 1.0, self.intercept, solver, beta=part.beta, state=part.state, sharpness=sharp)
-            aim = max(0.5 * self.goal, 0.01 * self.gap if feasible else 0)
-            status = run.run(aim, max_iter - self.n_iter)
-            self.n_iter += run.n_outer
-            part.give_back(run)
-            feasible = True
-            self.look()
-            self.log.append((int(chosen.sum()), run.n_outer, run.n_steps, '%.0e'%sharp, '%.1e'%(run.gap/self.scale), '%.1e'%(self.gap/self.scale), '%.4f'%(time.process_time()-t1), '%.4f'%(t1-t0)))
-            if self.gap <= self.goal: return Status.CONVERGED
-            if self.n_iter >= max_iter: return Status.MAX_ITER
-            if status is Status.STALLED: return status
-        return Status.MAX_ITER
 
     def _wrong(self):
-        """Rows whose multiplier does not fit to the score."""
-        box = self.box
-        error = box.linear - self.z
-        best = np.where(error > box.width, box.upper, np.where(error < -box.width, box.lower, 0.0))
+        """Rows whose multiplier is not the one that their score asks for."""
+        best = self.envelope.steepest(self.z)
         return best != self.beta
 
-    def _make_feasible(self, chosen):
-        starts = self.levels.starts
-        if starts is None:
-            chosen[:] = True
-            return
-        low = np.where(chosen, self.box.lower, self.beta)
-        high = np.where(chosen, self.box.upper, self.beta)
-        keep = np.diff(starts) > 0
-        s = starts[:-1][keep]
-        bad = np.zeros(len(keep), bool)
-        bad[keep] = (np.add.reduceat(low, s) > 0) | (np.add.reduceat(high, s) < 0)
-        for t in np.flatnonzero(bad):
-            chosen[starts[t]:starts[t+1]] = True
+    def _near(self):
+        """Rows in the wrong, and those about as near to a kink."""
+        if self.rough:
+            return np.ones(len(self.z), dtype=bool)
+        wrong = self._wrong()
+        distance = np.abs(np.abs(self.box.linear - self.z) - self.box.width)
+        n_wrong = int(wrong.sum())
+        reach = _REACH * float(distance[wrong].mean()) if n_wrong else 0.0
+        least = min(2 * n_wrong + 4 * self.data.n_tasks, len(distance) - 1)
+        reach = max(reach, float(np.partition(distance, least)[least]))
+        return wrong | (distance <= reach)
+
+    def _complete(self, rows):
+        """Add what the intercepts' equations need to have a solution."""
+        rows = rows.copy()
+        if self.intercept != "none" and self.levels.starts is None:
+            rows[:] = True
+        elif self.intercept != "none":
+            starts = self.levels.starts
+            filled = np.flatnonzero(np.diff(starts))
+            first = starts[filled]
+            low = np.add.reduceat(np.where(rows, self.box.lower, self.beta), first)
+            high = np.add.reduceat(np.where(rows, self.box.upper, self.beta), first)
+            for t in filled[(low > 0.0) | (high < 0.0)]:
+                rows[starts[t] : starts[t + 1]] = True
+        if rows.mean() > _SHARE:
+            rows[:] = True
+        return rows
 
 
-class Part:
-    def __init__(self, whole, chosen):
-        self.whole, self.chosen = whole, chosen
-        self.rows = rows = np.flatnonzero(chosen)
-        data = whole.data
-        fixed = np.where(chosen, 0.0, whole.beta)
-        self.whole_part = bool(chosen.all())
-        if self.whole_part:
-            self.data, self.box, self.weight = data, whole.box, whole.weight
-            self.beta, self.state = whole.beta, whole.state
+class _Part:
+    """The problem of some rows, the multipliers of the others held fixed.
+
+    With theta_0 the coordinates that the fixed rows alone would give, the unknown is
+    theta - theta_0 under the same penalty, and the labels lose the scores of theta_0.
+    In the intercepts' equations a row without features stands for the fixed rows of
+    each task: its multiplier is their sum.
+    """
+
+    def __init__(self, fit, rows):
+        self.fit, self.rows = fit, None
+        if rows.all():
+            self.data, self.box, self.weight = fit.data, fit.box, fit.weight
+            self.beta, self.state = fit.beta, fit.state
             return
-        X = data.features[data.place[rows]]
-        codes = data.task_of[rows]
-        problem = whole.problem
-        form = problem.form
-        # 1) what the fixed rows add to the coefficients, and to the scores
-        G = np.zeros((data.n_tasks, problem.p))
-        G[:, : problem.d] = data.adjoint(fixed)
-        self.theta = form.pull(G)
-        if not isinstance(form, ArrowForm):
-            self.theta = form.kernel_dot(self.theta)
-        # 2) the chosen rows; and one of fixed multipliers per task for the intercepts
-        sums = data.sums(fixed)
-        extra = data.n_tasks if whole.intercept != "none" else 0
-        zero = np.zeros(extra)
-        codes = np.concatenate([codes, np.arange(extra)])
-        import scipy.sparse as sp
-        if sp.issparse(X):
-            X = sp.vstack([X, sp.csr_array((extra, X.shape[1]))]).tocsr()
-        else:
-            X = np.vstack([X, np.zeros((extra, X.shape[1]))])
+        self.rows = np.flatnonzero(rows)
+        fixed = np.where(rows, 0.0, fit.beta)
+        self.theta = self._coordinates(fixed)
+        sums = fit.data.sums(fixed) if fit.intercept != "none" else np.zeros(0)
+        self._take(sums)
+        self.state = State(fit.state.theta - self.theta, fit.state.beta.copy())
+
+    def _coordinates(self, fixed):
+        """theta_0: intercepts are left to the rows that stand for the fixed ones."""
+        fit = self.fit
+        G = np.zeros((fit.data.n_tasks, fit.problem.p))
+        G[:, : fit.problem.d] = fit.data.adjoint(fixed)
+        pulled = fit.form.pull(G)
+        arrow = isinstance(fit.form, ArrowForm)
+        return pulled if arrow else fit.form.kernel_dot(pulled)
+
+    def _take(self, sums):
+        """The rows, and one more per task where there are sums."""
+        data, problem, rows = self.fit.data, self.fit.problem, self.rows
+        codes = np.concatenate([data.task_of[rows], np.arange(len(sums))])
         order = np.argsort(codes, kind="stable")
+        X = data.features[data.place[rows]]
+        empty = (len(sums), data.n_features)
+        if sp.issparse(X):
+            X = sp.vstack([X, sp.csr_array(empty)]).tocsr()
+        else:
+            X = np.vstack([X, np.zeros(empty)])
+        y = np.zeros(len(order))
+        self.data = TaskData(X[order], y, data.n_tasks, codes[order])
+        still = State(self.theta, np.zeros((problem.n_free, 1)))
+        W = np.ascontiguousarray(problem.model(still)[0])
+
+        def pick(values, rest):
+            rest = np.broadcast_to(rest, sums.shape)
+            return np.concatenate([values[rows], rest])[order]
+
+        box = self.fit.box
+        self.box = BoxDual(
+            pick(box.lower, sums),
+            pick(box.upper, sums),
+            pick(box.diagonal, 0.0),
+            pick(box.linear, 0.0) - self.data.forward(W),
+            pick(box.width, 0.0),
+        )
+        self.beta, self.weight = pick(self.fit.beta, sums), pick(self.fit.weight, 1.0)
         self.back = np.empty(len(order), dtype=np.intp)
         self.back[order] = np.arange(len(order))
-        self.back = self.back[: len(rows)]
-        sub = TaskData(X[order], np.zeros(len(order)), data.n_tasks, codes[order])
-        W, _ = problem.model(State(self.theta, np.zeros((problem.n_free, 1))))
-        shift = sub.forward(np.ascontiguousarray(W))
-        sums = sums[:extra]
-        def pick(values, rest):
-            return np.concatenate([values[rows], rest])[order]
-        box = whole.box
-        self.box = BoxDual(pick(box.lower, sums), pick(box.upper, sums), pick(box.diagonal, zero), pick(box.linear, zero) - shift, pick(box.width, zero))
-        self.beta = pick(whole.beta, sums)
-        self.weight = pick(whole.weight, np.ones(extra))
-        self.data = sub
-        self.state = State(whole.state.theta - self.theta, whole.state.beta.copy())
 
     def give_back(self, run):
-        whole = self.whole
-        if self.whole_part:
-            whole.beta, whole.state = run.beta, run.state
-            return
-        whole.beta = whole.beta.copy()
-        whole.beta[self.rows] = run.beta[self.back]
-        whole.state = State(run.state.theta + self.theta, run.state.beta)
-
-
-_BUDGET = 12
-_REACH = 2.0
-_SHARP = 1.0
+        """State and multipliers of all rows."""
+        if self.rows is None:
+            return run.state, run.beta
+        beta = self.fit.beta.copy()
+        beta[self.rows] = run.beta[self.back[: len(self.rows)]]
+        return State(run.state.theta + self.theta, run.state.beta), beta

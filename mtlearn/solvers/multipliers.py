@@ -21,8 +21,9 @@ from .steps import STEPPERS, Point, choose_solver
 
 _GROWTH = 5.0  # of the penalties from one outer step to the next
 _SHARPEST = 1e8  # penalties, over the first ones, beyond which rounding is felt
-_INNER = 0.1  # share of an outer step's progress that its inner problem may lack
-_STEPS = 200  # Newton steps of one inner problem, at most
+_INNER = 0.3  # share of an outer step's progress that its inner problem may lack
+_PACE=(8.,4.,2.,.7)
+_STEPS = 60  # Newton steps of one inner problem, at most
 _TIRED = 6  # outer steps without a better gap after which nothing is to be hoped for
 _FRESH = 10  # steps after which scores are summed up afresh: rounding must not pile up
 
@@ -91,9 +92,12 @@ class Multipliers:
             if self.n_outer >= max_outer:
                 return Status.MAX_ITER
             self.n_outer += 1
+            before = self.n_steps
             self._minimise(goal)
             if self.gap <= goal:
                 break
+            steps = self.n_steps - before
+            self._pace(steps)
             idle = 0 if self.gap < 0.9 * best else idle + 1
             best = min(best, self.gap)
             if idle >= _TIRED and not self._change_stepper():
@@ -141,11 +145,14 @@ class Multipliers:
     def _update(self):
         """The next multipliers, and larger penalties."""
         loss = self.problem.loss
-        self.sharpness = min(self.sharpness * _GROWTH, _SHARPEST * self._first)
         penalty = self.sharpness * self.weight
         self.problem.loss = Envelope(loss.box, self.beta, penalty)
         self.z = self.problem.scores(self.state)
         self._look()
+
+    def _pace(self, steps):
+        f = _PACE[0] if steps <= 4 else _PACE[1] if steps<=10 else _PACE[2] if steps<=20 else _PACE[3]
+        self.sharpness *= f
 
     def _change_stepper(self):
         """Turn to steps by a QR of the rows, where the problem is small enough."""

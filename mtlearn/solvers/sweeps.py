@@ -54,7 +54,7 @@ class Sweeps:
         self.data, self.box, self.intercept = data, box, intercept
         self.X = np.ascontiguousarray(X)
         self.square = np.einsum("ij,ij->i", self.X, self.X)
-        spread = float(self.square.mean()) or 1.0
+        spread = 0.1 * float(self.square.mean()) or 1.0
         self.coef_sides, self.free_sides = sides(form, intercept, spread)
         n = data.n_tasks
         self.common, self.own = np.zeros(d), np.zeros((n, d))
@@ -107,6 +107,13 @@ class Sweeps:
         """Coefficients (n_tasks, n_features), intercepts (n_tasks,)."""
         W = self.common + self.coef_sides.private * self.own
         return W, self.offset + self._levels()
+
+    def coordinates(self, form):
+        """Coefficients in the coordinates of the form."""
+        if not isinstance(form, ArrowForm):
+            return form.coordinates(self.own.copy())
+        head = self.common / form.shared if form.shared > 0 else 0.0 * self.common
+        return np.vstack([head, form.private * self.own])
 
     def scores(self):
         W, b = self.model()
