@@ -334,9 +334,7 @@ def _best_multiplier(box, centre, penalty, i, z):
 def _envelope_value(box, centre, penalty, i, z, beta):
     moved = beta - centre[i]
     plain = beta * (box.linear[i] - z) - box.width[i] * abs(beta)
-    return plain - 0.5 * (
-        box.diagonal[i] * beta * beta + moved * moved / penalty[i]
-    )
+    return plain - 0.5 * (box.diagonal[i] * beta * beta + moved * moved / penalty[i])
 
 
 @njit(cache=True)

@@ -6,10 +6,8 @@ import numpy as np
 
 from . import checks
 from .base import TaskClassifier, TaskRegressor
-from .losses import SquaredEpsilonInsensitive
 from .solution import Solution, Status
-from .solvers.dual import solve_squared_hinge
-from .solvers.newton import solve_newton
+from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS
 
 
@@ -207,8 +205,9 @@ class MultiTaskSVM(TaskClassifier):
             begin = start
             if start is not None and n_labels > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solution = solve_squared_hinge(
+            solution = solve_margin(
                 data.relabel(signs),
+                self.loss,
                 fit.form,
                 1.0,
                 intercept=fit.intercept,
@@ -377,7 +376,7 @@ class MultiTaskSVR(TaskRegressor):
     def _check_parameters(self):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_number("epsilon", self.epsilon, 0)
-        checks.check_choice("solver", self.solver, SOLVERS)
+        checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
         _check_supported(self, "squared_epsilon_insensitive", "epsilon_insensitive")
 
     def _tolerance(self):
@@ -387,11 +386,12 @@ class MultiTaskSVR(TaskRegressor):
         return float(self.C)
 
     def _solve(self, fit, start):
-        return solve_newton(
+        return solve_margin(
             fit.data,
-            SquaredEpsilonInsensitive(self.epsilon),
+            self.loss,
             fit.form,
             1.0,
+            epsilon=float(self.epsilon),
             intercept=fit.intercept,
             tol=self._tolerance(),
             max_iter=self.max_iter,
@@ -416,11 +416,6 @@ def _check_supported(estimator, smooth, kinked):
     checks.check_choice("loss", loss, (smooth, kinked))
     if not callable(kernel):
         checks.check_choice("kernel", kernel, ("linear", *_KERNELS))
-    if loss == kinked:
-        raise NotImplementedError(
-            f"`loss`={loss!r} is not available in this version of {name}; use "
-            f"{smooth!r}."
-        )
     if callable(kernel) or kernel in _KERNELS:
         raise NotImplementedError(
             f"`kernel`={kernel!r} is not available in this version of {name}; use "

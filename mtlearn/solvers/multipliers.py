@@ -19,11 +19,12 @@ from .coupled import factor_spd, solve_spd
 from .newton import Gradient, Problem, RowsStep, line_search
 from .steps import STEPPERS, Point, choose_solver
 
-_GROWTH = 5.0  # of the penalties from one outer step to the next
-_SHARPEST = 1e8  # penalties, over the first ones, beyond which rounding is felt
 _INNER = 0.3  # share of an outer step's progress that its inner problem may lack
-_PACE=(8.,4.,2.,.7)
 _STEPS = 60  # Newton steps of one inner problem, at most
+# growth of the penalties after an inner problem of at most so many steps: the sharper
+# the kinks, the more steps
+_PACE = ((4, 8.0), (10, 4.0), (20, 2.0), (_STEPS, 0.7))
+_SHARPEST = 1e8  # penalties, over the first ones, beyond which rounding is felt
 _TIRED = 6  # outer steps without a better gap after which nothing is to be hoped for
 _FRESH = 10  # steps after which scores are summed up afresh: rounding must not pile up
 
@@ -92,43 +93,45 @@ class Multipliers:
             if self.n_outer >= max_outer:
                 return Status.MAX_ITER
             self.n_outer += 1
-            before = self.n_steps
-            self._minimise(goal)
+            steps = self._minimise(goal)
             if self.gap <= goal:
                 break
-            steps = self.n_steps - before
-            self._pace(steps)
             idle = 0 if self.gap < 0.9 * best else idle + 1
             best = min(best, self.gap)
             if idle >= _TIRED and not self._change_stepper():
                 return Status.STALLED
             idle = 0 if idle >= _TIRED else idle
-            self._update()
+            self._update(steps)
         return Status.CONVERGED
 
     def _minimise(self, goal):
-        """Newton steps on the envelope, as exactly as the outer step deserves."""
-        problem = self.problem
-        for _ in range(_STEPS):
+        """Newton steps on the envelope, as exactly as the outer step deserves.
+
+        Returns how many.
+        """
+        problem, first = self.problem, self.n_steps
+        while self.n_steps < first + _STEPS:
             bound = self.gradient.bound(problem)
             moved = self.beta - problem.loss.centre
             progress = 0.5 * float(moved @ (moved / problem.loss.penalty))
             if self.gap <= goal or bound <= max(_INNER * progress, 1e-4 * goal):
-                return
+                break
             accuracy = bound / max(self.value, 1e-300)
-            point = Point(self.state, self.z, -self.beta, self.h, self.gradient, accuracy)
+            g = -self.beta
+            point = Point(self.state, self.z, g, self.h, self.gradient, accuracy)
             direction = self.stepper.direction(problem, point)
             dz = problem.scores(direction)
             step = line_search(
                 problem, self.state, direction, self.z, dz, self.gradient
             )
             if step == 0.0:
-                return
+                break
             self.n_steps += 1
             self.state = self.state.move(step, direction)
             fresh = self.n_steps % _FRESH == 0
             self.z = problem.scores(self.state) if fresh else self.z + step * dz
             self._look()
+        return self.n_steps - first
 
     def _look(self):
         """Best intercepts of the envelope; multipliers, curvature, duality gap."""
@@ -142,17 +145,14 @@ class Multipliers:
         own = problem.form.dual_norm2(self.gradient.coef) / (2 * problem.alpha)
         self.gap = apart + own
 
-    def _update(self):
-        """The next multipliers, and larger penalties."""
-        loss = self.problem.loss
+    def _update(self, steps):
+        """The next multipliers, and penalties that suit the effort of these."""
+        growth = next(factor for most, factor in _PACE if steps <= most)
+        self.sharpness = min(self.sharpness * growth, _SHARPEST * self._first)
         penalty = self.sharpness * self.weight
-        self.problem.loss = Envelope(loss.box, self.beta, penalty)
+        self.problem.loss = Envelope(self.problem.loss.box, self.beta, penalty)
         self.z = self.problem.scores(self.state)
         self._look()
-
-    def _pace(self, steps):
-        f = _PACE[0] if steps <= 4 else _PACE[1] if steps<=10 else _PACE[2] if steps<=20 else _PACE[3]
-        self.sharpness *= f
 
     def _change_stepper(self):
         """Turn to steps by a QR of the rows, where the problem is small enough."""
@@ -198,7 +198,7 @@ class Levels:
         """Intercepts that several tasks share in parts: Newton steps in them alone."""
         problem, M = self.problem, self.map
         data, loss = problem.data, problem.loss
-        value, g, h = loss.evaluate(problem.y, z, problem.weight)
+        _, g, h = loss.evaluate(problem.y, z, problem.weight)
         for _ in range(100):
             slope = M.T @ data.sums(g)
             if np.all(np.abs(slope) <= 1e-14 * (abs(M).T @ data.sums(np.abs(g)))):
@@ -213,7 +213,7 @@ class Levels:
                 break
             state.beta = state.beta + taken * step[:, None]
             z = z + taken * dz
-            value, g, h = loss.evaluate(problem.y, z, problem.weight)
+            _, g, h = loss.evaluate(problem.y, z, problem.weight)
         return z
 
 

@@ -15,6 +15,7 @@ from numba import njit
 from sklearn.utils import check_random_state
 
 from ..relations import ArrowForm
+from .box import best_dual, spare_slope
 
 
 class Sides(NamedTuple):
@@ -132,15 +133,6 @@ def _dot(x, w):
 
 
 @njit(cache=True)
-def best_dual(box, i, pull, bend):
-    """Best beta of row i where the quadratic has slope `pull` at 0 and this bend."""
-    room = box.width[i]
-    pull = max(pull - room, 0.0) + min(pull + room, 0.0)
-    bend = max(bend, 1e-300)
-    return min(max(pull / bend, box.lower[i]), box.upper[i])
-
-
-@njit(cache=True)
 def _sweep(
     X,
     place,
@@ -195,7 +187,7 @@ def _sweep(
             best = best_dual(box, i, slope + bend * beta[i], bend)
             step = best - beta[i]
             if step == 0.0:
-                if _spare(box, i, beta[i], slope) > limit:
+                if spare_slope(box, i, beta[i], slope) > limit:
                     size -= 1
                     order[s + k] = order[s + size]
                     order[s + size] = i
@@ -233,13 +225,3 @@ def _sweep(
             level[1 + u] += free.kernel[u, t] * total
     noise[0] = state
     return gain, worst
-
-
-@njit(cache=True)
-def _spare(box, i, beta, slope):
-    """How far a row that does not move is from moving."""
-    if beta == 0.0 and box.lower[i] < 0.0 < box.upper[i]:
-        return box.width[i] - abs(slope)
-    if beta == box.upper[i]:
-        return slope - box.width[i]
-    return -slope - box.width[i]
