@@ -422,6 +422,7 @@ def _balance(box, centre, penalty, starts, z, levels):
     for t in range(starts.shape[0] - 1):
         s, e = starts[t], starts[t + 1]
         low, high, b, largest = -np.inf, np.inf, 0.0, 0.0
+        total, bend = 0.0, 0.0
         for i in range(s, e):
             largest = max(largest, abs(z[i]))
         # the sum falls along the level, in straight pieces: Newton steps in a bracket
@@ -448,6 +449,12 @@ def _balance(box, centre, penalty, starts, z, levels):
             if b == last or b == low or b == high or abs(b) == np.inf:
                 b = last
                 break
+        if bend == 0.0 and total == 0.0 and s < e:
+            # nothing tells levels apart between two kinks: stay away from both
+            up = _to_kink(box, centre, penalty, s, e, z, b, True)
+            down = _to_kink(box, centre, penalty, s, e, z, b, False)
+            if abs(up) < np.inf and abs(down) < np.inf:
+                b += 0.5 * (up + down)
         for i in range(s, e):
             z[i] += b
         levels[t] = b

@@ -78,6 +78,8 @@ def problems(long_regression, long_classification, long_multiclass):
         "squared_epsilon_insensitive": regression,
         "logistic": signs,
         "squared_hinge": signs,
+        "hinge": signs,
+        "epsilon_insensitive": regression,
         "softmax": rows(long_multiclass, long_multiclass.label),
     }
 
@@ -414,7 +416,7 @@ def test_relabelling_the_tasks_permutes_the_rows(problems, kernels, loss):
     assert_allclose(intercept[order], intercept_, atol=1e-4)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "hinge"])
 def test_a_task_of_one_class_costs_nothing_with_its_own_intercept(
     problems, kernels, loss
 ):
@@ -428,7 +430,7 @@ def test_a_task_of_one_class_costs_nothing_with_its_own_intercept(
     assert_allclose(precision(K)[3] @ coef, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "softmax"])
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "hinge", "softmax"])
 def test_every_task_of_one_class(problems, loss):
     X, _, codes, weight = problems[loss]
     y = np.where(codes % 2, 1, 0 if loss == "softmax" else -1)

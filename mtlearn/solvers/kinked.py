@@ -28,6 +28,7 @@ _SHARE = 0.6  # of the rows from which on all of them are taken
 _REACH = 2.0  # how far rows are near, over the mean distance of those in the wrong
 _FIRST = 0.3  # sharpness over that at which kinks are as wide as the gap allows
 _AIM = 0.1  # what a round is to make of the gap
+_RUINED = 1e3  # growth of the gap that only rounding explains
 _TIRED = 8  # rounds without a better gap after which nothing is to be hoped for
 
 
@@ -131,7 +132,7 @@ class _Fit:
         self.state = self.problem.start(*(start or ()))
         self.feasible = self.intercept == "none"
         self.beta = np.zeros(len(self.weight))
-        self.rough = False
+        self.rough = self.by_rows = False
         sharpness = 1.0 / self.width
         if beta is not None:
             self.beta = np.clip(beta, self.box.lower, self.box.upper)
@@ -192,19 +193,34 @@ class _Fit:
 
     def solve(self, tol, max_iter, solver):
         """Rounds on the rows that are near a kink; returns a Status."""
-        near, last, best, idle = None, np.inf, np.inf, 0
+        near, last, lowest, idle, self.best = None, np.inf, np.inf, 0, None
         while not (self.feasible and self.gap <= goal(tol, self.scale, self.value)):
-            if self.n_iter >= max_iter:
-                return Status.MAX_ITER
-            if idle >= _TIRED:
-                return Status.STALLED
+            if self.n_iter >= max_iter or idle >= _TIRED:
+                return self._give_up(idle)
             fresh = near is None or self.gap < 0.5 * last
             near = self._near() if fresh else self._near() | near
             last = self.gap if self.feasible else np.inf
             self._round(self._complete(near), tol, max_iter, solver)
-            idle = 0 if self.gap < 0.9 * best else idle + 1
-            best = min(best, self.gap)
+            idle = 0 if self.gap < 0.9 * lowest else idle + 1
+            lowest = min(lowest, self.gap)
+            self._keep_best()
         return Status.CONVERGED
+
+    def _give_up(self, idle):
+        """Take the best answer that there was."""
+        if self.best is not None and self.best[0] < self.gap:
+            _, self.state, self.beta = self.best
+            self.look()
+        return Status.STALLED if idle >= _TIRED else Status.MAX_ITER
+
+    def _keep_best(self):
+        """Remember the best answer; go back to it where rounding ruined the last."""
+        if self.best is None or self.gap < self.best[0]:
+            self.best = self.gap, self.state, self.beta
+        elif self.gap > _RUINED * self.best[0]:
+            _, self.state, self.beta = self.best
+            self.sharpness *= 0.03
+            self.look()
 
     def _round(self, rows, tol, max_iter, solver):
         """A few updates of the multipliers of some rows."""
@@ -220,13 +236,14 @@ class _Fit:
             beta=part.beta,
             state=part.state,
             sharpness=self.sharpness,
+            by_rows=self.by_rows,
         )
         aim = 0.5 * goal(tol, self.scale, self.value)
         if self.feasible:
             aim = max(aim, _AIM * self.gap)
         run.run(aim, min(max_iter - self.n_iter, _UPDATES))
         self.n_iter += max(run.n_outer, 1)
-        self.sharpness = run.sharpness
+        self.sharpness, self.by_rows = run.sharpness, run.by_rows
         self.state, self.beta = part.give_back(run)
         self.feasible, self.rough = True, False
         self.look()

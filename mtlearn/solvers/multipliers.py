@@ -24,6 +24,9 @@ _STEPS = 60  # Newton steps of one inner problem, at most
 # growth of the penalties after an inner problem of at most so many steps: the sharper
 # the kinks, the more steps
 _PACE = ((4, 8.0), (10, 4.0), (20, 2.0), (_STEPS, 0.7))
+_SHORT = 1e-3  # a step that shows that the curvature told little of what is ahead
+_LENT = 1e-4  # of the penalty, to rows that do not bend, after such a step
+_BLUNTER = 0.03  # where rounding let no step descend
 _SHARPEST = 1e8  # penalties, over the first ones, beyond which rounding is felt
 _TIRED = 6  # outer steps without a better gap after which nothing is to be hoped for
 _FRESH = 10  # steps after which scores are summed up afresh: rounding must not pile up
@@ -47,6 +50,8 @@ class Multipliers:
         Coefficients to begin with; None for the zero model.
     sharpness : float
         First penalty over weight: one over the width in which kinks are rounded.
+    by_rows : bool
+        Begin with steps by a QR of the rows, if the problem is small enough.
 
     Attributes
     ----------
@@ -72,12 +77,16 @@ class Multipliers:
         beta,
         state=None,
         sharpness=1.0,
+        by_rows=False,
     ):
         envelope = Envelope(box, beta, sharpness * weight)
         self.problem = Problem(data, envelope, form, alpha, intercept)
         if solver == "auto":
             solver = choose_solver(data, 1, intercept)
         self.stepper = STEPPERS[solver](self.problem)
+        self.lent, self.stuck, self.by_rows = 0.0, False, False
+        if by_rows:
+            self._turn_to_rows()
         self.weight = weight
         self.sharpness = self._first = sharpness
         self.levels = Levels(self.problem)
@@ -98,7 +107,7 @@ class Multipliers:
                 break
             idle = 0 if self.gap < 0.9 * best else idle + 1
             best = min(best, self.gap)
-            if idle >= _TIRED and not self._change_stepper():
+            if idle >= _TIRED and not self._turn_to_rows():
                 return Status.STALLED
             idle = 0 if idle >= _TIRED else idle
             self._update(steps)
@@ -109,7 +118,7 @@ class Multipliers:
 
         Returns how many.
         """
-        problem, first = self.problem, self.n_steps
+        problem, first, self.stuck = self.problem, self.n_steps, False
         while self.n_steps < first + _STEPS:
             bound = self.gradient.bound(problem)
             moved = self.beta - problem.loss.centre
@@ -120,17 +129,27 @@ class Multipliers:
             g = -self.beta
             point = Point(self.state, self.z, g, self.h, self.gradient, accuracy)
             direction = self.stepper.direction(problem, point)
-            dz = problem.scores(direction)
+            dz = self.levels.follow(direction, problem.scores(direction), self.h)
+            left = -0.5 * self.gradient.slope(direction)
             step = line_search(
                 problem, self.state, direction, self.z, dz, self.gradient
             )
             if step == 0.0:
+                if self._lend_more() or self._turn_to_rows():
+                    continue
+                self.stuck = True
                 break
             self.n_steps += 1
             self.state = self.state.move(step, direction)
             fresh = self.n_steps % _FRESH == 0
             self.z = problem.scores(self.state) if fresh else self.z + step * dz
+            if step < _SHORT:
+                self.lent = min(max(10.0 * self.lent, _LENT), 1.0)
+            elif step > 0.5:
+                self.lent = 0.1 * self.lent if self.lent > _LENT else 0.0
             self._look()
+            if 0.5 <= step <= 2.0 and left <= _INNER * progress:
+                break
         return self.n_steps - first
 
     def _look(self):
@@ -139,6 +158,8 @@ class Multipliers:
         self.z = self.levels.balance(self.state, self.z)
         _, g, self.h = problem.loss.evaluate(problem.y, self.z, problem.weight)
         self.beta = -g
+        if self.lent:
+            self.h = np.maximum(self.h, self.lent * problem.loss.penalty)
         self.gradient = Gradient(problem, self.state, g, self.h)
         loss, apart = problem.loss.excess(self.z, self.beta)
         self.value = loss + problem.penalty(self.state)
@@ -148,16 +169,30 @@ class Multipliers:
     def _update(self, steps):
         """The next multipliers, and penalties that suit the effort of these."""
         growth = next(factor for most, factor in _PACE if steps <= most)
+        growth = _BLUNTER if self.stuck else growth
         self.sharpness = min(self.sharpness * growth, _SHARPEST * self._first)
         penalty = self.sharpness * self.weight
         self.problem.loss = Envelope(self.problem.loss.box, self.beta, penalty)
         self.z = self.problem.scores(self.state)
         self._look()
 
-    def _change_stepper(self):
-        """Turn to steps by a QR of the rows, where the problem is small enough."""
+    def _lend_more(self):
+        """Let rows that do not bend bend a little, so that steps are not far too long.
+
+        Where fewer rows bend than there are unknowns, and the penalty is next to
+        nothing beside the rows, Newton's direction is determined by that penalty.
+        """
+        if self.lent >= 1.0:
+            return False
+        self.lent = min(max(10.0 * self.lent, _LENT), 1.0)
+        self._look()
+        return True
+
+    def _turn_to_rows(self):
+        """Take steps by a QR of the rows, where the problem is small enough."""
         stepper = RowsStep.instead_of(self.stepper, self.problem)
         self.stepper = stepper or self.stepper
+        self.by_rows = isinstance(self.stepper, RowsStep)
         return stepper is not None
 
 
@@ -193,6 +228,26 @@ class Levels:
         moved = balance(loss.box, loss.centre, loss.penalty, self.starts, z)
         state.beta = state.beta + moved[:, None]
         return z
+
+    def follow(self, direction, dz, h):
+        """Let intercepts whose rows do not bend go along with the mean of their rows.
+
+        Nothing else would move them while the coefficients change.
+        """
+        if self.starts is None or not self.problem.n_free:
+            return dz
+        sizes = np.diff(self.starts)
+        filled = sizes > 0
+        first = self.starts[:-1][filled]
+        still = np.zeros(len(sizes))
+        still[filled] = np.add.reduceat(h, first) == 0.0
+        if not still.any():
+            return dz
+        mean = np.zeros(len(sizes))
+        mean[filled] = np.add.reduceat(dz, first) / sizes[filled]
+        mean *= still
+        direction.beta = direction.beta - mean[:, None]
+        return dz - np.repeat(mean, sizes)
 
     def _balance_mixed(self, state, z):
         """Intercepts that several tasks share in parts: Newton steps in them alone."""

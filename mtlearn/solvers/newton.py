@@ -319,6 +319,11 @@ class Gradient:
         inner = problem.form.dual_norm2(self.reduced) / (2 * problem.alpha)
         return inner + 0.5 * float(np.vdot(self.beta, self.shift))
 
+    def slope(self, direction):
+        """Derivative of the objective along a direction."""
+        coef = np.vdot(self.coef, direction.theta)
+        return float(coef + np.vdot(self.beta, direction.beta))
+
 
 def line_search(problem, state, direction, z, dz, gradient):
     """Minimise the convex objective along the direction by safeguarded Newton steps.
@@ -332,9 +337,7 @@ def line_search(problem, state, direction, z, dz, gradient):
     metric = problem.form.metric(direction.theta)
     omega1 = alpha * np.vdot(state.theta, metric)
     omega2 = alpha * np.vdot(direction.theta, metric)
-    slope0 = np.vdot(gradient.coef, direction.theta) + np.vdot(
-        gradient.beta, direction.beta
-    )
+    slope0 = gradient.slope(direction)
     if not slope0 < 0:
         return 0.0
     low, high, step = 0.0, np.inf, 1.0
