@@ -132,7 +132,7 @@ class _Fit:
         self.state = self.problem.start(*(start or ()))
         self.feasible = self.intercept == "none"
         self.beta = np.zeros(len(self.weight))
-        self.rough = self.by_rows = False
+        self.rough, self.habits = False, (0.0, False)
         sharpness = 1.0 / self.width
         if beta is not None:
             self.beta = np.clip(beta, self.box.lower, self.box.upper)
@@ -236,14 +236,14 @@ class _Fit:
             beta=part.beta,
             state=part.state,
             sharpness=self.sharpness,
-            by_rows=self.by_rows,
+            habits=self.habits,
         )
         aim = 0.5 * goal(tol, self.scale, self.value)
         if self.feasible:
             aim = max(aim, _AIM * self.gap)
         run.run(aim, min(max_iter - self.n_iter, _UPDATES))
         self.n_iter += max(run.n_outer, 1)
-        self.sharpness, self.by_rows = run.sharpness, run.by_rows
+        self.sharpness, self.habits = run.sharpness, (run.lent, run.by_rows)
         self.state, self.beta = part.give_back(run)
         self.feasible, self.rough = True, False
         self.look()

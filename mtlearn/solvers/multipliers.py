@@ -24,7 +24,7 @@ _STEPS = 60  # Newton steps of one inner problem, at most
 # growth of the penalties after an inner problem of at most so many steps: the sharper
 # the kinks, the more steps
 _PACE = ((4, 8.0), (10, 4.0), (20, 2.0), (_STEPS, 0.7))
-_SHORT = 1e-3  # a step that shows that the curvature told little of what is ahead
+_SHORT = 1e-5  # a step that shows that the curvature told little of what is ahead
 _LENT = 1e-4  # of the penalty, to rows that do not bend, after such a step
 _BLUNTER = 0.03  # where rounding let no step descend
 _SHARPEST = 1e8  # penalties, over the first ones, beyond which rounding is felt
@@ -50,8 +50,9 @@ class Multipliers:
         Coefficients to begin with; None for the zero model.
     sharpness : float
         First penalty over weight: one over the width in which kinks are rounded.
-    by_rows : bool
-        Begin with steps by a QR of the rows, if the problem is small enough.
+    habits : (lent, by_rows)
+        Of a run before: how much curvature rows are lent that have none, and whether
+        steps are solved by a QR of the rows.
 
     Attributes
     ----------
@@ -77,15 +78,16 @@ class Multipliers:
         beta,
         state=None,
         sharpness=1.0,
-        by_rows=False,
+        habits=(0.0, False),
     ):
         envelope = Envelope(box, beta, sharpness * weight)
         self.problem = Problem(data, envelope, form, alpha, intercept)
         if solver == "auto":
             solver = choose_solver(data, 1, intercept)
         self.stepper = STEPPERS[solver](self.problem)
-        self.lent, self.stuck, self.by_rows = 0.0, False, False
-        if by_rows:
+        self.stuck = False
+        self.lent, self.by_rows = habits
+        if self.by_rows:
             self._turn_to_rows()
         self.weight = weight
         self.sharpness = self._first = sharpness
@@ -143,10 +145,7 @@ class Multipliers:
             self.state = self.state.move(step, direction)
             fresh = self.n_steps % _FRESH == 0
             self.z = problem.scores(self.state) if fresh else self.z + step * dz
-            if step < _SHORT:
-                self.lent = min(max(10.0 * self.lent, _LENT), 1.0)
-            elif step > 0.5:
-                self.lent = 0.1 * self.lent if self.lent > _LENT else 0.0
+            self._lend(step)
             self._look()
             if 0.5 <= step <= 2.0 and left <= _INNER * progress:
                 break
@@ -176,12 +175,19 @@ class Multipliers:
         self.z = self.problem.scores(self.state)
         self._look()
 
-    def _lend_more(self):
-        """Let rows that do not bend bend a little, so that steps are not far too long.
+    def _lend(self, step):
+        """Let rows that do not bend bend a little while steps are far too long.
 
         Where fewer rows bend than there are unknowns, and the penalty is next to
         nothing beside the rows, Newton's direction is determined by that penalty.
         """
+        if step < (0.1 if self.lent else _SHORT):
+            self.lent = min(max(10.0 * self.lent, _LENT), 1.0)
+        elif step > 0.5:
+            self.lent = 0.3 * self.lent if self.lent > 0.01 * _LENT else 0.0
+
+    def _lend_more(self):
+        """Lend more where no step descends; returns whether that was possible."""
         if self.lent >= 1.0:
             return False
         self.lent = min(max(10.0 * self.lent, _LENT), 1.0)
