@@ -260,13 +260,13 @@ class Levels:
         problem, M = self.problem, self.map
         data, loss = problem.data, problem.loss
         _, g, h = loss.evaluate(problem.y, z, problem.weight)
-        for _ in range(100):
+        for _ in range(200):
             slope = M.T @ data.sums(g)
             if np.all(np.abs(slope) <= 1e-14 * (abs(M).T @ data.sums(np.abs(g)))):
                 break
-            bends = (M.T @ M.multiply(data.sums(h)[:, None])).toarray()
-            ridge = 1e-12 * max(float(np.trace(bends)) / len(bends), 1e-12)
-            bends[np.diag_indices(len(bends))] += ridge
+            # rows without curvature are lent some, or nothing would limit the step
+            bends = data.sums(np.maximum(h, 1e-6 * loss.penalty))
+            bends = (M.T @ M.multiply(bends[:, None])).toarray()
             step = -solve_spd(factor_spd(bends), slope)
             dz = np.repeat(M @ step, data.sizes)
             taken = _search(loss, problem, z, dz, float(slope @ step))
