@@ -20,8 +20,8 @@ class MultiTaskSVM(TaskClassifier):
               \max(0, 1 - y_i (x_i \cdot w_t + b_t))^2 + \frac12 \Omega(W)
 
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
-    vary around a common model. More than two classes are fitted one against the rest.
-    The loss is a sum, not a mean.
+    vary around a common model. With ``loss="hinge"`` the loss is not squared. More than
+    two classes are fitted one against the rest. The loss is a sum, not a mean.
 
     Parameters
     ----------
@@ -31,8 +31,10 @@ class MultiTaskSVM(TaskClassifier):
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`.
-    loss : {"squared_hinge"}, default="squared_hinge"
-        The loss of one margin.
+    loss : {"squared_hinge", "hinge"}, default="squared_hinge"
+        The loss of one margin: max(0, 1 - y f)^2, or without the square. The hinge
+        minds rows that are far on the wrong side less, and has fewer support vectors;
+        it takes a few times as long.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
     degree : int, default=3
@@ -61,11 +63,11 @@ class MultiTaskSVM(TaskClassifier):
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
     solver : str, default="auto"
-        How a Newton step is solved: "newton-cholesky" by blocks of the size of the
-        features, "newton-dual" of the size of the rows (wide data), "newton-cg"
-        matrix-free (wide and sparse). "dual-descent": coordinate descent on the dual,
-        for sparse `X` without intercepts; "auto" takes it there, and as a start where
-        there are intercepts.
+        How a Newton step is solved, whatever the loss: "newton-cholesky" by blocks of
+        the size of the features, "newton-dual" of the size of the rows (wide data),
+        "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
+        the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
+        start where there are intercepts.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -73,7 +75,7 @@ class MultiTaskSVM(TaskClassifier):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps.
+        Most Newton steps; with a kinked loss, most updates of its multipliers.
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
@@ -95,7 +97,8 @@ class MultiTaskSVM(TaskClassifier):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
     n_iter_ : int
-        Newton steps, or passes over the rows of "dual-descent".
+        Newton steps, updates of the multipliers, or passes over the rows of
+        "dual-descent".
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     n_features_in_ : int
@@ -114,6 +117,12 @@ class MultiTaskSVM(TaskClassifier):
     the structure of the relation; only the blocks of tasks in which a row changed sides
     are updated. The objective is within 1e-6 (relative) of its minimum.
 
+    The hinge has a kink instead of curvature. Sweeps of coordinate descent over the
+    dual find the rows that are near it; a method of multipliers solves for those: each
+    of its steps is a smooth problem of the kind above, in which only the free support
+    vectors have curvature. The certificate is the duality gap; the default puts the
+    objective within 1e-4 (relative) of its minimum, ``tol=1e-8`` within 1e-6.
+
     References
     ----------
     Evgeniou, T. and Pontil, M., Regularized multi-task learning, KDD 2004.
@@ -126,6 +135,12 @@ class MultiTaskSVM(TaskClassifier):
 
     Hsieh, C.-J. et al., A dual coordinate descent method for large-scale linear SVM,
     ICML 2008.
+
+    Rockafellar, R. T., Augmented Lagrangians and applications of the proximal point
+    algorithm in convex programming, Mathematics of Operations Research 1, 1976.
+
+    Li, X., Sun, D. and Toh, K.-C., A highly efficient semismooth Newton augmented
+    Lagrangian method for solving Lasso problems, SIAM Journal on Optimization 28, 2018.
 
     Examples
     --------
@@ -229,7 +244,8 @@ class MultiTaskSVR(TaskRegressor):
               \max(0, |y_i - x_i \cdot w_t - b_t| - \epsilon)^2 + \frac12 \Omega(W)
 
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
-    vary around a common model. The loss is a sum, not a mean.
+    vary around a common model. With ``loss="epsilon_insensitive"`` the loss is not
+    squared. The loss is a sum, not a mean.
 
     Parameters
     ----------
@@ -237,13 +253,15 @@ class MultiTaskSVR(TaskRegressor):
         Strength of the loss, greater than 0; the smaller, the stronger the penalty.
     epsilon : float, default=0.0
         Errors up to this size cost nothing, in the units of `y`. With 0 the loss is the
-        plain square (twice that of `PerTaskRegressor`).
+        plain square (twice that of `PerTaskRegressor`), or the absolute error.
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`.
-    loss : {"squared_epsilon_insensitive"}, default="squared_epsilon_insensitive"
-        The loss of one error.
+    loss : {"squared_epsilon_insensitive", "epsilon_insensitive"}, \
+default="squared_epsilon_insensitive"
+        The loss of one error: max(0, |y - f| - epsilon)^2, or without the square. The
+        second minds outliers less: with an `epsilon` of 0 it fits medians.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
     degree : int, default=3
@@ -268,9 +286,12 @@ class MultiTaskSVR(TaskRegressor):
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
-    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
-        How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data), or matrix-free (wide and sparse).
+    solver : str, default="auto"
+        How a Newton step is solved, whatever the loss: "newton-cholesky" by blocks of
+        the size of the features, "newton-dual" of the size of the rows (wide data),
+        "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
+        the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
+        start where there are intercepts.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -278,7 +299,7 @@ class MultiTaskSVR(TaskRegressor):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps.
+        Most Newton steps; with a kinked loss, most updates of its multipliers.
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
@@ -295,6 +316,8 @@ class MultiTaskSVR(TaskRegressor):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
     n_iter_ : int
+        Newton steps, updates of the multipliers, or passes over the rows of
+        "dual-descent".
     optimality_ : float
         The certificate, in the units of `tol`.
     n_features_in_ : int
@@ -308,8 +331,9 @@ class MultiTaskSVR(TaskRegressor):
 
     Notes
     -----
-    Semismooth Newton with an exact line search, as in `MultiTaskSVM`. The objective is
-    within 1e-6 (relative) of its minimum.
+    Semismooth Newton with an exact line search for the squared loss, sweeps over the
+    dual and a method of multipliers for the other, as in `MultiTaskSVM`. The objective
+    is within 1e-6 (relative) of its minimum, within 1e-4 for the loss without a square.
 
     References
     ----------
@@ -317,6 +341,9 @@ class MultiTaskSVR(TaskRegressor):
 
     Ho, C.-H. and Lin, C.-J., Large-scale linear support vector regression, JMLR 13,
     2012.
+
+    Rockafellar, R. T., Augmented Lagrangians and applications of the proximal point
+    algorithm in convex programming, Mathematics of Operations Research 1, 1976.
 
     Examples
     --------
