@@ -377,8 +377,10 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     def _base(self, relation, alpha):
         return self._of_base(PerTaskRegressor, relation=relation, alpha=alpha)
 
-    def _spreads(self):
-        return self._relation().spreads
+    def _taking_part(self, labelled):
+        relation = self._relation()
+        given = relation.given(self.tasks_)
+        return relation.taking_part(self.tasks_, labelled), labelled | given
 
     def _turns(self):
         return True

@@ -18,8 +18,8 @@ import scipy.sparse as sp
 from numba import njit
 from sklearn.utils import check_random_state
 
+from ..forms import ArrowForm
 from ..losses import SquaredHinge
-from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .newton import goal, solve_newton
 from .steps import choose_solver
