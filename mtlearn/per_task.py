@@ -39,7 +39,7 @@ class PerTaskRegressor(TaskRegressor):
     relation : str or relation, default="independent"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     constraints : list, default=None
         What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
     task_column : str or int, default=None
@@ -476,7 +476,7 @@ class PerTaskClassifier(LogisticClassifier):
     relation : str or relation, default="independent"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None

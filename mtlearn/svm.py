@@ -32,7 +32,7 @@ class MultiTaskSVM(TaskClassifier):
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     loss : {"squared_hinge"}, default="squared_hinge"
         The loss of one margin.
     kernel : {"linear"}, default="linear"
@@ -242,7 +242,7 @@ class MultiTaskSVR(TaskRegressor):
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     loss : {"squared_epsilon_insensitive"}, default="squared_epsilon_insensitive"
         The loss of one error.
     kernel : {"linear"}, default="linear"
