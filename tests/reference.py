@@ -506,8 +506,8 @@ def twin(
         "rank" is the convex case of as many components as its matrix allows.
     private : float or None, alpha_private of "dirty"
     rules : None or ndarray of shape (n_tasks, n_free)
-        Tasks made of the others; the free ones come first, and K is theirs. No task
-        may have one class only.
+        Tasks made of the others; the free ones come first, and K is theirs. The rows
+        of tasks with one class stay in the problem.
 
     Returns
     -------
@@ -527,7 +527,8 @@ def twin(
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    alone = free and rules is None
+    keep = _rows_that_matter(loss, codes, weight, classes, alone)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     n_outputs = 1
     if loss == "softmax":
@@ -555,7 +556,7 @@ def twin(
         f = f + b[codes]
         if loss == "softmax":
             constraints.append(cp.sum(beta, axis=1) == 0)
-    if free and rules is None:
+    if alone:
         for t in range(n_tasks):
             seen = classes[t] if loss == "softmax" else [0] * (t in codes)
             for k in set(range(n_outputs)) - set(seen):
@@ -571,7 +572,7 @@ def twin(
     # 3) back to tasks
     coef = np.stack([F @ u.reshape(shape) for u in U.value.T], axis=1)
     intercept = np.zeros((n_tasks, n_outputs)) if b is None else b.value
-    if free and loss in ("logistic", "squared_hinge"):
+    if alone and loss in ("logistic", "squared_hinge"):
         _raise_one_class(intercept, coef, every_X, every_code, classes, bound)
     if loss != "softmax":
         coef, intercept = coef[:, 0], intercept[:, 0]
@@ -696,7 +697,8 @@ def dual_value(
     private = default_private(strength, n_tasks, private)
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
-    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    alone = free and rules is None
+    keep = _rows_that_matter(loss, codes, weight, classes, alone)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     fixed = predict(coef, 0 * intercept, X, codes)
     b = best_intercepts(loss, fixed, y, codes, weight, strength, classes, fit_intercept)
@@ -807,7 +809,8 @@ def low_rank(
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    alone = free and rules is None
+    keep = _rows_that_matter(loss, codes, weight, classes, alone)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     B_map, V_map = intercept_maps(np.eye(n_tasks), fit_intercept)
     ends = np.hstack([B_map, V_map])

@@ -91,7 +91,9 @@ for name, model in models.items():
     known = Y.copy()
     if name.startswith("shops only"):
         known[[*regions, "total"]] = np.nan
-    forecasts[name] = pd.DataFrame(model.fit(X, known).predict(X_new), columns=Y.columns)
+    forecasts[name] = pd.DataFrame(
+        model.fit(X, known).predict(X_new), columns=Y.columns
+    )
 
 # %%
 # Do they add up?
