@@ -527,8 +527,7 @@ def twin(
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    alone = free and rules is None
-    keep = _rows_that_matter(loss, codes, weight, classes, alone)
+    keep = _rows_that_matter(loss, codes, weight, classes, free)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     n_outputs = 1
     if loss == "softmax":
