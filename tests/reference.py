@@ -527,7 +527,8 @@ def twin(
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    alone = free and rules is None
+    keep = _rows_that_matter(loss, codes, weight, classes, alone)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     n_outputs = 1
     if loss == "softmax":
@@ -696,8 +697,7 @@ def dual_value(
     private = default_private(strength, n_tasks, private)
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
-    alone = free and rules is None
-    keep = _rows_that_matter(loss, codes, weight, classes, alone)
+    keep = _rows_that_matter(loss, codes, weight, classes, free)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     fixed = predict(coef, 0 * intercept, X, codes)
     b = best_intercepts(loss, fixed, y, codes, weight, strength, classes, fit_intercept)
@@ -808,8 +808,7 @@ def low_rank(
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    alone = free and rules is None
-    keep = _rows_that_matter(loss, codes, weight, classes, alone)
+    keep = _rows_that_matter(loss, codes, weight, classes, free)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     B_map, V_map = intercept_maps(np.eye(n_tasks), fit_intercept)
     ends = np.hstack([B_map, V_map])
