@@ -5,7 +5,7 @@ shape of scikit-learn estimators.
 """
 
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
-from .relations import Independent, SharedMean, TaskCovariance, TaskGraph
+from .relations import Composition, Independent, SharedMean, TaskCovariance, TaskGraph
 from .shared_feature import (
     SharedFeatureClassifier,
     SharedFeatureRegressor,
@@ -17,6 +17,7 @@ from .svm import MultiTaskSVM, MultiTaskSVR
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Composition",
     "Independent",
     "MultiTaskSVM",
     "MultiTaskSVR",

@@ -30,7 +30,7 @@ class Fit:
     ----------
     data : TaskData
         The tasks that take part in the problem.
-    form : ArrowForm or MatrixForm
+    form : ArrowForm, MatrixForm or ComposedForm
     intercept : str
         "free", "shrunk", "shared" or "none".
     part : ndarray of shape (n_tasks,), bool
@@ -47,6 +47,22 @@ class Fit:
     part: np.ndarray
     labelled: np.ndarray
     labels: np.ndarray | None = None
+
+    @property
+    def composed_rows(self):
+        """Whether a task that is made of others has labels of its own."""
+        own = np.ones(self.data.n_tasks, dtype=bool)
+        own[self.form.free] = False
+        return bool(np.any(self.labelled[self.part] & own))
+
+    def of_free_tasks(self):
+        """The problem of the free tasks alone, where no other has labels."""
+        chosen = np.zeros(self.data.n_tasks, dtype=bool)
+        chosen[self.form.free] = True
+        part = self.part.copy()
+        part[self.part] = chosen
+        data = self.data.only(chosen)
+        return replace(self, data=data, form=self.form.base, part=part)
 
     def reweighted(self, sample_weight):
         """The same fit with other sample weights, zero where they were zero."""
@@ -139,8 +155,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
             labelled &= task_weight > 0
         if not labelled.any():
             raise ValueError("No label is left: the labelled rows have weight 0.")
-        part = np.ones(len(tasks), dtype=bool) if relation.spreads else labelled
-        bare = ~labelled & (codes is None or not relation.spreads)
+        part = relation.taking_part(tasks, labelled)
+        given = relation.given(tasks)
+        bare = ~labelled & ~given & (codes is None or not relation.spreads)
         if bare.any():
             whose = "model of their neighbours" if relation.spreads else "shared model"
             warnings.warn(
@@ -181,6 +198,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
 
     def _solution(self, fit, start):
         """Solve; where rows in common are fewer than features, in their span."""
+        if fit.form.composed and not fit.composed_rows:
+            inner = None if start is None else tuple(m[fit.form.free] for m in start)
+            return compose(self._solution(fit.of_free_tasks(), inner), fit.form)
         return in_row_space(
             lambda data, start: self._solve(replace(fit, data=data), start),
             fit.data,
@@ -210,11 +230,10 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         n_tasks = len(self.tasks_)
         coef = np.zeros((n_tasks, *solution.coef.shape[1:]))
         intercept = np.zeros((n_tasks, *solution.intercept.shape[1:]))
-        coef[fit.part], intercept[fit.part] = solution.coef, solution.intercept
+        coef[fit.part] = solution.coef
+        intercept[fit.part] = settle_intercepts(fit, solution.intercept)
         coef[~fit.part] = solution.coef.mean(axis=0)
-        # nothing determines a free intercept of a task without labels
-        loose = ~fit.labelled if fit.intercept == "free" else ~fit.part
-        intercept[loose] = intercept[~loose].mean(axis=0)
+        intercept[~fit.part] = intercept[fit.part].mean(axis=0)
         self.coef_, self.intercept_ = coef, intercept
         self.shared_coef_ = coef.mean(axis=0)
         self.shared_intercept_ = intercept.mean(axis=0)
@@ -385,7 +404,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         labels = fit.labels
         own = np.ones((len(self.tasks_), len(labels)), dtype=bool)
         own[fit.part] = present_classes(fit.data, len(labels))
-        own[~fit.labelled] = True
+        own[~own.any(axis=1)] = True
         self._own, self._labels = own, labels
         self.task_classes_ = [labels[row] for row in own]
         if self._layout != "wide":
@@ -551,6 +570,44 @@ class LogisticClassifier(TaskClassifier):
         p = self.predict_proba(X, task=task)
         with np.errstate(divide="ignore"):
             return [np.log(one) for one in p] if isinstance(p, list) else np.log(p)
+
+
+def compose(solution, form):
+    """The solution for all tasks, of one for the free tasks of a `ComposedForm`."""
+    coef, intercept = (
+        (form.mix @ m.reshape(len(m), -1)).reshape(form.n_tasks, *m.shape[1:])
+        for m in (solution.coef, solution.intercept)
+    )
+    return replace(solution, coef=coef, intercept=intercept)
+
+
+def settle_intercepts(fit, intercept):
+    """Give intercepts that no label determines the mean of the others.
+
+    A task without labels has such a one where it is free and takes part by its
+    relation to the others.
+
+    Parameters
+    ----------
+    fit : Fit
+    intercept : ndarray of shape (n_part, ...)
+
+    Returns
+    -------
+    intercept : ndarray of shape (n_part, ...)
+    """
+    if fit.intercept != "free":
+        return intercept
+    rules = fit.form.intercept_map("free")
+    labelled = fit.labelled[fit.part]
+    seen = np.asarray(abs(rules[labelled]).sum(axis=0)).ravel() > 0
+    if seen.all():
+        return intercept
+    loose = np.asarray(abs(rules[:, ~seen]).sum(axis=1)).ravel() > 0
+    free = fit.form.free if fit.form.composed else np.arange(len(intercept))
+    own = intercept[free]
+    own[~seen] = intercept[~loose].mean(axis=0)
+    return (rules @ own.reshape(len(own), -1)).reshape(intercept.shape)
 
 
 def present_classes(data, n_labels):

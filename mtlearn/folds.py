@@ -31,7 +31,8 @@ class Part:
     task_ids : ndarray of shape (n_tasks,)
     task_weight : ndarray of shape (n_tasks,) or None
     part, labelled : ndarray of shape (n_tasks,), bool
-        Tasks of the problem, and those with labels here; as in `base.Fit`.
+        Tasks of the problem, and those with labels here (or with a rule that makes them
+        of others).
     intercept : str
     moments : TaskMoments or None
         Of the tasks of the problem; None where the rows are to be used.

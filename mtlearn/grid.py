@@ -62,8 +62,8 @@ class GridFit:
     A family writes `_variants` (what is tried beside the strengths), `_paths` (batches
     of models of a part along the strengths, for each variant), `_base` (the base
     estimator at one point of the grid), `_largest` (where a default grid begins),
-    `_by_moments` (whether moments are better than rows), `_spreads` (whether tasks
-    without labels take part), `_turns` (whether the penalty allows for other axes), and
+    `_by_moments` (whether moments are better than rows), `_taking_part` (which tasks
+    are part of the problem), `_turns` (whether the penalty allows for other axes), and
     `_keep_choice`.
     """
 
@@ -198,9 +198,9 @@ class GridFit:
                 "`cv` has a fold with nothing to train on: every training part needs "
                 "a label of positive weight."
             )
-        part = labelled | self._spreads()
+        part, settled = self._taking_part(labelled)
         intercept = checks.check_intercept(self.fit_intercept)
-        return Part(rows, index, self.tasks_, weight, part, labelled, intercept)
+        return Part(rows, index, self.tasks_, weight, part, settled, intercept)
 
     def _fold_parts(self, rows, folds, moments):
         """Yield every fold, one at a time."""

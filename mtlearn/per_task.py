@@ -39,7 +39,7 @@ class PerTaskRegressor(TaskRegressor):
     relation : str or relation, default="independent"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     constraints : list, default=None
         What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
     task_column : str or int, default=None
@@ -377,8 +377,10 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     def _base(self, relation, alpha):
         return self._of_base(PerTaskRegressor, relation=relation, alpha=alpha)
 
-    def _spreads(self):
-        return self._relation().spreads
+    def _taking_part(self, labelled):
+        relation = self._relation()
+        given = relation.given(self.tasks_)
+        return relation.taking_part(self.tasks_, labelled), labelled | given
 
     def _turns(self):
         return True
@@ -474,7 +476,7 @@ class PerTaskClassifier(LogisticClassifier):
     relation : str or relation, default="independent"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None

@@ -1,170 +1,18 @@
 """How tasks are related, as a quadratic form Omega(W) with structure.
 
-A relation is what the user writes; `form` binds it to the tasks of a fit. A form knows
-the coordinates theta in which its penalty is plain, and nothing of rows or losses.
+A relation is what the user writes; `form` binds it to the tasks of a fit.
 """
 
 import numbers
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
-from scipy.sparse.linalg import splu
 from sklearn.base import BaseEstimator
 
+from .forms import ArrowForm, ComposedForm, MatrixForm
 from .tasks import as_floats, column_names, shorten
-
-# ---------------------------------------------------------------- forms
-
-
-class ArrowForm:
-    r"""W_t = a u_0 + b u_t with Omega = \|u_0\|^2 + sum_t \|u_t\|^2.
-
-    The task kernel is b^2 I + a^2 11'. A common part u_0 and private parts u_t: the
-    system of the unknowns is an arrowhead. `a` or `b` may be zero, so that independent
-    tasks and one common model are exact members and not limits.
-
-    Parameters
-    ----------
-    n_tasks : int
-    shared, private : float
-        a and b.
-    """
-
-    def __init__(self, n_tasks, shared, private):
-        self.n_tasks, self.shared, self.private = n_tasks, shared, private
-
-    def lift(self, theta):
-        """W of theta; theta has a first row for the common part."""
-        return self.shared * theta[0] + self.private * theta[1:]
-
-    def pull(self, G):
-        """Gradient in theta of a function whose gradient in W is `G`."""
-        return np.vstack([self.shared * G.sum(axis=0), self.private * G])
-
-    def metric(self, theta):
-        """Half the gradient of Omega in theta."""
-        return theta
-
-    def dual_norm2(self, g):
-        """max over theta of 2 <g, theta> - Omega(theta)."""
-        return float(np.vdot(g, g))
-
-    def precision_dot(self, W):
-        """A W; only where the tasks have private parts."""
-        a2, b2 = self.shared**2, self.private**2
-        return (W - a2 / (b2 + a2 * self.n_tasks) * W.sum(axis=0)) / b2
-
-    def coordinates(self, W):
-        """The theta of smallest norm with lift(theta) = W."""
-        a, b, n = self.shared, self.private, self.n_tasks
-        head = a * W.sum(axis=0) / (b * b + a * a * n)
-        rest = (W - a * head) / b if b > 0 else np.zeros_like(W)
-        return np.vstack([head, rest])
-
-    def kernel(self):
-        """Task kernel K of shape (n_tasks, n_tasks)."""
-        return self.private**2 * np.eye(self.n_tasks) + self.shared**2
-
-    def lift_matrix(self):
-        """`lift` as a matrix of shape (n_tasks, n_tasks + 1)."""
-        common = sp.csr_array(np.full((self.n_tasks, 1), self.shared))
-        return sp.hstack([common, self.private * sp.eye_array(self.n_tasks)]).tocsr()
-
-    def root(self):
-        """A matrix P with Omega = |P theta|^2."""
-        return sp.eye_array(self.n_tasks + 1).tocsr()
-
-    def intercept_map(self, intercept):
-        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
-        return _plain_intercepts(self.n_tasks, intercept)
-
-    def omega(self, W):
-        """Omega(W); rows that differ cost infinity where only a common part exists."""
-        theta = self.coordinates(W)
-        if not np.allclose(self.lift(theta), W, rtol=1e-8, atol=1e-12):
-            return np.inf
-        return float(np.vdot(theta, theta))
-
-
-class MatrixForm:
-    """Omega(W) = sum_st A_st w_s . w_t for a task precision A, dense or sparse.
-
-    Parameters
-    ----------
-    precision : ndarray or csr_array of shape (n_tasks, n_tasks)
-    kernel : ndarray of shape (n_tasks, n_tasks), default=None
-        The inverse, where it is known.
-    """
-
-    def __init__(self, precision, kernel=None):
-        self.precision = precision
-        self.n_tasks = precision.shape[0]
-        self._kernel = kernel
-        self._factor = None
-
-    def lift(self, theta):
-        """W is its own coordinate."""
-        return theta
-
-    def pull(self, G):
-        """Gradient in theta: G itself."""
-        return G
-
-    def metric(self, theta):
-        """Half the gradient of Omega: A theta."""
-        return self.precision @ theta
-
-    precision_dot = metric
-
-    def dual_norm2(self, g):
-        """<g, K g>."""
-        return float(np.vdot(g, self.kernel_dot(g)))
-
-    def kernel_dot(self, g):
-        """K g, without the inverse of a sparse precision."""
-        if self._kernel is not None:
-            return self._kernel @ g
-        if self._factor is None:
-            self._factor = splu(sp.csc_matrix(self.precision))
-        return self._factor.solve(np.ascontiguousarray(g))
-
-    def coordinates(self, W):
-        """theta of W."""
-        return W.copy()
-
-    def kernel(self):
-        """Task kernel K of shape (n_tasks, n_tasks)."""
-        return self.kernel_dot(np.eye(self.n_tasks))
-
-    def lift_matrix(self):
-        """`lift` as a matrix: the identity."""
-        return sp.eye_array(self.n_tasks).tocsr()
-
-    def root(self):
-        """A matrix P with Omega = |P theta|^2."""
-        A = self.precision
-        A = A.toarray() if sp.issparse(A) else A
-        return sp.csr_array(linalg.cholesky(A))
-
-    def intercept_map(self, intercept):
-        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
-        return _plain_intercepts(self.n_tasks, intercept)
-
-    def omega(self, W):
-        """Omega(W)."""
-        return float(np.vdot(W, self.precision @ W))
-
-
-def _plain_intercepts(n_tasks, intercept):
-    """One unknown per task ("free"), one for all ("shared", "shrunk"), or none."""
-    if intercept == "free":
-        return sp.eye_array(n_tasks).tocsr()
-    n_free = 0 if intercept == "none" else 1
-    return sp.csr_array(np.ones((n_tasks, n_free)))
-
-
-# ---------------------------------------------------------------- relations
 
 
 class Relation(BaseEstimator):
@@ -175,6 +23,36 @@ class Relation(BaseEstimator):
     """
 
     spreads = False
+
+    def taking_part(self, tasks, labelled):
+        """Which tasks are part of the problem, and not given the shared model.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model.
+        labelled : ndarray of shape (n_tasks,), bool
+            Which of them have labels.
+
+        Returns
+        -------
+        part : ndarray of shape (n_tasks,), bool
+        """
+        return np.ones(len(tasks), dtype=bool) if self.spreads else labelled
+
+    def given(self, tasks):
+        """Which tasks follow from others by a rule, labels or not.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model.
+
+        Returns
+        -------
+        given : ndarray of shape (n_tasks,), bool
+        """
+        return np.zeros(len(tasks), dtype=bool)
 
     def model_tasks(self, tasks):
         """Ids of all tasks of the model, sorted.
@@ -530,6 +408,217 @@ class TaskCovariance(_MatrixRelation):
             ) from None
         A = linalg.cho_solve(factor, np.eye(len(K)))
         return MatrixForm(0.5 * (A + A.T), 0.5 * (K + K.T))
+
+
+class Composition(Relation):
+    r"""Dependent tasks: a task's model is a given combination of others'.
+
+    With a composition of task t from components c, coefficients and intercepts obey
+
+    .. math:: w_t = \sum_c m_{tc} w_c, \qquad b_t = \sum_c m_{tc} b_c
+
+    exactly: composed tasks are eliminated, not penalised. Omega counts the other, free
+    tasks only, by `relation`. Components may be composed themselves, but not in a
+    circle. A composed task may have rows, which then speak for its components, or none.
+
+    Parameters
+    ----------
+    composition : dict
+        For every composed task its components and their factors, such as ``{"total":
+        {"north": 1, "south": 1}}``.
+    relation : str or relation, default="independent"
+        How the free tasks are tied.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import Composition, PerTaskRegressor
+    >>> X = np.array([[1.0], [2.0], [1.0], [2.0]])
+    >>> y = np.array([1.0, 2.0, 3.0, 6.0])
+    >>> region = ["north", "north", "south", "south"]
+    >>> relation = Composition({"total": {"north": 1, "south": 1}})
+    >>> model = PerTaskRegressor(alpha=0, relation=relation).fit(X, y, task=region)
+    >>> model.predict([[3.0]], task=["total"]).round(6)
+    array([12.])
+    """
+
+    def __init__(self, composition, relation="independent"):
+        self.composition = composition
+        self.relation = relation
+
+    @property
+    def spreads(self):
+        """Whether the relation of the free tasks gives a model to all of them."""
+        return self._base().spreads
+
+    def _base(self):
+        base = check_relation(self.relation)
+        if isinstance(base, Composition):
+            raise TypeError(
+                "`relation` of Composition says how the free tasks are tied and cannot "
+                "be a Composition itself: put all rules into one."
+            )
+        return base
+
+    def model_tasks(self, tasks):
+        """Ids of all tasks of the model, sorted.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of the tasks of the data.
+
+        Returns
+        -------
+        tasks : ndarray
+            Those, the composed ones, and all that the relation of the free ones names.
+        """
+        rules = check_rules(self.composition)
+        kept = np.array([task not in rules for task in tasks.tolist()], dtype=bool)
+        free = self._base().model_tasks(tasks[kept])
+        names = [*free.tolist(), *rules]
+        try:
+            known = np.unique(np.array(sorted(names)))
+        except TypeError:
+            raise TypeError(
+                f"`composition` names tasks such as {shorten(rules, 2)} that cannot be "
+                f"sorted with the others, such as {shorten(free, 2)}: use ids of one "
+                "type."
+            ) from None
+        return known
+
+    def taking_part(self, tasks, labelled):
+        """Which tasks are part of the problem, and not given the shared model.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model.
+        labelled : ndarray of shape (n_tasks,), bool
+            Which of them have labels.
+
+        Returns
+        -------
+        part : ndarray of shape (n_tasks,), bool
+            The composed tasks, and of the free ones those that their relation takes.
+
+        Raises
+        ------
+        ValueError
+            If a component is neither part of the problem nor composed.
+        """
+        given = self.given(tasks)
+        part = given.copy()
+        part[~given] = self._base().taking_part(tasks[~given], labelled[~given])
+        known = set(tasks[part].tolist())
+        for task, components in check_rules(self.composition).items():
+            missing = [c for c in components if c not in known]
+            if missing:
+                raise ValueError(
+                    f"`composition` makes {task!r} of {shorten(missing, 4)}, which "
+                    "neither have labelled rows nor are composed themselves."
+                )
+        return part
+
+    def given(self, tasks):
+        """Which tasks follow from others by a rule, labels or not.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model.
+
+        Returns
+        -------
+        given : ndarray of shape (n_tasks,), bool
+            The composed ones.
+        """
+        rules = check_rules(self.composition)
+        return np.array([task in rules for task in tasks.tolist()], dtype=bool)
+
+    def form(self, tasks):
+        """Bind to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : ComposedForm
+            The quadratic form Omega of the free tasks, and the rules of the others.
+        """
+        given = self.given(tasks)
+        free = np.flatnonzero(~given)
+        rules = check_rules(self.composition)
+        place = {task: k for k, task in enumerate(tasks[free].tolist())}
+        mix = sp.lil_array((len(tasks), len(free)))
+        factors = _resolve(rules, place)
+        for i, task in enumerate(tasks.tolist()):
+            for name, factor in factors.get(task, {task: 1.0}).items():
+                mix[i, place[name]] = factor
+        return ComposedForm(self._base().form(tasks[free]), mix.tocsr(), free)
+
+
+def check_rules(composition):
+    """The rules of a `Composition`: a dict of dicts of finite numbers, no circles.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With a sentence that names the task.
+    """
+    if not isinstance(composition, dict):
+        raise TypeError(
+            "`composition` must be a dict by composed task, such as {'total': "
+            f"{{'north': 1, 'south': 1}}}}, got {composition!r}."
+        )
+    for task, components in composition.items():
+        if not isinstance(components, dict) or not components:
+            raise ValueError(
+                f"`composition` of {task!r} must be a dict of components and factors "
+                f"with at least one entry, got {components!r}."
+            )
+        for name, factor in components.items():
+            number = isinstance(factor, numbers.Real) and not isinstance(factor, bool)
+            if not number or not np.isfinite(factor):
+                raise ValueError(
+                    f"`composition` of {task!r} must have finite factors, got "
+                    f"{factor!r} for {name!r}."
+                )
+    _in_order(composition)
+    return composition
+
+
+def _in_order(rules):
+    """The composed tasks, each after its components."""
+    components = {task: list(parts) for task, parts in rules.items()}
+    try:
+        order = TopologicalSorter(components).static_order()
+        return [task for task in order if task in rules]
+    except CycleError as error:
+        circle = error.args[1]
+        raise ValueError(
+            "`composition` must not go in a circle, got "
+            f"{' <- '.join(repr(task) for task in circle)}."
+        ) from None
+
+
+def _resolve(rules, free):
+    """Factors of the free tasks in every composed one, through all chains."""
+    total = {}
+    for task in _in_order(rules):
+        own = total[task] = {}
+        for name, factor in rules[task].items():
+            if name not in total and name not in free:
+                raise ValueError(
+                    f"`composition` makes {task!r} of {name!r}, which is no task of "
+                    "the model."
+                )
+            for leaf, part in total.get(name, {name: 1.0}).items():
+                own[leaf] = own.get(leaf, 0.0) + float(factor) * part
+    return total
 
 
 RELATIONS = [Independent(), SharedMean(0.0), SharedMean(), SharedMean(1.0)]

@@ -808,8 +808,8 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     def _turns(self):
         return not {"l21", "dirty"} & {name for name, _ in self._variants()}
 
-    def _spreads(self):
-        return False
+    def _taking_part(self, labelled):
+        return labelled, labelled
 
     def _by_moments(self, rows):
         # as `squared_loss` decides, for rows without a task's weights

@@ -30,7 +30,7 @@ class MultiTaskSVM(TaskClassifier):
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
-        `TaskCovariance`.
+        `TaskCovariance`, `Composition`.
     loss : {"squared_hinge", "hinge"}, default="squared_hinge"
         The loss of one margin: max(0, 1 - y f)^2, or without the square. The hinge
         minds rows that are far on the wrong side less, and has fewer support vectors;
@@ -257,11 +257,11 @@ class MultiTaskSVR(TaskRegressor):
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
-        `TaskCovariance`.
-    loss : {"squared_epsilon_insensitive", "epsilon_insensitive"}, \
-default="squared_epsilon_insensitive"
-        The loss of one error: max(0, |y - f| - epsilon)^2, or without the square. The
-        second minds outliers less: with an `epsilon` of 0 it fits medians.
+        `TaskCovariance`, `Composition`.
+    loss : str, default="squared_epsilon_insensitive"
+        The loss of one error: "squared_epsilon_insensitive", max(0, |y - f| -
+        epsilon)^2, or "epsilon_insensitive", without the square. The second minds
+        outliers less; with an `epsilon` of 0 it fits medians.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
     degree : int, default=3

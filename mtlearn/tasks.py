@@ -505,10 +505,15 @@ class TaskData:
         """Row of `features` of each observation, task-major."""
         return self.rows if self.wide else np.arange(len(self.rows))
 
-    def centred(self):
+    def centred(self, together=False):
         """The same observations with the means of the features taken out.
 
         Only a free intercept per task allows this, and dense features.
+
+        Parameters
+        ----------
+        together : bool
+            Whether all tasks must have the same means taken out.
 
         Returns
         -------
@@ -518,7 +523,7 @@ class TaskData:
             tasks share their rows.
         """
         shared = {key: v for key, v in self._shared.items() if key != "features"}
-        if self.wide:
+        if self.wide or together:
             mean = self.X.mean(axis=0)
             data = replace(self, X=self.X - mean, _shared=shared)
             return data, np.broadcast_to(mean, (self.n_tasks, self.n_features))

@@ -330,6 +330,7 @@ def objective(
     epsilon=0.0,
     penalty=None,
     private=None,
+    rules=None,
 ):
     """sum_i c_i loss(y_i, f_i) + 1/2 strength (Omega(W) + what the intercepts add).
 
@@ -346,16 +347,23 @@ def objective(
     K : ndarray of shape (n_tasks, n_tasks), or a name that ``kernel`` knows
     penalty : None or one of ``PENALTIES``
     private : float or None, alpha_private of "dirty"
+    rules : None or ndarray of shape (n_tasks, n_free)
+        Tasks made of the others; the free ones come first, and K is theirs.
 
     Returns
     -------
     float, infinite where coefficients or intercepts break an equality of the model
     """
     coef, intercept = np.asarray(coef), np.asarray(intercept)
-    K = kernel(K, len(coef))
-    square = intercept_penalty(intercept, K, fit_intercept)
+    n_free = len(coef) if rules is None else rules.shape[1]
+    K = kernel(K, n_free)
+    square = intercept_penalty(intercept[:n_free], K, fit_intercept)
     if penalty is None:
-        square += omega(coef, K)
+        square += omega(coef[:n_free], K)
+    if rules is not None and max(
+        np.abs(m - np.tensordot(rules, m[:n_free], 1)).max() for m in (coef, intercept)
+    ) > 1e-8 * (1 + np.abs(coef).max()):
+        return np.inf
     if np.isinf(square):
         return np.inf
     cost = 0.5 * strength * square
@@ -405,8 +413,24 @@ def intercept_maps(F, fit_intercept=True):
     raise ValueError(f"no fit_intercept {fit_intercept!r}; one of {INTERCEPTS}")
 
 
+def maps(K, fit_intercept=True, rules=None):
+    """(F, B, V): ``factor`` and ``intercept_maps``, for tasks made of others too."""
+    F = factor(K)
+    B, V = intercept_maps(F, fit_intercept)
+    return (F, B, V) if rules is None else (rules @ F, rules @ B, rules @ V)
+
+
 def least_squares(
-    X, y, codes, weight, strength, K, fit_intercept=True, n_tasks=None, rcond=1e-10
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    K,
+    fit_intercept=True,
+    n_tasks=None,
+    rcond=1e-10,
+    rules=None,
 ):
     """Minimiser of 1/2 sum_i c_i (y_i - f_i)^2 + 1/2 strength Omega, without cvxpy.
 
@@ -421,9 +445,8 @@ def least_squares(
         The free intercept of a task without rows is 0.
     """
     n_tasks = _count_tasks(codes, K, n_tasks)
-    K = kernel(K, n_tasks)
-    F = factor(K)
-    B, V = intercept_maps(F, fit_intercept)
+    K = kernel(K, n_tasks if rules is None else rules.shape[1])
+    F, B, V = maps(K, fit_intercept, rules)
     root = np.sqrt(weight)
     D = root[:, None] * np.hstack([design(X, codes, F), V[codes], B[codes]])
     r = root * y
@@ -441,9 +464,8 @@ def least_squares(
     n_u = F.shape[1] * X.shape[1]
     coef = F @ theta[:n_u].reshape(F.shape[1], X.shape[1])
     intercept = V @ theta[n_u:n_penalised] + B @ theta[n_penalised:]
-    value = objective(
-        "squared", coef, intercept, X, y, codes, weight, strength, K, fit_intercept
-    )
+    args = X, y, codes, weight, strength, K, fit_intercept
+    value = objective("squared", coef, intercept, *args, rules=rules)
     return coef, intercept, value
 
 
@@ -472,6 +494,7 @@ def twin(
     bound=40.0,
     penalty=None,
     private=None,
+    rules=None,
 ):
     """Minimiser of ``objective`` by cvxpy, with W = F U and F F' = K.
 
@@ -490,6 +513,9 @@ def twin(
     penalty : None or one of ``PENALTIES``
         "rank" is the convex case of as many components as its matrix allows.
     private : float or None, alpha_private of "dirty"
+    rules : None or ndarray of shape (n_tasks, n_free)
+        Tasks made of the others; the free ones come first, and K is theirs. The rows
+        of tasks with one class stay in the problem.
 
     Returns
     -------
@@ -503,21 +529,21 @@ def twin(
 
     if loss not in LOSSES:
         raise ValueError(f"no loss {loss!r}; one of {LOSSES}")
-    n_tasks = _count_tasks(codes, K, n_tasks)
-    K = kernel(K, n_tasks)
+    n_tasks = _count_tasks(codes, K, n_tasks) if rules is None else len(rules)
+    K = kernel(K, n_tasks if rules is None else rules.shape[1])
     y = np.asarray(y, dtype=int) if loss == "softmax" else y
     free = fit_intercept is True or fit_intercept == "free"
     classes = task_classes(y, codes, weight, n_tasks)
     every_X, every_code = X, codes
-    keep = _rows_that_matter(loss, codes, weight, classes, free)
+    alone = free and rules is None
+    keep = _rows_that_matter(loss, codes, weight, classes, alone)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     n_outputs = 1
     if loss == "softmax":
         n_outputs = int(y.max()) + 1 if n_classes is None else n_classes
 
     # 1) predictions, one column per class
-    F = factor(K)
-    B, V = intercept_maps(F, fit_intercept)
+    F, B, V = maps(K, fit_intercept, rules)
     D = design(X, codes, F)
     U = cp.Variable((D.shape[1], n_outputs))
     shape = F.shape[1], X.shape[1]
@@ -538,7 +564,7 @@ def twin(
         f = f + b[codes]
         if loss == "softmax":
             constraints.append(cp.sum(beta, axis=1) == 0)
-    if free:
+    if alone:
         for t in range(n_tasks):
             seen = classes[t] if loss == "softmax" else [0] * (t in codes)
             for k in set(range(n_outputs)) - set(seen):
@@ -554,7 +580,7 @@ def twin(
     # 3) back to tasks
     coef = np.stack([F @ u.reshape(shape) for u in U.value.T], axis=1)
     intercept = np.zeros((n_tasks, n_outputs)) if b is None else b.value
-    if free and loss in ONE_SIDED:
+    if alone and loss in ONE_SIDED:
         _raise_one_class(intercept, coef, every_X, every_code, classes, bound)
     if loss != "softmax":
         coef, intercept = coef[:, 0], intercept[:, 0]

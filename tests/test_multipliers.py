@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean
+from mtlearn.forms import ArrowForm, ComposedForm
 from mtlearn.losses import Envelope
 from mtlearn.solution import Status
 from mtlearn.solvers.box import LOSSES, box_dual
@@ -113,55 +114,10 @@ def test_curvature_is_lent_where_steps_are_far_too_long(problems):
 # ---------------------------------------------------------------- levels
 
 
-class Mixed:
-    """A form whose fourth task is half of the first plus half of the second."""
-
-    n_tasks = 4
+def mixed():
+    """A fourth task that is half of the first plus half of the second."""
     M = np.vstack([np.eye(3), [0.5, 0.5, 0.0]])
-
-    def kernel(self):
-        return self.M @ self.M.T
-
-    def kernel_dot(self, g):
-        return g
-
-    def lift(self, theta):
-        return self.M @ theta
-
-    def pull(self, G):
-        return self.M.T @ G
-
-    def metric(self, theta):
-        return theta
-
-    def dual_norm2(self, g):
-        return float(np.vdot(g, g))
-
-    def coordinates(self, W):
-        return np.linalg.pinv(self.M) @ W
-
-    def root(self):
-        return sp.eye_array(3).tocsr()
-
-    def intercept_map(self, intercept):
-        if intercept == "free":
-            return sp.csr_array(self.M)
-        n_free = 0 if intercept == "none" else 1
-        return sp.csr_array(self.M @ np.ones((3, n_free)))
-
-
-class Stub:
-    """What `Levels` sees of a problem: rows, form, loss."""
-
-    def __init__(self, data, loss, form, intercept):
-        self.data, self.loss, self.form = data, loss, form
-        self.intercept, self.y, self.weight = intercept, data.labels, data.weights
-        self.n_free = form.intercept_map(intercept).shape[1]
-
-
-class Held:
-    def __init__(self, n_free):
-        self.beta = np.zeros((n_free, 1))
+    return ComposedForm(ArrowForm(3, 0.0, 1.0), sp.csr_array(M), np.arange(3))
 
 
 @pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
@@ -173,12 +129,14 @@ def test_levels_that_tasks_share_in_parts(loss, sharpness):
     data = TaskData(np.zeros((48, 1)), y, 4, codes)
     box = box_dual(loss, data.labels, data.weights, 0.1)
     envelope = Envelope(box, np.zeros(48), sharpness * data.weights)
-    stub = Stub(data, envelope, Mixed(), "free")
-    levels, state = Levels(stub), Held(3)
+    problem = Problem(data, envelope, mixed(), 1.0, "free")
+    levels, state = Levels(problem), problem.start()
     assert levels.starts is None
-    z = levels.balance(state, rng.normal(size=48))
+    z = levels.balance(state, problem.zeros())
+    assert_allclose(z, problem.scores(state), atol=1e-9)
     beta = -envelope.gradient(None, z, None)
-    assert_allclose(Mixed.M.T @ data.sums(beta), 0, atol=1e-9 * np.abs(beta).sum())
+    sums = mixed().mix.T @ data.sums(beta)
+    assert_allclose(sums, 0, atol=1e-9 * np.abs(beta).sum())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,15 +155,16 @@ def test_plain_forms_have_one_level_per_row(problems, kind):
         assert_array_equal(levels.starts, expected)
 
 
+@pytest.mark.parametrize("solver", ["newton-cholesky", "newton-dual", "newton-cg"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
-def test_a_form_with_a_singular_kernel(loss):
-    # tasks that are combinations of others, without intercepts
+def test_a_form_with_a_singular_kernel(loss, kind, solver):
     rng = np.random.default_rng(1)
     codes = np.repeat(np.arange(4), 15)
     X = rng.normal(size=(60, 3))
     y = X @ rng.normal(size=3) + 0.5 * rng.normal(size=60)
     y = np.sign(y) if loss == "hinge" else y
-    form = Mixed()
+    form = mixed()
     data = TaskData(X, y, 4, codes)
     solution = solve_kinked(
         data,
@@ -213,13 +172,15 @@ def test_a_form_with_a_singular_kernel(loss):
         form,
         0.5,
         epsilon=EPSILON,
-        intercept="none",
+        intercept=kind,
         tol=1e-8,
-        solver="newton-dual",
+        solver=solver,
     )
     assert solution.status is Status.CONVERGED
-    args = X, y, codes, np.ones(60), 0.5, form.kernel(), False
-    value = reference.twin(loss, *args, epsilon=EPSILON)[2]
+    mode = {"free": True, "none": False}.get(kind, kind)
+    args = X, y, codes, np.ones(60), 0.5, np.eye(3), mode
+    rules = form.mix.toarray()
+    value = reference.twin(loss, *args, epsilon=EPSILON, rules=rules)[2]
     assert_allclose(solution.objective, value, rtol=1e-6)
     W = solution.coef
     assert_allclose(W[3], 0.5 * W[0] + 0.5 * W[1], atol=1e-12)

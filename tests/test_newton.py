@@ -163,7 +163,7 @@ def check_bound(loss, model, X, y, codes, weight, K, mode, goal=1e-6):
     value, bound = distance_bound(loss, model, X, y, codes, weight, K, mode)
     zero = float(weight @ derivatives(loss, y * 1.0, np.zeros(len(y)))[0])
     assert bound <= goal * value + 1e-13 * zero
-    assert model.optimality_ <= model.tol
+    assert model.optimality_ <= model._tolerance()
     return value, bound, zero
 
 
@@ -199,7 +199,7 @@ def test_the_certificate_is_a_bound(
         assert_allclose(value, found, rtol=1e-12)
         assert found - minimum <= bound + 1e-8 * zero
     assert bound <= 1e-6 * value
-    assert model.optimality_ <= model.tol
+    assert model.optimality_ <= model._tolerance()
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-8, 1e-12])
@@ -238,7 +238,7 @@ def test_the_certificate_of_softmax_is_a_bound(long_multiclass, mode):
             "softmax", 0 * model.coef_, 0 * model.intercept_, *args
         )
         assert found - minimum <= model.optimality_ * zero + 1e-8 * zero
-    assert model.optimality_ <= model.tol
+    assert model.optimality_ <= model._tolerance()
 
 
 # ---------------------------------------------------------------- hard problems
@@ -469,7 +469,7 @@ def test_softmax_of_hard_features(long_multiclass, solver):
             relation="shared_mean", fit_intercept=mode, solver=solver
         )
         model.fit(p.X * scale, p.label, p.weight, task=p.codes)
-        assert model.optimality_ <= model.tol
+        assert model.optimality_ <= model._tolerance()
         # no step along a feature, in its own units, goes down
         args = p.X * scale, p.label, p.codes, p.weight, 1.0, K, mode
         value = reference.objective("softmax", model.coef_, model.intercept_, *args)
@@ -500,7 +500,7 @@ def test_running_out_of_iterations_warns(long_regression, long_classification, l
     assert len(caught) == 1
     assert type(model).__name__ in str(caught[0].message)
     assert model.n_iter_ == 1
-    assert model.optimality_ > model.tol
+    assert model.optimality_ > model._tolerance()
 
 
 @pytest.mark.parametrize("max_iter", [1, 2, 3])

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..relations import ArrowForm
+from ..forms import ArrowForm
 
 _SMALL = 64  # up to this size our own loops beat a LAPACK call per block
 _DIRECT = 1500  # unknowns up to which a dense factorisation is the simplest
@@ -65,11 +65,16 @@ class Blocks:
         Second derivatives in the shared intercepts.
     which : ndarray of shape (n_tasks,), int, or None
         None where every task has its own block, in order.
+    rules : csr_array of shape (n_tasks, n_free), or None
+        How composed tasks' intercepts depend on the border's unknowns, of which there
+        are n_free times q then.
     """
 
-    def __init__(self, hessian, border=None, corner=None, which=None, own=0):
+    def __init__(
+        self, hessian, border=None, corner=None, which=None, own=0, rules=None
+    ):
         n_blocks, p = hessian.shape[:2]
-        self.hessian, self.which, self.own = hessian, which, own
+        self.hessian, self.which, self.own, self.rules = hessian, which, own, rules
         self.border = np.zeros((n_blocks, p, 0)) if border is None else border
         self.corner = np.zeros((n_blocks, 0, 0)) if corner is None else corner
         self.n_tasks = n_blocks if which is None else len(which)
@@ -114,6 +119,8 @@ class Blocks:
 
 def coupled_solver(form, alpha):
     """Return the solver that suits the form: `update(blocks)`, then `solve(rhs)`."""
+    if form.composed:
+        return ComposedSolver(form, alpha)
     if isinstance(form, ArrowForm):
         return ArrowSolver(form, alpha)
     return MatrixSolver(form, alpha)
@@ -356,6 +363,110 @@ class MatrixSolver:
         return lambda r: np.matmul(inverse, r[:, :, None])[:, :, 0]
 
 
+class ComposedSolver:
+    """Tasks that are combinations of others couple the blocks of their components.
+
+    With G and B the matrices that make coefficients and intercepts of the unknowns, the
+    system is alpha A kron I + sum_t g_t g_t' kron H_t, bordered by the intercepts.
+    Small ones are factorised as they are. Others are solved by conjugate gradients,
+    preconditioned by the same without the blocks that couple free tasks.
+    """
+
+    def __init__(self, form, alpha):
+        self.form, self.alpha = form, alpha
+        self.pivot = 1.0
+        self.lift = form.lift_matrix()
+
+    def update(self, blocks, change=None):
+        """Take new blocks; the border has one column per score and task."""
+        if change is not None:
+            change.refresh(change.count != 0)
+        self.n_theta, self.p = self.lift.shape[1], blocks.p
+        self.hessian = blocks.each(blocks.hessian)
+        self.border = blocks.each(blocks.border)
+        self.corner = blocks.each(blocks.corner)
+        self.rules = blocks.rules
+        q = self.border.shape[2]
+        size = self.n_theta * self.p + self.rules.shape[1] * q
+        self._direct = size <= _DIRECT
+        corner = sum_blocks(self.rules, self.rules, self.corner)
+        if len(corner):
+            corner = ground_whole(corner)
+        if self._direct:
+            self._factor = self._factorise(corner)
+        else:
+            self._corner = factor_spd(corner) if len(corner) else None
+            self._base = self._preconditioner(q)
+
+    def _factorise(self, corner):
+        """Factor of the whole system."""
+        size = self.n_theta * self.p
+        M = np.zeros((size + len(corner), size + len(corner)))
+        M[:size, :size] = sum_blocks(self.lift, self.lift, self.hessian)
+        root = self.form.root()
+        metric = (root.T @ root).toarray()
+        M[:size, :size] += self.alpha * np.kron(metric, np.eye(self.p))
+        if len(corner):
+            M[:size, size:] = sum_blocks(self.lift, self.rules, self.border)
+            M[size:, :size] = M[:size, size:].T
+            M[size:, size:] = corner
+        factor = factor_spd(M)
+        if self.alpha == 0:
+            cholesky = factor[1]
+            lowest = 0.0 if cholesky is None else float(np.diag(cholesky).min())
+            self.pivot = lowest * lowest
+        return factor
+
+    def _preconditioner(self, q):
+        """The system of the free tasks, each with the rows in which it has a part."""
+        squares = self.form.mix.multiply(self.form.mix).tocsr()
+        own = self.hessian
+        if q:
+            swept = np.linalg.solve(ground(self.corner), self.border.transpose(0, 2, 1))
+            own = own - np.matmul(self.border, swept)
+        free = (squares.T @ own.reshape(len(own), -1)).reshape(-1, self.p, self.p)
+        base = coupled_solver(self.form.base, self.alpha)
+        base.update(Blocks(free))
+        return base
+
+    def solve(self, rhs, rhs_border):
+        """Solve for theta (n_theta, p) and the border unknowns."""
+        if self._direct:
+            x = solve_spd(self._factor, np.concatenate([rhs.ravel(), rhs_border]))
+            return x[: rhs.size].reshape(rhs.shape), x[rhs.size :]
+        none = np.zeros(0)
+        if self._corner is None:
+            theta = conjugate_gradient(
+                self._dot, rhs, lambda r: self._base.solve(r, none)[0]
+            )
+            return theta, none
+
+        def reduced(theta):
+            beta = solve_spd(self._corner, self._across(theta))
+            return self._dot(theta) - self._back(beta)
+
+        start = rhs - self._back(solve_spd(self._corner, rhs_border))
+        theta = conjugate_gradient(
+            reduced, start, lambda r: self._base.solve(r, none)[0]
+        )
+        return theta, solve_spd(self._corner, rhs_border - self._across(theta))
+
+    def _dot(self, theta):
+        W = self.form.lift(theta)
+        curved = np.matmul(self.hessian, W[:, :, None])[:, :, 0]
+        return self.alpha * self.form.metric(theta) + self.form.pull(curved)
+
+    def _across(self, theta):
+        """Border part of the system times theta."""
+        W = self.form.lift(theta)
+        return (self.rules.T @ np.einsum("tpq,tp->tq", self.border, W)).ravel()
+
+    def _back(self, beta):
+        """Its transpose times border unknowns."""
+        each = self.rules @ beta.reshape(self.rules.shape[1], -1)
+        return self.form.pull(np.einsum("tpq,tq->tp", self.border, each))
+
+
 def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
     """Preconditioned conjugate gradients for dot(x) = rhs, arrays of any shape."""
     x, residual = np.zeros_like(rhs), rhs.copy()
@@ -398,6 +509,58 @@ def ground(corner):
         corner += (level / q)[..., None] * rise[..., :, None] * rise[..., None, :]
     corner[..., diagonal, diagonal] += np.where(empty, 1.0, 0.0)
     return corner
+
+
+def ground_whole(corner):
+    """The same for one matrix whose flat directions may be any: they get curvature."""
+    size = len(corner)
+    level = float(np.trace(corner)) / max(size, 1)
+    if level <= 0:
+        return np.eye(size)
+    factor, info = linalg.lapack.dpotrf(corner, lower=1)
+    if info == 0 and np.diag(factor).min() ** 2 > 1e-12 * level:
+        return corner
+    values, vectors = linalg.eigh(corner)
+    return corner + (vectors * np.where(values > 1e-12 * level, 0.0, level)) @ vectors.T
+
+
+def sum_blocks(left, right, blocks):
+    """Sum over tasks of l_t r_t' kron blocks_t.
+
+    Parameters
+    ----------
+    left, right : csr_array of shape (n_tasks, m), (n_tasks, k)
+    blocks : ndarray of shape (n_tasks, p, q)
+
+    Returns
+    -------
+    total : ndarray of shape (m * p, k * q)
+    """
+    (_, m), (_, k), (_, p, q) = left.shape, right.shape, blocks.shape
+    total = np.zeros((m, p, k, q))
+    _sum_blocks(
+        left.indptr,
+        left.indices,
+        left.data,
+        right.indptr,
+        right.indices,
+        right.data,
+        np.ascontiguousarray(blocks),
+        total,
+    )
+    return total.reshape(m * p, k * q)
+
+
+@njit(cache=True)
+def _sum_blocks(lptr, lindex, ldata, rptr, rindex, rdata, blocks, total):
+    for t in range(blocks.shape[0]):
+        for i in range(lptr[t], lptr[t + 1]):
+            for j in range(rptr[t], rptr[t + 1]):
+                c = ldata[i] * rdata[j]
+                for k in range(blocks.shape[1]):
+                    target = total[lindex[i], k, rindex[j]]
+                    for m in range(blocks.shape[2]):
+                        target[m] += c * blocks[t, k, m]
 
 
 def factor_spd(M):

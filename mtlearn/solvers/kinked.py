@@ -10,8 +10,8 @@ fewer rows are near. The certificate is that gap.
 import numpy as np
 import scipy.sparse as sp
 
+from ..forms import ArrowForm
 from ..losses import Envelope
-from ..relations import ArrowForm
 from ..solution import Solution, Status
 from ..tasks import TaskData
 from .box import BoxDual, box_dual
@@ -76,7 +76,7 @@ def solve_kinked(
         Its dual has one number per observation: W = K X' dual / alpha.
     """
     means = None
-    if intercept == "free" and not data.sparse:
+    if intercept == "free" and not data.sparse and not form.composed:
         data, means = data.centred()
     if start is not None:
         start = shift_intercepts(start, means, 1.0, 1)
@@ -310,9 +310,7 @@ class _Part:
         fit = self.fit
         G = np.zeros((fit.data.n_tasks, fit.problem.p))
         G[:, : fit.problem.d] = fit.data.adjoint(fixed)
-        pulled = fit.form.pull(G)
-        arrow = isinstance(fit.form, ArrowForm)
-        return pulled if arrow else fit.form.kernel_dot(pulled)
+        return fit.form.inverse_metric(fit.form.pull(G))
 
     def _take(self, sums):
         """The rows, and one more per task where there are sums."""
@@ -327,7 +325,7 @@ class _Part:
             X = np.vstack([X, np.zeros(empty)])
         y = np.zeros(len(order))
         self.data = TaskData(X[order], y, data.n_tasks, codes[order])
-        still = State(self.theta, np.zeros((problem.n_free, 1)))
+        still = State(self.theta, np.zeros(problem.beta_shape))
         W = np.ascontiguousarray(problem.model(still)[0])
 
         def pick(values, rest):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from ..forms import ArrowForm
 from ..moments import same_rows
-from ..relations import ArrowForm
 from ..solution import Solution, Status
 from .coupled import conjugate_gradient
 
@@ -35,6 +35,8 @@ def solve_least_norm(data, form, *, intercept="free"):
         Its certificate is half the squared length of the part of the residual that the
         columns could still explain, over the objective of the zero model.
     """
+    if form.composed:
+        return _solve_composed(data, form, intercept)
     pooled = isinstance(form, ArrowForm) and form.private == 0
     if pooled and intercept == "shrunk":
         intercept = "shared"
@@ -100,29 +102,70 @@ def augmented(data, form, alpha, intercept, labels, weights):
     beta : ndarray of shape (n_free,)
         The unpenalised intercepts.
     """
-    n, shrunk = len(data.rows), intercept == "shrunk"
-    p = data.n_features + shrunk
-    if isinstance(form, ArrowForm):
-        common = np.full((data.n_tasks, 1), form.shared)
-        mix = np.hstack([common, form.private * np.eye(data.n_tasks)])
-        mix = mix[:, np.any(mix != 0, axis=0)]
-    else:
-        mix = linalg.cholesky(form.kernel(), lower=True)
-    X = data.features[data.place]
-    X = X.toarray() if data.sparse else X
-    ones = np.ones((n, 1))
-    X = np.hstack([X, ones]) if shrunk else X
-    design = (mix[data.task_of][:, :, None] * X[:, None, :]).reshape(n, -1)
+    mix, design, free = _design(data, form, intercept)
     size = design.shape[1]
-    free = np.eye(data.n_tasks)[data.task_of] if intercept == "free" else ones
-    free = free if intercept != "none" else ones[:, :0]
     root = np.sqrt(weights)[:, None]
     bottom = np.hstack([np.sqrt(alpha) * np.eye(size), np.zeros((size, free.shape[1]))])
     A = np.vstack([root * np.hstack([design, free]), bottom])
     y = np.concatenate([root[:, 0] * labels, np.zeros(size)])
     solved = linalg.lstsq(A, y, cond=1e-15, lapack_driver="gelsy")[0]
-    W = mix @ solved[:size].reshape(mix.shape[1], p)
-    return W, solved[size:]
+    return mix @ solved[:size].reshape(mix.shape[1], -1), solved[size:]
+
+
+def _design(data, form, intercept):
+    """The rows as linear functions of v, with Omega = |v|^2, and of the intercepts.
+
+    Returns
+    -------
+    mix : ndarray of shape (n_tasks, n)
+        Makes coefficients of the rows of v.
+    design : ndarray of shape (n_observations, n * p)
+    free : ndarray of shape (n_observations, n_free)
+    """
+    n = len(data.rows)
+    mix = _plain_coordinates(form)
+    X = data.features[data.place]
+    X = X.toarray() if data.sparse else X
+    X = np.hstack([X, np.ones((n, 1))]) if intercept == "shrunk" else X
+    design = (mix[data.task_of][:, :, None] * X[:, None, :]).reshape(n, -1)
+    return mix, design, form.intercept_map(intercept).toarray()[data.task_of]
+
+
+def _solve_composed(data, form, intercept):
+    """Least squares of smallest Omega where tasks are made of others: all at once."""
+    mix, design, free = _design(data, form, intercept)
+    root = np.sqrt(data.weights)
+    y = root * data.labels
+    levels = _Columns(free * root[:, None], root)
+    design = design * root[:, None]
+    size = np.abs(design).max(axis=0)
+    rest = levels.unexplained(design)
+    # what the intercepts leave of a constant column is rounding, not a feature
+    rest[:, np.abs(rest).max(axis=0) <= 1e-14 * len(y) * size] = 0.0
+    columns = _Columns(rest, root)
+    v = columns.solve(levels.unexplained(y))
+    beta = levels.solve(y - design @ v)
+    residual = y - design @ v - levels.Z @ beta
+    left = np.concatenate([columns.Q.T @ residual, levels.Q.T @ residual])
+    scale = max(0.5 * float(y @ y), 1e-300)
+    value, bound = 0.5 * float(residual @ residual), 0.5 * float(left @ left) / scale
+    W, d = mix @ v.reshape(mix.shape[1], -1), data.n_features
+    b = form.intercept_map(intercept) @ beta + W[:, d:].sum(axis=1)
+    return Solution(
+        np.ascontiguousarray(W[:, :d]),
+        b,
+        value,
+        bound,
+        1,
+        Status.CONVERGED,
+        history=[(value, bound)],
+    )
+
+
+def _plain_coordinates(form):
+    """A matrix of shape (n_tasks, n) that makes W of coordinates with Omega = |v|^2."""
+    mix = form.lift_matrix() @ linalg.inv(form.root().toarray())
+    return mix[:, np.any(mix != 0, axis=0)]
 
 
 class _Columns:

@@ -1,7 +1,7 @@
 """Margin losses + relation: which solver suits the loss and the data."""
 
+from ..forms import ArrowForm
 from ..losses import SquaredEpsilonInsensitive, SquaredHinge
-from ..relations import ArrowForm
 from ..solution import Status
 from .dual import penalised_start, solve_dual
 from .kinked import solve_kinked

@@ -218,11 +218,9 @@ class Levels:
             "shared": data.starts[[0, -1]],
             "shrunk": data.starts[[0, -1]],
         }
-        self.starts = plain.get(problem.intercept)
-        # rows of which each has one entry, a one: every observation has one intercept
-        entries = np.diff(self.map.indptr)
-        if np.any(entries != 1) or np.any(self.map.data != 1.0):
-            self.starts = None
+        # where tasks are made of others, an observation may have parts of several
+        mixed = problem.form.composed
+        self.starts = None if mixed else plain.get(problem.intercept)
 
     def balance(self, state, z):
         """Move `state.beta` to the best intercepts; returns the scores there."""
@@ -272,7 +270,7 @@ class Levels:
             taken = _search(loss, problem, z, dz, float(slope @ step))
             if taken == 0.0:
                 break
-            state.beta = state.beta + taken * step[:, None]
+            state.beta = state.beta + taken * step.reshape(state.beta.shape)
             z = z + taken * dz
             _, g, h = loss.evaluate(problem.y, z, problem.weight)
         return z

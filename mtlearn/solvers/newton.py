@@ -16,7 +16,7 @@ from scipy import linalg
 
 from ..losses import Logistic, Squared
 from ..solution import Solution, Status
-from .coupled import ground
+from .coupled import ground, ground_whole, sum_blocks
 from .least_squares import augmented, fits_one_factor
 from .steps import STEPPERS, Point, State, choose_solver
 
@@ -41,23 +41,41 @@ class Problem:
         self.y, self.weight = data.labels, data.weights
         self.n_coef = self.q * self.d
         self.p = self.n_coef + (self.q if intercept == "shrunk" else 0)
-        self.n_free = {"free": data.n_tasks, "none": 0}.get(intercept, 1)
+        self.rules = None
+        if form.composed and intercept != "none":
+            # intercepts that depend on each other: their unknowns are one block
+            self.rules = form.intercept_map(intercept)
+            self.beta_shape = (1, self.rules.shape[1] * self.q)
+        else:
+            self.beta_shape = (
+                {"free": data.n_tasks, "none": 0}.get(intercept, 1),
+                self.q,
+            )
+        self.n_free = self.beta_shape[0]
 
     def start(self, coef=None, intercept=None):
         """State of a given model, by default the zero model."""
         n = self.data.n_tasks
         W = np.zeros((n, self.p))
-        beta = np.zeros((self.n_free, self.q))
+        beta = np.zeros(self.beta_shape)
         if coef is not None:
             W[:, : self.n_coef] = coef.reshape(n, -1)
             b = intercept.reshape(n, self.q)
-            beta = b.copy() if self.intercept == "free" else b[:0]
-            if self.n_free == 1 and self.intercept != "free":
-                beta = b.mean(axis=0, keepdims=True)
-                W[:, self.n_coef :] = (b - beta)[:, : self.p - self.n_coef]
+            beta = self._unknowns(b)
+            if self.intercept == "shrunk":
+                W[:, self.n_coef :] = b - self.per_task(beta)
         elif self.intercept == "free" and not isinstance(self.loss, Squared):
             beta = self._one_sided(beta)
         return State(self.form.coordinates(W), beta)
+
+    def _unknowns(self, b):
+        """The unpenalised unknowns of given intercepts (n_tasks, q)."""
+        own = b[self.form.free] if self.form.composed else b
+        if self.intercept == "none":
+            return own[:0]
+        if self.intercept != "free":
+            own = own.mean(axis=0, keepdims=True)
+        return own.reshape(self.beta_shape).copy()
 
     def _one_sided(self, beta):
         """Start tasks with one class where the logistic loss is practically zero.
@@ -65,7 +83,7 @@ class Problem:
         Their loss has no minimum in a free intercept, only an infimum; from zero,
         Newton's method would walk there in unit steps.
         """
-        if isinstance(self.loss, Logistic):
+        if isinstance(self.loss, Logistic) and self.rules is None:
             total, size = self.data.sums(self.y), self.data.sizes
             one = (np.abs(total) == size) & (size > 0)
             beta[one, 0] = 20.0 * np.sign(total[one])
@@ -76,7 +94,7 @@ class Problem:
         W = self.form.lift(state.theta)
         b = W[:, self.n_coef :] if self.intercept == "shrunk" else 0.0
         if self.n_free:
-            b = b + state.beta
+            b = b + self.per_task(state.beta)
         return W[:, : self.n_coef], np.broadcast_to(b, (self.data.n_tasks, self.q))
 
     def zeros(self):
@@ -118,14 +136,21 @@ class Problem:
 
     def gather(self, per_task):
         """Per-task intercept quantities summed to the free unknowns they belong to."""
+        if self.rules is not None:
+            return (self.rules.T @ per_task).reshape(1, -1)
         if self.intercept in ("free", "none"):
             return per_task[: self.n_free]
         return per_task.sum(axis=0, keepdims=True)
 
+    def per_task(self, beta):
+        """Intercepts of the tasks, (n_tasks, q): the adjoint of `gather`."""
+        if self.rules is not None:
+            return self.rules @ beta.reshape(-1, self.q)
+        return np.broadcast_to(beta, (self.data.n_tasks, self.q))
+
     def spread(self, beta):
         """Intercepts at every observation: the adjoint of `sums`, then `gather`."""
-        per_task = np.broadcast_to(beta, (self.data.n_tasks, self.q))
-        u = np.repeat(per_task, self.data.sizes, axis=0)
+        u = np.repeat(self.per_task(beta), self.data.sizes, axis=0)
         return u[:, 0] if self.q == 1 else u
 
     def bend(self, h, u):
@@ -133,13 +158,16 @@ class Problem:
         return h * u if self.q == 1 else np.einsum("ikl,il->ik", h, u)
 
     def intercept_curvature(self, h):
-        """H_bb, one (q, q) block per free unknown, made definite."""
+        """H_bb, made definite: (n_free, q, q), or one block of all unknowns."""
         q, data = self.q, self.data
         if self.n_free == 0:
             return np.zeros((0, q, q))
         flat = h.reshape(len(h), -1)
         sums = np.column_stack([data.sums(column) for column in flat.T])
-        return ground(self.gather(sums.reshape(-1, q, q)))
+        sums = sums.reshape(-1, q, q)
+        if self.rules is None:
+            return ground(self.gather(sums))
+        return ground_whole(sum_blocks(self.rules, self.rules, sums))[None]
 
     def penalty(self, state):
         """1/2 alpha Omega."""
@@ -188,7 +216,7 @@ def solve_newton(
     """
     means = None
     if intercept == "free" and not data.sparse:
-        data, means = data.centred()
+        data, means = data.centred(together=form.composed)
     problem = Problem(data, loss, form, alpha, intercept)
     if solver == "auto":
         solver = choose_solver(data, problem.q, intercept)

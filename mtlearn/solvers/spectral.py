@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ..relations import ArrowForm
+from ..forms import ArrowForm
 from .coupled import invert_blocks
 from .squared import from_extended, normal_equations
 
@@ -95,6 +95,7 @@ class MomentSpectrum:
     def lowest(self, form):
         """Smaller strengths lose digits, or are solved one by one as fast."""
         suits = isinstance(form, ArrowForm) or len(self._blocks.hessian) == 1
+        suits &= not form.composed
         return _ACCURATE * self._scale if suits else np.inf
 
     def path(self, form, alphas):
@@ -369,7 +370,9 @@ class RowSpectrum:
         self.columns = columns / self.size
 
     def lowest(self, form):
-        """Smaller strengths lose digits."""
+        """Smaller strengths lose digits, or are solved one by one."""
+        if form.composed:
+            return np.inf
         variances = np.diag(form.kernel())[self.data.task_of]
         return _ACCURATE * float(variances @ np.diag(self.gram))
 

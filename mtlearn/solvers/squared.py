@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from ..forms import ArrowForm, ComposedForm
 from ..losses import Squared
 from ..moments import TaskMoments
-from ..relations import ArrowForm
 from ..solution import Solution, Status
-from .coupled import Blocks, coupled_solver, ground
+from .coupled import Blocks, coupled_solver, ground_whole, sum_blocks
 from .least_squares import solve_least_norm
 from .newton import goal, solve_newton
 from .steps import GRAM_BYTES, choose_solver
@@ -55,12 +55,16 @@ def _solve_unpenalised(data, form, intercept, tol):
 
     Where every task's columns are independent the relation has no say.
     """
-    pooled = isinstance(form, ArrowForm) and form.private == 0
+    base = form.base if form.composed else form
+    pooled = isinstance(base, ArrowForm) and base.private == 0
     plain = "shared" if pooled else "free"
+    silent = ArrowForm(base.n_tasks, float(pooled), float(not pooled))
+    if form.composed:
+        silent = ComposedForm(silent, form.mix, form.free)
     if 8.0 * data.n_tasks * data.n_features**2 <= GRAM_BYTES:
         solution = solve_moments(
             TaskMoments.from_data(data),
-            ArrowForm(data.n_tasks, float(pooled), float(not pooled)),
+            silent,
             0.0,
             intercept=plain if intercept == "shrunk" else intercept,
             tol=tol,
@@ -88,11 +92,10 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
         Its status is STALLED where the moments have lost the answer (columns collinear
         to eleven digits); solve from the rows then.
     """
-    blocks, target, border_target = normal_equations(moments, intercept)
+    blocks, target, border_target = normal_equations(moments, intercept, form)
     solver = coupled_solver(form, alpha)
     solver.update(blocks)
-    border = blocks.each(blocks.border) if len(border_target) else None
-    corner = blocks.total(blocks.corner)
+    rules, border, corner = _border(form, intercept, blocks)
     scale = moments.zero_objective
     theta, beta = solver.solve(form.pull(target), border_target)
     history = []
@@ -100,20 +103,20 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
         W = form.lift(theta)
         pull = target - blocks.dot(blocks.hessian, W)
         if border is not None:
-            pull -= border @ beta
+            pull -= border * (rules @ beta)[:, None]
         descent = form.pull(pull) - alpha * form.metric(theta)
         short, reduced, bound = border_target, descent, 0.0
         if border is not None:
-            short = short - np.einsum("tpq,tp->q", border, W) - corner @ beta
-            shift = np.linalg.solve(ground(corner), short)
-            reduced = descent - form.pull(border @ shift)
+            short = short - rules.T @ np.einsum("tp,tp->t", border, W) - corner @ beta
+            shift = np.linalg.solve(ground_whole(corner), short)
+            reduced = descent - form.pull(border * (rules @ shift)[:, None])
             bound = 0.5 * float(short @ shift)
         step, beta_step = solver.solve(descent, short)
         if alpha > 0:
             bound += form.dual_norm2(reduced) / (2 * alpha)
         else:
             bound = 0.5 * float(np.vdot(descent, step) + short @ beta_step)
-        coef, b = from_extended(moments, W, beta, intercept)
+        coef, b = from_extended(moments, W, beta, intercept, form)
         penalty = 0.5 * alpha * np.vdot(theta, form.metric(theta))
         value = moments.objective(coef, b) + float(penalty)
         history.append((value, bound / max(scale, 1e-300)))
@@ -128,8 +131,29 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
     return Solution(coef, b, value, certificate, n_iter, status, history=history)
 
 
-def normal_equations(moments, intercept):
-    """Blocks and right-hand sides: (n_tasks, p) for the tasks, (q,) for the border."""
+def _border(form, intercept, blocks):
+    """How intercepts follow from unknowns, mixed and second derivatives in them.
+
+    Returns
+    -------
+    rules : csr_array of shape (n_tasks, n_free)
+    border : ndarray of shape (n_tasks, p), or None without unpenalised unknowns
+    corner : ndarray of shape (n_free, n_free)
+    """
+    rules = form.intercept_map(intercept)
+    if not blocks.border.shape[2]:
+        return rules, None, None
+    corner = sum_blocks(rules, rules, blocks.each(blocks.corner))
+    return rules, blocks.each(blocks.border)[:, :, 0], corner
+
+
+def normal_equations(moments, intercept, form=None):
+    """Blocks and right-hand sides: (n_tasks, p) for the tasks, (q,) for the border.
+
+    A free intercept is minimised out, but where tasks are made of others by `form`:
+    there the mean of all rows is subtracted, and the intercepts stay unknowns.
+    """
+    composed = form is not None and form.composed
     first, which = np.arange(moments.n_tasks), None
     if len(moments.weight) < moments.n_tasks:
         # tasks with the same rows and the same weight share one block
@@ -146,31 +170,46 @@ def normal_equations(moments, intercept):
     )
     H = gram if np.all(scale == 1.0) else scale[:, None, None] * gram
     target = moments.scale[:, None] * moments.cross
-    if intercept == "free":
+    if intercept == "free" and not composed:
         return Blocks(H, which=which), target, np.zeros(0)
     mass = scale * moments.weight[group]
-    mean = moments.mean[group]
+    means = moments.mean - _centre(moments) if intercept == "free" else moments.mean
+    mean = means[group]
     column = mass[:, None] * mean
     H = H + column[:, :, None] * mean[:, None, :]
     each = moments.task_weights * moments.y_mean
-    target = target + each[:, None] * moments.mean[moments.group]
+    target = target + each[:, None] * means[moments.group]
+    rules = form.intercept_map(intercept) if composed else None
     if intercept == "none":
-        return Blocks(H, which=which), target, np.zeros(0)
+        return Blocks(H, which=which, rules=rules), target, np.zeros(0)
     border, corner = column[:, :, None], mass[:, None, None]
     if intercept == "shrunk":
         H = np.block([[H, border], [border.transpose(0, 2, 1), corner]])
         border = np.concatenate([border, corner], axis=1)
         target = np.column_stack([target, each])
-    return Blocks(H, border, corner, which), target, np.array([each.sum()])
+    border_target = rules.T @ each if composed else np.array([each.sum()])
+    return Blocks(H, border, corner, which, rules=rules), target, border_target
 
 
-def from_extended(moments, W, beta, intercept):
+def _centre(moments):
+    """Mean of the features over all labelled rows."""
+    mass = moments.task_weights
+    return mass @ moments.mean[moments.group] / max(mass.sum(), 1e-300)
+
+
+def from_extended(moments, W, beta, intercept, form=None):
     """Coefficients and intercepts of the unknowns of `normal_equations`.
 
-    W (..., n_tasks, p) and beta (..., q) may have axes in front, of several solutions.
+    W (..., n_tasks, p) and beta (..., q) may have axes in front, of several solutions,
+    where no task is made of others.
     """
     d = moments.cross.shape[1]
     coef = W[..., :d]
+    if form is not None and form.composed:
+        b = form.intercept_map(intercept) @ beta
+        if intercept == "free":
+            return coef, b - coef @ _centre(moments)
+        return coef, b + W[:, d] if intercept == "shrunk" else b
     if intercept == "free":
         mean = moments.mean[moments.group]
         return coef, moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)

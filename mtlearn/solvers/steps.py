@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..relations import ArrowForm
+from ..forms import ArrowForm
 from ..tasks import gram_chunk
 from .coupled import (
     Blocks,
@@ -94,12 +94,13 @@ class CholeskyStep:
         full = self.hessians.full
         n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
         if intercept == "none":
-            self.solver.update(Blocks(full), change)
+            rules = form.intercept_map("none")
+            self.solver.update(Blocks(full, rules=rules), change)
             theta, _ = self.solver.solve(-gradient.coef, np.zeros(0))
             return State(theta, np.zeros_like(gradient.beta))
         change.refresh(change.count != 0)
         border = np.ascontiguousarray(full[:, :n_coef, n_coef:])
-        if intercept == "free":
+        if intercept == "free" and not form.composed:
             self.solver.update(Blocks(full, own=problem.q), change)
             swept = np.linalg.solve(gradient.corner, border.transpose(0, 2, 1))
             shift = np.einsum("tpq,tq->tp", border, gradient.shift)
@@ -107,11 +108,11 @@ class CholeskyStep:
             moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
             return State(theta, -gradient.shift - moved)
         corner = full[:, n_coef:, n_coef:]
-        if intercept == "shared":
+        if intercept != "shrunk":
             full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
         else:
             border = np.ascontiguousarray(full[:, :, n_coef:])
-        self.solver.update(Blocks(full, border, corner), change)
+        self.solver.update(Blocks(full, border, corner, rules=problem.rules), change)
         theta, beta = self.solver.solve(-gradient.coef, -gradient.beta[0])
         return State(theta, beta[None, :])
 
@@ -194,15 +195,14 @@ class DualStep:
         if problem.intercept == "shrunk":
             gram = gram + 1.0
         self.gram = gram * kernel[np.ix_(task, task)] / problem.alpha
+        self.rules = problem.form.intercept_map(problem.intercept)
         self.last, self.factor = None, None
 
     def direction(self, problem, point):
         """Newton direction."""
         form, state = problem.form, point.state
         a, beta = self._target(problem, point)
-        pulled = form.pull(problem.carry(a)[0]) / problem.alpha
-        if not isinstance(form, ArrowForm):
-            pulled = form.kernel_dot(pulled)
+        pulled = form.inverse_metric(form.pull(problem.carry(a)[0])) / problem.alpha
         return State(pulled - state.theta, beta - state.beta)
 
     def _target(self, problem, point):
@@ -218,10 +218,13 @@ class DualStep:
         a[active] = solve(right)
         if groups is None:
             return a, beta
-        idle = np.bincount(self._owner(problem)[rest], a[rest], problem.n_free)[groups]
+        task = problem.data.task_of
+        idle = self.rules[:, groups].T @ np.bincount(
+            task[rest], a[rest], problem.data.n_tasks
+        )
         level = solve_spd(corner, B.T @ a[active] + idle)
         a[active] -= swept @ level
-        beta[groups, 0] = level - lent * idle
+        beta.ravel()[groups] = level - lent * idle
         return a, beta
 
     def _factorise(self, problem, h):
@@ -233,22 +236,15 @@ class DualStep:
         M[np.diag_indices(len(active))] += 1.0 / h[active]
         if not problem.n_free or not len(active):
             return active, rest, _definite_solver(M), None, None, 0.0, None, None
-        groups, group = np.unique(self._owner(problem)[active], return_inverse=True)
-        B = np.zeros((len(active), len(groups)))
-        B[np.arange(len(active)), group] = 1.0
+        B = self.rules[problem.data.task_of[active]]
+        groups = np.unique(B.indices)
+        B = B[:, groups].toarray()
         # centred rows leave Q no curvature along B; B'a is known, so lend it some
         lent = float(np.mean(np.diag(self.gram)))
         solve = _definite_solver(M + lent * (B @ B.T))
         swept = solve(B)
         corner = factor_spd(B.T @ swept)
         return active, rest, solve, groups, B, lent, swept, corner
-
-    @staticmethod
-    def _owner(problem):
-        """Which unpenalised intercept each observation has."""
-        if problem.intercept == "free":
-            return problem.data.task_of
-        return np.zeros(len(problem.y), dtype=np.intp)
 
 
 def _definite_solver(M):
@@ -314,6 +310,10 @@ class ConjugateStep:
         if problem.intercept == "shrunk":
             bends += [self.squares.sums(column)[:, None] for column in diagonal]
         H = np.concatenate(bends, axis=1)
+        if form.composed:
+            # every free task with the rows in which it has a part
+            H = form.mix.multiply(form.mix).T @ H
+            form = form.base
         if not isinstance(form, ArrowForm):
             bottom = alpha * form.precision.diagonal()[:, None] + H
             return lambda r: r / bottom

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ..relations import ArrowForm
+from ..forms import ArrowForm
 from .box import best_dual, spare_slope
 
 
@@ -50,6 +50,26 @@ def sides(form, intercept, spread):
 
 
 class Sweeps:
+    """Dual variables of all rows, and the model that goes with them.
+
+    Parameters
+    ----------
+    data : TaskData
+        Dense features.
+    box : BoxDual
+    form : ArrowForm, MatrixForm or ComposedForm
+    intercept : {"free", "shrunk", "shared", "none"}
+    seed : int
+        Of the order in which tasks and rows are visited.
+
+    Attributes
+    ----------
+    beta : ndarray of shape (n,)
+        W = K X' beta at any time; in units in which Omega has the factor 1/2.
+    active : ndarray of shape (n_tasks,)
+        How many rows of each task the next sweep visits.
+    """
+
     def __init__(self, data, box, form, intercept, seed=0):
         X, d = data.features, data.n_features
         self.data, self.box, self.intercept = data, box, intercept
@@ -115,13 +135,6 @@ class Sweeps:
             return form.coordinates(self.own.copy())
         head = self.common / form.shared if form.shared > 0 else 0.0 * self.common
         return np.vstack([head, form.private * self.own])
-
-    def scores(self):
-        W, b = self.model()
-        z = self.data.forward(W)
-        if self.intercept != "none":
-            z += np.repeat(b, self.data.sizes)
-        return z
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})

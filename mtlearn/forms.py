@@ -1,0 +1,252 @@
+"""Quadratic forms Omega(W) with structure: what solvers see of a relation.
+
+A form knows the coordinates theta in which its penalty is plain, how they make the
+coefficients of the tasks, and nothing of rows or losses.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from scipy import linalg
+from scipy.sparse.linalg import splu
+
+
+class ArrowForm:
+    r"""W_t = a u_0 + b u_t with Omega = \|u_0\|^2 + sum_t \|u_t\|^2.
+
+    The task kernel is b^2 I + a^2 11'. A common part u_0 and private parts u_t: the
+    system of the unknowns is an arrowhead. `a` or `b` may be zero, so that independent
+    tasks and one common model are exact members and not limits.
+
+    Parameters
+    ----------
+    n_tasks : int
+    shared, private : float
+        a and b.
+    """
+
+    def __init__(self, n_tasks, shared, private):
+        self.n_tasks, self.shared, self.private = n_tasks, shared, private
+
+    composed = False
+
+    def lift(self, theta):
+        """W of theta; theta has a first row for the common part."""
+        return self.shared * theta[0] + self.private * theta[1:]
+
+    def pull(self, G):
+        """Gradient in theta of a function whose gradient in W is `G`."""
+        return np.vstack([self.shared * G.sum(axis=0), self.private * G])
+
+    def metric(self, theta):
+        """Half the gradient of Omega in theta."""
+        return theta
+
+    def dual_norm2(self, g):
+        """max over theta of 2 <g, theta> - Omega(theta)."""
+        return float(np.vdot(g, g))
+
+    def inverse_metric(self, g):
+        """The theta whose `metric` is g."""
+        return g
+
+    def diagonal(self):
+        """Omega of the unit vectors of theta."""
+        return np.ones(self.n_tasks + 1)
+
+    def precision_dot(self, W):
+        """A W; only where the tasks have private parts."""
+        a2, b2 = self.shared**2, self.private**2
+        return (W - a2 / (b2 + a2 * self.n_tasks) * W.sum(axis=0)) / b2
+
+    def coordinates(self, W):
+        """The theta of smallest norm with lift(theta) = W."""
+        a, b, n = self.shared, self.private, self.n_tasks
+        head = a * W.sum(axis=0) / (b * b + a * a * n)
+        rest = (W - a * head) / b if b > 0 else np.zeros_like(W)
+        return np.vstack([head, rest])
+
+    def kernel(self):
+        """Task kernel K of shape (n_tasks, n_tasks)."""
+        return self.private**2 * np.eye(self.n_tasks) + self.shared**2
+
+    def lift_matrix(self):
+        """`lift` as a matrix of shape (n_tasks, n_tasks + 1)."""
+        common = sp.csr_array(np.full((self.n_tasks, 1), self.shared))
+        return sp.hstack([common, self.private * sp.eye_array(self.n_tasks)]).tocsr()
+
+    def root(self):
+        """A matrix P with Omega = |P theta|^2."""
+        return sp.eye_array(self.n_tasks + 1).tocsr()
+
+    def intercept_map(self, intercept):
+        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
+        return _plain_intercepts(self.n_tasks, intercept)
+
+    def omega(self, W):
+        """Omega(W); rows that differ cost infinity where only a common part exists."""
+        theta = self.coordinates(W)
+        if not np.allclose(self.lift(theta), W, rtol=1e-8, atol=1e-12):
+            return np.inf
+        return float(np.vdot(theta, theta))
+
+
+class MatrixForm:
+    """Omega(W) = sum_st A_st w_s . w_t for a task precision A, dense or sparse.
+
+    Parameters
+    ----------
+    precision : ndarray or csr_array of shape (n_tasks, n_tasks)
+    kernel : ndarray of shape (n_tasks, n_tasks), default=None
+        The inverse, where it is known.
+    """
+
+    composed = False
+
+    def __init__(self, precision, kernel=None):
+        self.precision = precision
+        self.n_tasks = precision.shape[0]
+        self._kernel = kernel
+        self._factor = None
+
+    def lift(self, theta):
+        """W is its own coordinate."""
+        return theta
+
+    def pull(self, G):
+        """Gradient in theta: G itself."""
+        return G
+
+    def metric(self, theta):
+        """Half the gradient of Omega: A theta."""
+        return self.precision @ theta
+
+    precision_dot = metric
+
+    def dual_norm2(self, g):
+        """<g, K g>."""
+        return float(np.vdot(g, self.kernel_dot(g)))
+
+    def kernel_dot(self, g):
+        """K g, without the inverse of a sparse precision."""
+        if self._kernel is not None:
+            return self._kernel @ g
+        if self._factor is None:
+            self._factor = splu(sp.csc_matrix(self.precision))
+        return self._factor.solve(np.ascontiguousarray(g))
+
+    def inverse_metric(self, g):
+        """The theta whose `metric` is g: K g."""
+        return self.kernel_dot(g)
+
+    def diagonal(self):
+        """Omega of the unit vectors of theta."""
+        return self.precision.diagonal()
+
+    def coordinates(self, W):
+        """theta of W."""
+        return W.copy()
+
+    def kernel(self):
+        """Task kernel K of shape (n_tasks, n_tasks)."""
+        return self.kernel_dot(np.eye(self.n_tasks))
+
+    def lift_matrix(self):
+        """`lift` as a matrix: the identity."""
+        return sp.eye_array(self.n_tasks).tocsr()
+
+    def root(self):
+        """A matrix P with Omega = |P theta|^2."""
+        A = self.precision
+        A = A.toarray() if sp.issparse(A) else A
+        return sp.csr_array(linalg.cholesky(A))
+
+    def intercept_map(self, intercept):
+        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
+        return _plain_intercepts(self.n_tasks, intercept)
+
+    def omega(self, W):
+        """Omega(W)."""
+        return float(np.vdot(W, self.precision @ W))
+
+
+class ComposedForm:
+    r"""Some tasks are combinations of the others: W = M V, Omega(W) = Omega_free(V).
+
+    The rows of V are the free tasks, and theta are the coordinates of their form.
+    Intercepts follow the same rule.
+
+    Parameters
+    ----------
+    base : ArrowForm or MatrixForm
+        The form of the free tasks.
+    mix : csr_array of shape (n_tasks, n_free)
+        M; the row of a free task is a unit vector.
+    free : ndarray of shape (n_free,), int
+        Positions of the free tasks among all.
+    """
+
+    composed = True
+
+    def __init__(self, base, mix, free):
+        self.base, self.mix, self.free = base, sp.csr_array(mix), free
+        self.n_tasks = self.mix.shape[0]
+        self._back = self.mix.T.tocsr()
+
+    def lift(self, theta):
+        """W of theta."""
+        return self.mix @ self.base.lift(theta)
+
+    def pull(self, G):
+        """Gradient in theta of a function whose gradient in W is `G`."""
+        return self.base.pull(self._back @ G)
+
+    def metric(self, theta):
+        """Half the gradient of Omega in theta."""
+        return self.base.metric(theta)
+
+    def inverse_metric(self, g):
+        """The theta whose `metric` is g."""
+        return self.base.inverse_metric(g)
+
+    def diagonal(self):
+        """Omega of the unit vectors of theta."""
+        return self.base.diagonal()
+
+    def dual_norm2(self, g):
+        """max over theta of 2 <g, theta> - Omega(theta)."""
+        return self.base.dual_norm2(g)
+
+    def coordinates(self, W):
+        """theta of the free tasks' rows of W."""
+        return self.base.coordinates(W[self.free])
+
+    def kernel(self):
+        """Task kernel M K M' of shape (n_tasks, n_tasks)."""
+        return self.mix @ (self.mix @ self.base.kernel()).T
+
+    def lift_matrix(self):
+        """`lift` as a matrix."""
+        return (self.mix @ self.base.lift_matrix()).tocsr()
+
+    def root(self):
+        """A matrix P with Omega = |P theta|^2."""
+        return self.base.root()
+
+    def intercept_map(self, intercept):
+        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
+        return (self.mix @ self.base.intercept_map(intercept)).tocsr()
+
+    def omega(self, W):
+        """Omega(W); infinity where a composed row does not follow its rule."""
+        V = W[self.free]
+        if not np.allclose(self.mix @ V, W, rtol=1e-8, atol=1e-12):
+            return np.inf
+        return self.base.omega(V)
+
+
+def _plain_intercepts(n_tasks, intercept):
+    """One unknown per task ("free"), one for all ("shared", "shrunk"), or none."""
+    if intercept == "free":
+        return sp.eye_array(n_tasks).tocsr()
+    n_free = 0 if intercept == "none" else 1
+    return sp.csr_array(np.ones((n_tasks, n_free)))
