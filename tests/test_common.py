@@ -58,7 +58,10 @@ PENALTIES = [
     for penalty in ("nuclear", "l21", "dirty")
 ]
 
-KINKED = [MultiTaskSVM(loss="hinge"), MultiTaskSVR(loss="epsilon_insensitive")]
+KINKED = [
+    MultiTaskSVM(loss="hinge", tol=1e-12),
+    MultiTaskSVR(loss="epsilon_insensitive", tol=1e-12),
+]
 
 
 @pytest.fixture
