@@ -20,8 +20,9 @@ from .newton import Problem, as_user, goal, shift_intercepts
 from .steps import State
 from .sweeps import Sweeps
 
-_SWEEPS = 40
-_VISITS = 12  # times the number of rows that sweeps may visit
+_BATCH = 10  # sweeps from one look at the gap to the next
+_BATCHES = 40
+_STEPS_PER_DIGIT = 10.0  # Newton steps that the gap costs by experience
 _ROUNDS = 100  # sets of rows that are tried
 _UPDATES = 2  # of the multipliers for one set of rows
 _SHARE = 0.6  # of the rows from which on all of them are taken
@@ -81,7 +82,7 @@ def solve_kinked(
     if start is not None:
         start = shift_intercepts(start, means, 1.0, 1)
     fit = _Fit(data, loss, epsilon, form, alpha, intercept)
-    fit.begin(start, None if dual is None else dual / alpha)
+    fit.begin(start, None if dual is None else dual / alpha, tol)
     status = fit.solve(tol, max_iter, solver)
     coef, b = fit.problem.model(fit.state)
     coef, b = shift_intercepts((coef, b), means, -1.0, 1)
@@ -127,7 +128,7 @@ class _Fit:
 
     # ------------------------------------------------------------ start
 
-    def begin(self, start, beta):
+    def begin(self, start, beta, tol):
         """Coefficients and multipliers: as given, by sweeps, or zero."""
         self.state = self.problem.start(*(start or ()))
         self.feasible = self.intercept == "none"
@@ -143,7 +144,7 @@ class _Fit:
             z = self.problem.scores(self.state)
             self.beta = -rounded.gradient(None, z, None)
         elif self._sweeps_pay():
-            self._sweep()
+            self._sweep(tol)
         else:
             self.rough = True
         self.look()
@@ -156,19 +157,48 @@ class _Fit:
         few = self.data.n_tasks**2 <= 4 * len(self.weight)
         return few or isinstance(self.form, ArrowForm)
 
-    def _sweep(self):
+    def _sweep(self, tol):
+        """Sweeps for as long as they earn digits faster than Newton steps would."""
         sweeps = Sweeps(self.data, self.box, self.form, self.intercept)
-        visited, most = 0, _VISITS * len(self.weight)
-        for k in range(_SWEEPS):
-            sweeps.sweep()
-            visited += int(sweeps.active.sum())
-            if visited > most:
+        last = np.inf
+        for _ in range(_BATCHES):
+            visits = sum(sweeps.sweep() for _ in range(_BATCH))
+            self._take(sweeps)
+            left = self.gap + sweeps.held()
+            if left <= 0.5 * goal(tol, self.scale, self.value):
                 break
-            if k % 4 == 3:
-                sweeps.settle()
+            digits = np.log10(last / left) if last > left > 0 else 0.0
+            if last < np.inf and self._sweep_cost(visits) > digits * self._digit_cost(
+                int(sweeps.active.sum())
+            ):
+                break
+            last = left
+            sweeps.wake()
+            sweeps.settle()
+
+    def _take(self, sweeps):
+        """The model of the sweeps; its gap is one with the intercepts held."""
         self.beta = sweeps.beta
         self.state = self.problem.start(*sweeps.model())
         self.state.theta[:, : self.data.n_features] = sweeps.coordinates(self.form)
+        self.z = self.problem.scores(self.state)
+        loss, self.gap = self.envelope.excess(self.z, self.beta)
+        self.value = loss + self.problem.penalty(self.state)
+
+    def _sweep_cost(self, visits):
+        """Seconds of a batch, about."""
+        d, n_tasks = self.data.n_features, self.data.n_tasks
+        cost = visits * (2e-8 + 2e-9 * d)
+        if not isinstance(self.form, ArrowForm):
+            cost += _BATCH * 3e-10 * d * n_tasks**2
+        return cost
+
+    def _digit_cost(self, n_rows):
+        """Seconds of the Newton steps that gain one digit, about."""
+        n_tasks = self.data.n_tasks
+        d = min(self.data.n_features, len(self.weight) / n_tasks)
+        step = 2.5e-4 + n_rows * (6e-8 + 4e-9 * d) + 4e-10 * n_tasks * d**3
+        return _STEPS_PER_DIGIT * step
 
     def _sharpness(self):
         """One over the width of the kinks that the gap stands for."""

@@ -76,6 +76,7 @@ class Sweeps:
         self.X = np.ascontiguousarray(X)
         self.square = np.einsum("ij,ij->i", self.X, self.X)
         spread = 0.1 * float(self.square.mean()) or 1.0
+        self.spread, self.data_map = spread, form.intercept_map(intercept)
         self.coef_sides, self.free_sides = sides(form, intercept, spread)
         n = data.n_tasks
         self.common, self.own = np.zeros(d), np.zeros((n, d))
@@ -89,9 +90,10 @@ class Sweeps:
         self.limit = np.inf
 
     def sweep(self):
-        """One sweep; returns what the dual gained."""
+        """One sweep; returns how many rows it visited."""
         data = self.data
-        gain, self.limit = _sweep(
+        visits = int(self.active.sum())
+        _, self.limit = _sweep(
             self.X,
             data.place,
             data.starts,
@@ -110,7 +112,7 @@ class Sweeps:
             self.offset,
             self.beta,
         )
-        return gain
+        return visits
 
     def wake(self):
         """Visit all rows again."""
@@ -120,6 +122,14 @@ class Sweeps:
     def settle(self):
         """Move on the values around which the intercepts are held."""
         self.offset += self._levels()
+
+    def held(self):
+        """What holding the intercepts adds to the objective: 0 where all is balanced."""
+        if self.intercept == "none":
+            return 0.0
+        M = self.data_map
+        sums = M.T @ self.data.sums(self.beta)
+        return 0.5 * self.spread * float(sums @ sums)
 
     def _levels(self):
         return self.level[0] + self.free_sides.private * self.level[1:]
