@@ -20,6 +20,7 @@ from statistics import median
 import libraries
 import mapping_notes
 import numpy as np
+from hinge import run_hinge
 from libraries import (
     COMPLETE_LIBRARIES,
     OWN_ROWS_LIBRARIES,
@@ -541,6 +542,7 @@ def write(args, name, title, note, lines):
 
 RUNNERS = {
     "svm": run_svm,
+    "hinge": lambda args: run_hinge(args, facts, write),
     "shared_features": run_shared_features,
     "per_task": run_per_task,
     "cv_path": run_cv_path,

@@ -6,10 +6,8 @@ import numpy as np
 
 from . import checks
 from .base import TaskClassifier, TaskRegressor
-from .losses import SquaredEpsilonInsensitive
 from .solution import Solution, Status
-from .solvers.dual import solve_squared_hinge
-from .solvers.newton import solve_newton
+from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS
 
 
@@ -22,8 +20,8 @@ class MultiTaskSVM(TaskClassifier):
               \max(0, 1 - y_i (x_i \cdot w_t + b_t))^2 + \frac12 \Omega(W)
 
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
-    vary around a common model. More than two classes are fitted one against the rest.
-    The loss is a sum, not a mean.
+    vary around a common model. With ``loss="hinge"`` the loss is not squared. More than
+    two classes are fitted one against the rest. The loss is a sum, not a mean.
 
     Parameters
     ----------
@@ -33,8 +31,10 @@ class MultiTaskSVM(TaskClassifier):
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`, `Composition`.
-    loss : {"squared_hinge"}, default="squared_hinge"
-        The loss of one margin.
+    loss : {"squared_hinge", "hinge"}, default="squared_hinge"
+        The loss of one margin: max(0, 1 - y f)^2, or without the square. The hinge
+        minds rows that are far on the wrong side less, and has fewer support vectors;
+        it takes a few times as long.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
     degree : int, default=3
@@ -63,11 +63,11 @@ class MultiTaskSVM(TaskClassifier):
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
     solver : str, default="auto"
-        How a Newton step is solved: "newton-cholesky" by blocks of the size of the
-        features, "newton-dual" of the size of the rows (wide data), "newton-cg"
-        matrix-free (wide and sparse). "dual-descent": coordinate descent on the dual,
-        for sparse `X` without intercepts; "auto" takes it there, and as a start where
-        there are intercepts.
+        How a Newton step is solved, whatever the loss: "newton-cholesky" by blocks of
+        the size of the features, "newton-dual" of the size of the rows (wide data),
+        "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
+        the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
+        start where there are intercepts.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -75,7 +75,7 @@ class MultiTaskSVM(TaskClassifier):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps.
+        Most Newton steps; with a kinked loss, most updates of its multipliers.
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
@@ -97,7 +97,8 @@ class MultiTaskSVM(TaskClassifier):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
     n_iter_ : int
-        Newton steps, or passes over the rows of "dual-descent".
+        Newton steps, updates of the multipliers, or passes over the rows of
+        "dual-descent".
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     n_features_in_ : int
@@ -116,6 +117,12 @@ class MultiTaskSVM(TaskClassifier):
     the structure of the relation; only the blocks of tasks in which a row changed sides
     are updated. The objective is within 1e-6 (relative) of its minimum.
 
+    The hinge has a kink instead of curvature. Sweeps of coordinate descent over the
+    dual find the rows that are near it; a method of multipliers solves for those: each
+    of its steps is a smooth problem of the kind above, in which only the free support
+    vectors have curvature. The certificate is the duality gap; the default puts the
+    objective within 1e-4 (relative) of its minimum, ``tol=1e-8`` within 1e-6.
+
     References
     ----------
     Evgeniou, T. and Pontil, M., Regularized multi-task learning, KDD 2004.
@@ -128,6 +135,12 @@ class MultiTaskSVM(TaskClassifier):
 
     Hsieh, C.-J. et al., A dual coordinate descent method for large-scale linear SVM,
     ICML 2008.
+
+    Rockafellar, R. T., Augmented Lagrangians and applications of the proximal point
+    algorithm in convex programming, Mathematics of Operations Research 1, 1976.
+
+    Li, X., Sun, D. and Toh, K.-C., A highly efficient semismooth Newton augmented
+    Lagrangian method for solving Lasso problems, SIAM Journal on Optimization 28, 2018.
 
     Examples
     --------
@@ -207,8 +220,9 @@ class MultiTaskSVM(TaskClassifier):
             begin = start
             if start is not None and n_labels > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solution = solve_squared_hinge(
+            solution = solve_margin(
                 data.relabel(signs),
+                self.loss,
                 fit.form,
                 1.0,
                 intercept=fit.intercept,
@@ -230,7 +244,8 @@ class MultiTaskSVR(TaskRegressor):
               \max(0, |y_i - x_i \cdot w_t - b_t| - \epsilon)^2 + \frac12 \Omega(W)
 
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
-    vary around a common model. The loss is a sum, not a mean.
+    vary around a common model. With ``loss="epsilon_insensitive"`` the loss is not
+    squared. The loss is a sum, not a mean.
 
     Parameters
     ----------
@@ -238,13 +253,15 @@ class MultiTaskSVR(TaskRegressor):
         Strength of the loss, greater than 0; the smaller, the stronger the penalty.
     epsilon : float, default=0.0
         Errors up to this size cost nothing, in the units of `y`. With 0 the loss is the
-        plain square (twice that of `PerTaskRegressor`).
+        plain square (twice that of `PerTaskRegressor`), or the absolute error.
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`, `Composition`.
-    loss : {"squared_epsilon_insensitive"}, default="squared_epsilon_insensitive"
-        The loss of one error.
+    loss : str, default="squared_epsilon_insensitive"
+        The loss of one error: "squared_epsilon_insensitive", max(0, |y - f| -
+        epsilon)^2, or "epsilon_insensitive", without the square. The second minds
+        outliers less; with an `epsilon` of 0 it fits medians.
     kernel : {"linear"}, default="linear"
         The kernel of the features.
     degree : int, default=3
@@ -269,9 +286,12 @@ class MultiTaskSVR(TaskRegressor):
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
-    solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
-        How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data), or matrix-free (wide and sparse).
+    solver : str, default="auto"
+        How a Newton step is solved, whatever the loss: "newton-cholesky" by blocks of
+        the size of the features, "newton-dual" of the size of the rows (wide data),
+        "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
+        the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
+        start where there are intercepts.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -279,7 +299,7 @@ class MultiTaskSVR(TaskRegressor):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps.
+        Most Newton steps; with a kinked loss, most updates of its multipliers.
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
@@ -296,6 +316,8 @@ class MultiTaskSVR(TaskRegressor):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
     n_iter_ : int
+        Newton steps, updates of the multipliers, or passes over the rows of
+        "dual-descent".
     optimality_ : float
         The certificate, in the units of `tol`.
     n_features_in_ : int
@@ -309,8 +331,9 @@ class MultiTaskSVR(TaskRegressor):
 
     Notes
     -----
-    Semismooth Newton with an exact line search, as in `MultiTaskSVM`. The objective is
-    within 1e-6 (relative) of its minimum.
+    Semismooth Newton with an exact line search for the squared loss, sweeps over the
+    dual and a method of multipliers for the other, as in `MultiTaskSVM`. The objective
+    is within 1e-6 (relative) of its minimum, within 1e-4 for the loss without a square.
 
     References
     ----------
@@ -318,6 +341,9 @@ class MultiTaskSVR(TaskRegressor):
 
     Ho, C.-H. and Lin, C.-J., Large-scale linear support vector regression, JMLR 13,
     2012.
+
+    Rockafellar, R. T., Augmented Lagrangians and applications of the proximal point
+    algorithm in convex programming, Mathematics of Operations Research 1, 1976.
 
     Examples
     --------
@@ -377,7 +403,7 @@ class MultiTaskSVR(TaskRegressor):
     def _check_parameters(self):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_number("epsilon", self.epsilon, 0)
-        checks.check_choice("solver", self.solver, SOLVERS)
+        checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
         _check_supported(self, "squared_epsilon_insensitive", "epsilon_insensitive")
 
     def _tolerance(self):
@@ -387,11 +413,12 @@ class MultiTaskSVR(TaskRegressor):
         return float(self.C)
 
     def _solve(self, fit, start):
-        return solve_newton(
+        return solve_margin(
             fit.data,
-            SquaredEpsilonInsensitive(self.epsilon),
+            self.loss,
             fit.form,
             1.0,
+            epsilon=float(self.epsilon),
             intercept=fit.intercept,
             tol=self._tolerance(),
             max_iter=self.max_iter,
@@ -416,11 +443,6 @@ def _check_supported(estimator, smooth, kinked):
     checks.check_choice("loss", loss, (smooth, kinked))
     if not callable(kernel):
         checks.check_choice("kernel", kernel, ("linear", *_KERNELS))
-    if loss == kinked:
-        raise NotImplementedError(
-            f"`loss`={loss!r} is not available in this version of {name}; use "
-            f"{smooth!r}."
-        )
     if callable(kernel) or kernel in _KERNELS:
         raise NotImplementedError(
             f"`kernel`={kernel!r} is not available in this version of {name}; use "

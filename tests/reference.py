@@ -21,7 +21,10 @@ LOSSES = (
     "softmax",
     "squared_hinge",
     "squared_epsilon_insensitive",
+    "hinge",
+    "epsilon_insensitive",
 )
+ONE_SIDED = ("logistic", "squared_hinge", "hinge")
 INTERCEPTS = (True, "free", "shrunk", "shared", False)
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 
@@ -252,8 +255,9 @@ def row_loss(loss, y, f, epsilon=0.0, classes=None):
     """Loss of one label y at its prediction f (a vector over classes for softmax).
 
     squared 1/2 (y - f)^2; logistic log(1 + exp(-y f)); squared_hinge
-    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; softmax
-    log(sum over k in classes of exp(f_k)) - f_y.
+    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; hinge
+    and epsilon_insensitive the same without the square; softmax log(sum over k in
+    classes of exp(f_k)) - f_y.
     """
     if loss == "squared":
         return 0.5 * (y - f) ** 2
@@ -263,6 +267,10 @@ def row_loss(loss, y, f, epsilon=0.0, classes=None):
         return max(0.0, 1 - y * f) ** 2
     if loss == "squared_epsilon_insensitive":
         return max(0.0, abs(y - f) - epsilon) ** 2
+    if loss == "hinge":
+        return max(0.0, 1 - y * f)
+    if loss == "epsilon_insensitive":
+        return max(0.0, abs(y - f) - epsilon)
     if loss == "softmax":
         return np.logaddexp.reduce([f[k] for k in classes]) - f[y]
     raise ValueError(f"no loss {loss!r}; one of {LOSSES}")
@@ -572,7 +580,7 @@ def twin(
     # 3) back to tasks
     coef = np.stack([F @ u.reshape(shape) for u in U.value.T], axis=1)
     intercept = np.zeros((n_tasks, n_outputs)) if b is None else b.value
-    if alone and loss in ("logistic", "squared_hinge"):
+    if alone and loss in ONE_SIDED:
         _raise_one_class(intercept, coef, every_X, every_code, classes, bound)
     if loss != "softmax":
         coef, intercept = coef[:, 0], intercept[:, 0]
@@ -592,7 +600,7 @@ def _rows_that_matter(loss, codes, weight, classes, free):
     Those have a loss of infimum 0, whatever the task's coefficients.
     """
     keep = np.asarray(weight) > 0
-    if free and loss in ("logistic", "squared_hinge"):
+    if free and loss in ONE_SIDED:
         keep = keep & np.array([len(classes[t]) > 1 for t in codes], dtype=bool)
     return keep
 
@@ -635,10 +643,12 @@ def _cvxpy_loss(loss, f, y, codes, weight, epsilon, classes):
         return weight @ cp.logistic(cp.multiply(-y, f))
     if loss == "squared":
         return 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight), y - f))
-    if loss == "squared_hinge":
+    if loss.endswith("hinge"):
         excess = cp.pos(1 - cp.multiply(y, f))
     else:
         excess = cp.pos(cp.abs(y - f) - epsilon)
+    if not loss.startswith("squared"):
+        return weight @ excess
     return cp.sum_squares(cp.multiply(np.sqrt(weight), excess))
 
 

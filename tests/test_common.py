@@ -21,6 +21,8 @@ from test_per_task import learnt
 
 import mtlearn
 from mtlearn import (
+    MultiTaskSVM,
+    MultiTaskSVR,
     SharedFeatureClassifier,
     SharedFeatureRegressor,
     SharedMean,
@@ -54,6 +56,11 @@ PENALTIES = [
     estimator(penalty=penalty)
     for estimator in (SharedFeatureClassifier, SharedFeatureRegressor)
     for penalty in ("nuclear", "l21", "dirty")
+]
+
+KINKED = [
+    MultiTaskSVM(loss="hinge", tol=1e-12),
+    MultiTaskSVR(loss="epsilon_insensitive", tol=1e-12),
 ]
 
 
@@ -102,6 +109,11 @@ def quick(estimator, **params):
 
 @parametrize_with_checks([quick(estimator) for estimator in ESTIMATORS])
 def test_checks(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(KINKED)
+def test_checks_of_kinked_losses(estimator, check):
     check(estimator)
 
 

@@ -53,6 +53,10 @@ LOSSES = {
     "logistic": PerTaskClassifier(),
     "squared_hinge": MultiTaskSVM(),
     "squared_epsilon_insensitive": MultiTaskSVR(epsilon=0.1),
+    "hinge": MultiTaskSVM(loss="hinge", tol=1e-10),
+    "epsilon_insensitive": MultiTaskSVR(
+        epsilon=0.1, loss="epsilon_insensitive", tol=1e-10
+    ),
 }
 MODES = [True, "shrunk", "shared", False]
 SOLVERS = ["newton-cholesky", "newton-dual", "newton-cg"]
@@ -92,7 +96,7 @@ def in_order(model):
 
 
 def labels(p, loss):
-    return p.sign if loss in ("logistic", "squared_hinge") else p.y
+    return p.sign if loss in reference.ONE_SIDED else p.y
 
 
 def check_against_the_twin(model, loss, p, K, mode, precision=1e-7):
@@ -277,7 +281,7 @@ def test_shared_inputs_say_the_same(loss, mode, complete):
     X = rng.normal(size=(15, 3)) + 2
     W, b = rng.normal(size=(4, 3)), rng.normal(size=4)
     Y = X @ (MIX @ W).T + MIX @ b + 0.3 * rng.normal(size=(15, 6))
-    if loss in ("logistic", "squared_hinge"):
+    if loss in reference.ONE_SIDED:
         Y = np.where(np.median(Y, axis=0) < Y, 1.0, -1.0)
     if not complete:
         Y[rng.uniform(size=Y.shape) < 0.3] = np.nan

@@ -48,6 +48,7 @@ from test_per_task import cover
 RELATIONS = ("independent", "shared_mean", "graph", "covariance", "pooled")
 MODES = ("free", "shrunk", "shared", False)
 EPSILON = 0.3
+SMOOTH = [loss for loss in LOSSES if loss not in ("hinge", "epsilon_insensitive")]
 SMOOTH = ("squared", "logistic", "softmax")
 CONVEX = ("nuclear", "l21", "dirty")
 
@@ -78,6 +79,8 @@ def problems(long_regression, long_classification, long_multiclass):
         "squared_epsilon_insensitive": regression,
         "logistic": signs,
         "squared_hinge": signs,
+        "hinge": signs,
+        "epsilon_insensitive": regression,
         "softmax": rows(long_multiclass, long_multiclass.label),
     }
 
@@ -315,7 +318,7 @@ def test_twin_is_a_minimum_of_the_objective(
             assert at(coef + step * dW, intercept + step * db) > value - 1e-8 * zero
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", SMOOTH)
 def test_gradient_at_the_twin_is_zero(problems, kernels, loss):
     X, y, codes, weight = problems[loss]
     args = (X, y, codes, weight, 0.5, kernels["shared_mean"], "shrunk", EPSILON)
@@ -414,7 +417,7 @@ def test_relabelling_the_tasks_permutes_the_rows(problems, kernels, loss):
     assert_allclose(intercept[order], intercept_, atol=1e-4)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "hinge"])
 def test_a_task_of_one_class_costs_nothing_with_its_own_intercept(
     problems, kernels, loss
 ):
@@ -428,7 +431,7 @@ def test_a_task_of_one_class_costs_nothing_with_its_own_intercept(
     assert_allclose(precision(K)[3] @ coef, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "softmax"])
+@pytest.mark.parametrize("loss", ["logistic", "squared_hinge", "hinge", "softmax"])
 def test_every_task_of_one_class(problems, loss):
     X, _, codes, weight = problems[loss]
     y = np.where(codes % 2, 1, 0 if loss == "softmax" else -1)

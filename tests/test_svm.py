@@ -352,11 +352,6 @@ def test_class_weights_of_three_classes(long_multiclass):
 @pytest.mark.parametrize(
     "model, words",
     [
-        (MultiTaskSVM(loss="hinge"), "`loss`='hinge' is not available"),
-        (
-            MultiTaskSVR(loss="epsilon_insensitive"),
-            "`loss`='epsilon_insensitive' is not available",
-        ),
         (MultiTaskSVM(kernel="rbf"), "`kernel`='rbf' is not available.*Nystroem"),
         (MultiTaskSVR(kernel="poly"), "`kernel`='poly' is not available"),
         (MultiTaskSVM(kernel=np.dot), "`kernel`=.*dot.* is not available"),

@@ -1,9 +1,11 @@
 """Solvers: functions from data, loss and relation to a `Solution`."""
 
 from .block_descent import solve_block_descent
-from .dual import solve_dual, solve_squared_hinge
+from .dual import solve_dual
+from .kinked import solve_kinked
 from .least_squares import solve_least_norm
 from .low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
+from .margin import solve_margin
 from .newton import solve_newton
 from .proximal import solve_proximal
 from .squared import solve_moments, solve_squared
@@ -11,13 +13,14 @@ from .squared import solve_moments, solve_squared
 __all__ = [
     "solve_block_descent",
     "solve_dual",
+    "solve_kinked",
     "solve_least_norm",
     "solve_low_rank",
+    "solve_margin",
     "solve_moments",
     "solve_newton",
     "solve_nuclear",
     "solve_proximal",
     "solve_reduced_rank",
     "solve_squared",
-    "solve_squared_hinge",
 ]

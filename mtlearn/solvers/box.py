@@ -13,6 +13,7 @@ where beta sums to zero over the rows of every unpenalised intercept.
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 LOSSES = (
     "hinge",
@@ -60,3 +61,26 @@ def box_dual(loss, y, weight, epsilon=0.0):
         return BoxDual(lower, upper, diagonal, y.astype(float), np.zeros(len(y)))
     width = np.full(len(y), float(epsilon))
     return BoxDual(-bound, bound, diagonal, y.astype(float), width)
+
+
+@njit(cache=True)
+def best_dual(box, i, pull, bend):
+    """Best beta of row i alone, where the smooth part is pull beta - 1/2 bend beta^2.
+
+    That part includes linear and diagonal of the row, but not its width.
+    """
+    room = box.width[i]
+    pull = max(pull - room, 0.0) + min(pull + room, 0.0)
+    # a row without features, under a kinked loss: straight to a bound
+    bend = max(bend, 1e-300)
+    return min(max(pull / bend, box.lower[i]), box.upper[i])
+
+
+@njit(cache=True)
+def spare_slope(box, i, beta, slope):
+    """By how much the slope may change before a row moves that rests where it is."""
+    if beta == 0.0 and box.lower[i] < 0.0 < box.upper[i]:
+        return box.width[i] - abs(slope)
+    if beta == box.upper[i]:
+        return slope - box.width[i]
+    return -slope - box.width[i]

@@ -565,7 +565,9 @@ def _sum_blocks(lptr, lindex, ldata, rptr, rindex, rdata, blocks, total):
 
 def factor_spd(M):
     """Cholesky factor, or the eigendecomposition where M is not safely definite."""
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(M), 1e-300))
+    diagonal = np.diag(M)
+    # rounding may leave nothing, or less, of a diagonal entry: take the unknown out
+    scale = np.where(diagonal > 0.0, 1.0 / np.sqrt(np.maximum(diagonal, 1e-300)), 0.0)
     M = M * scale * scale[:, None]
     # LAPACK directly: the checks of the SciPy wrappers cost more than a small system
     factor, info = linalg.lapack.dpotrf(M, lower=1)

@@ -1,13 +1,10 @@
-"""Squared hinge + common and private parts: coordinate descent on the box dual.
-
-With c_i the weight of row i over alpha, K the task kernel and x_i the features,
-
-    maximise  sum_i a_i - 1/2 sum_ij a_i a_j y_i y_j K[t_i, t_j] x_i . x_j
-              - 1/4 sum_i a_i^2 / c_i   over a >= 0.
+"""Margin losses + common and private parts: coordinate descent on the box dual.
 
 For wide sparse rows: a step touches the nonzeros of one row. The rows are copied once
 in random order and visited in random blocks, near to a fresh permutation in every pass
-but without its cache misses. The certificate is the duality gap.
+but without its cache misses. Rows that sit at a bound with room to spare are left out
+until the others are done (Hsieh et al. 2008). `solvers.box` states the problem. The
+certificate is the duality gap.
 """
 
 from dataclasses import replace
@@ -18,78 +15,54 @@ import scipy.sparse as sp
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ..forms import ArrowForm
-from ..losses import SquaredHinge
+from ..losses import Envelope
 from ..solution import Solution, Status
-from .newton import goal, solve_newton
-from .steps import choose_solver
+from .box import BoxDual, best_dual, box_dual, spare_slope
+from .newton import goal
 
 _BLOCK = 16  # rows that are visited one after the other
-_PASSES_PER_STEP = 3  # passes that one step of `max_iter` stands for
-_PATIENCE = 30  # fewer passes than this are a user's wish to stop early
 _START_PASSES = 12
 
 
-def solve_squared_hinge(
-    data, form, alpha, *, intercept, tol, max_iter, solver, start=None
-):
-    """Squared hinge plus 1/2 alpha Omega(W), by what suits the data.
-
-    Wide sparse rows go to `solve_dual`: alone without intercepts, otherwise (and where
-    it is slow) to give Newton's method a start.
-
-    Parameters
-    ----------
-    data, form, alpha, intercept, tol, max_iter, start
-        As in `solve_newton`.
-    solver : {"auto", "dual-descent", "newton-cholesky", "newton-dual", "newton-cg"}
+def penalised_start(data, form, alpha, **loss):
+    """A start for a problem with intercepts: a few passes with them penalised.
 
     Returns
     -------
-    Solution
+    start : (coef, intercept)
+    dual : ndarray of shape (n,)
     """
-    suits = data.sparse and not data.wide and isinstance(form, ArrowForm)
-    if solver == "dual-descent" and not (suits and intercept == "none"):
-        raise ValueError(
-            "`solver`='dual-descent' is for sparse X in the long layout with "
-            "fit_intercept=False and a relation that is 'independent', 'shared_mean' "
-            "or 'pooled'; use 'auto'."
-        )
-    if solver == "auto":
-        solver = choose_solver(data, 1, intercept)
-        solver = "dual-descent" if suits and solver == "newton-cg" else solver
-    options = {"tol": tol, "max_iter": max_iter, "intercept": intercept}
-    loss = SquaredHinge()
-    if solver == "dual-descent" and intercept == "none":
-        passes = _PASSES_PER_STEP * max_iter
-        solution = solve_dual(data, form, alpha, tol=tol, max_iter=passes)
-        if solution.status is Status.CONVERGED or passes < _PATIENCE:
-            return solution
-        start, solver = (solution.coef, solution.intercept), "newton-cg"
-    elif solver == "dual-descent":
-        if start is None:
-            start = _penalised_start(data, form, alpha)
-        solver = "newton-cg"
-    return solve_newton(data, loss, form, alpha, solver=solver, start=start, **options)
-
-
-def _penalised_start(data, form, alpha):
-    """A start for a problem with intercepts: a few passes with them penalised."""
     ones = sp.csr_array(np.ones((data.X.shape[0], 1)))
     extended = replace(data, X=sp.hstack([data.X, ones]).tocsr(), _shared={})
-    solution = solve_dual(extended, form, alpha, tol=1e-4, max_iter=_START_PASSES)
-    return solution.coef[:, :-1], solution.coef[:, -1]
+    options = {"tol": 1e-4, "max_iter": _START_PASSES, **loss}
+    solution = solve_dual(extended, form, alpha, **options)
+    start = solution.coef[:, :-1].copy(), solution.coef[:, -1].copy()
+    return start, solution.dual
 
 
-def solve_dual(data, form, alpha, *, tol=1e-8, max_iter=300, seed=0):
-    """Minimise the squared hinge plus 1/2 alpha Omega(W), without intercepts.
+def solve_dual(
+    data,
+    form,
+    alpha,
+    *,
+    loss="squared_hinge",
+    epsilon=0.0,
+    tol=1e-8,
+    max_iter=300,
+    seed=0,
+):
+    """Minimise a margin loss plus 1/2 alpha Omega(W), without intercepts.
 
     Parameters
     ----------
     data : TaskData
-        Sparse features, long layout, labels -1 and +1.
+        Sparse features, long layout, labels -1 and +1 for the hinges.
     form : ArrowForm
     alpha : float
+    loss : str
+        One of `solvers.box.LOSSES`.
+    epsilon : float
+        Errors up to this size cost nothing; not used by the hinges.
     tol : float
         Duality gap at which to stop, relative to the objective of the zero model (and
         to a millionth of the objective itself, whichever is smaller).
@@ -101,36 +74,94 @@ def solve_dual(data, form, alpha, *, tol=1e-8, max_iter=300, seed=0):
     Returns
     -------
     Solution
-        Its dual has one number per observation.
+        Its dual has one number per observation: W = K X' dual / alpha.
     """
-    rng = check_random_state(seed)
-    problem, own, bounds, at = _shuffled(data, form, alpha, rng)
-    a, common = np.zeros(len(at)), np.zeros(data.n_features)
-    private = np.zeros(len(own))
-    n_blocks = -(-len(at) // _BLOCK)
-    scale = float(data.weights.sum())
+    descent = _Descent(
+        data,
+        form,
+        alpha,
+        box_dual(loss, data.labels, data.weights / alpha, epsilon),
+        check_random_state(seed),
+    )
+    zeros = np.zeros(len(data.rows))
+    scale = descent.envelope.excess(zeros, zeros)[0]
     history, status, due = [], Status.MAX_ITER, tol * scale
     for n_iter in range(1, max_iter + 1):
-        # 1) one pass over blocks of rows in random order
-        gain = alpha * _pass(problem, rng.permutation(n_blocks), a, common, private)
-        # 2) the gap costs half a pass: look only when little was left to gain
+        gain = descent.sweep()
+        # the gap costs half a pass: look only when little was left to gain
         if gain > due and n_iter < max_iter:
             continue
-        loss, norm2, plain = _parts(problem, a, common, private)
-        value = alpha * (loss + 0.5 * norm2)
-        gap = max(value - alpha * (plain - 0.5 * norm2), 0.0)
-        history.append((value, gap / scale))
+        value, gap = descent.look()
+        history.append((alpha * value, gap / max(scale, 1e-300)))
         aim = goal(tol, scale, value)
         if gap <= aim:
             status = Status.CONVERGED
             break
         due = gain * max(0.03, min(0.5, aim / gap))
-    W = np.repeat(common[None], data.n_tasks, axis=0)
-    W[np.repeat(np.arange(data.n_tasks), np.diff(bounds)), own] += private
-    b = np.zeros(data.n_tasks)
     return Solution(
-        W, b, value, gap / scale, n_iter, status, dual=a[at], history=history
+        descent.coefficients(),
+        np.zeros(data.n_tasks),
+        *history[-1],
+        n_iter,
+        status,
+        dual=alpha * descent.beta[descent.at],
+        history=history,
     )
+
+
+class _Descent:
+    """The state of a descent: everything over alpha, rows in shuffled order."""
+
+    def __init__(self, data, form, alpha, box, rng):
+        self.data, self.rng = data, rng
+        self.problem, self.own, self.bounds, self.at = _shuffled(data, form, box, rng)
+        n = len(self.at)
+        self.beta, self.z = np.zeros(n), np.zeros(n)
+        self.common = np.zeros(data.n_features)
+        self.private = np.zeros(len(self.own))
+        self.envelope = Envelope(self.problem.box, self.beta, np.ones(n))
+        self.wake()
+
+    def wake(self):
+        """Visit all rows again."""
+        self.active, self.limit = np.arange(len(self.at)), np.inf
+
+    def sweep(self):
+        """One pass over blocks of rows in random order; returns what the dual gained.
+
+        Rows at a bound, further from leaving it than any row moved in the last pass,
+        are left out from then on.
+        """
+        n_blocks = -(-len(self.active) // _BLOCK)
+        awake = np.ones(len(self.at), dtype=np.bool_)
+        gain, self.limit = _pass(
+            self.problem,
+            self.active,
+            self.rng.permutation(n_blocks),
+            self.limit,
+            self.beta,
+            self.common,
+            self.private,
+            awake,
+        )
+        if not awake.all():
+            self.active = self.active[awake[self.active]]
+        return gain
+
+    def look(self):
+        """Objective and duality gap; after it all rows are visited again."""
+        _scores(self.problem, self.common, self.private, self.z)
+        loss, gap = self.envelope.excess(self.z, self.beta)
+        self.wake()
+        return loss + 0.5 * float(self.beta @ self.z), gap
+
+    def coefficients(self):
+        """W of shape (n_tasks, n_features)."""
+        n_tasks = self.data.n_tasks
+        W = np.repeat(self.common[None], n_tasks, axis=0)
+        task = np.repeat(np.arange(n_tasks), np.diff(self.bounds))
+        W[task, self.own] += self.private
+        return W
 
 
 class _Rows(NamedTuple):
@@ -145,13 +176,12 @@ class _Rows(NamedTuple):
     place: np.ndarray
     ptr: np.ndarray
     square: np.ndarray
-    y: np.ndarray
-    inverse: np.ndarray
+    box: BoxDual
     shared2: float
     private2: float
 
 
-def _shuffled(data, form, alpha, rng):
+def _shuffled(data, form, box, rng):
     """Shuffle the rows; number the columns that each task has.
 
     Returns
@@ -167,16 +197,15 @@ def _shuffled(data, form, alpha, rng):
     X, n = data.X, len(data.rows)
     at = rng.permutation(n)
     nnz = int(np.diff(X.indptr)[data.rows].sum())
-    y, inverse = np.empty(n), np.empty(n)
-    y[at], inverse[at] = data.labels, alpha / (2.0 * data.weights)
+    back = np.empty(n, dtype=np.int64)
+    back[at] = np.arange(n)
     problem = _Rows(
         np.empty(nnz),
         np.empty(nnz, X.indices.dtype),
         np.empty(nnz, X.indices.dtype),
         np.zeros(n + 1, dtype=np.int64),
         np.empty(n),
-        y,
-        inverse,
+        BoxDual(*(values[back] for values in box)),
         form.shared**2,
         form.private**2,
     )
@@ -239,36 +268,34 @@ def _score(p, i, common, private):
 
 
 @njit(cache=True)
-def _pass(p, blocks, a, common, private):
-    """Exact steps in single dual variables; returns what the dual gained."""
-    gain = 0.0
-    n = p.y.shape[0]
+def _pass(p, active, blocks, limit, beta, common, private, awake):
+    """Exact steps in single dual variables; what the dual gained, the largest pull."""
+    gain, largest = 0.0, 0.0
+    box = p.box
+    n = active.shape[0]
     for block in blocks:
-        for i in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
-            z = _score(p, i, common, private)
-            bend = (p.shared2 + p.private2) * p.square[i] + p.inverse[i]
-            slope = 1.0 - p.y[i] * z - p.inverse[i] * a[i]
-            step = max(slope / bend, -a[i])
+        for k in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
+            i = active[k]
+            bend = (p.shared2 + p.private2) * p.square[i] + box.diagonal[i]
+            slope = box.linear[i] - _score(p, i, common, private)
+            slope -= box.diagonal[i] * beta[i]
+            best = best_dual(box, i, slope + bend * beta[i], bend)
+            step = best - beta[i]
             if step == 0.0:
+                awake[i] = spare_slope(box, i, beta[i], slope) <= limit
                 continue
-            a[i] += step
             gain += step * (slope - 0.5 * bend * step)
-            push = step * p.y[i]
+            gain -= box.width[i] * (abs(best) - abs(beta[i]))
+            largest = max(largest, abs(step) * bend)
+            beta[i] = best
             for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
-                moved = push * p.values[e]
+                moved = step * p.values[e]
                 common[np.uint64(p.columns[e])] += p.shared2 * moved
                 private[np.uint64(p.place[e])] += p.private2 * moved
-    return gain
+    return gain, largest
 
 
 @njit(cache=True)
-def _parts(p, a, common, private):
-    """Loss over alpha, |theta|^2, and the dual's linear less its diagonal part."""
-    loss, norm2, plain = 0.0, 0.0, 0.0
-    for i in range(p.y.shape[0]):
-        z = _score(p, i, common, private)
-        slack = max(0.0, 1.0 - p.y[i] * z)
-        loss += 0.5 * slack * slack / p.inverse[i]
-        norm2 += a[i] * p.y[i] * z
-        plain += a[i] - 0.5 * a[i] * a[i] * p.inverse[i]
-    return loss, norm2, plain
+def _scores(p, common, private, z):
+    for i in range(z.shape[0]):
+        z[i] = _score(p, i, common, private)

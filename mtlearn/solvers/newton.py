@@ -222,16 +222,16 @@ def solve_newton(
         solver = choose_solver(data, problem.q, intercept)
     stepper = STEPPERS[solver](problem)
     if start is not None:
-        start = _shift(start, means, 1.0, problem.q)
+        start = shift_intercepts(start, means, 1.0, problem.q)
     state = problem.start(*(start or ()))
     scale = loss.value(problem.y, problem.zeros(), problem.weight)
     state, value, bound, n_iter, status, history = _iterate(
         problem, stepper, state, scale, tol, max_iter
     )
     coef, b = problem.model(state)
-    coef, b = _shift((coef, b), means, -1.0, problem.q)
+    coef, b = shift_intercepts((coef, b), means, -1.0, problem.q)
     return Solution(
-        *_shapes(coef, b, problem),
+        *as_user(coef, b, problem),
         value,
         bound / max(scale, 1e-300),
         n_iter,
@@ -248,7 +248,7 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
         # 1) value, gradient, certificate
         value, g, h = loss.evaluate(y, z, weight)
         value += problem.penalty(state)
-        gradient = _Gradient(problem, state, g, h)
+        gradient = Gradient(problem, state, g, h)
         bound = gradient.bound(problem)
         history.append((value, bound / max(scale, 1e-300)))
         if bound <= goal(tol, scale, value):
@@ -317,7 +317,7 @@ class RowsStep:
         return State(theta - state.theta, beta - state.beta)
 
 
-class _Gradient:
+class Gradient:
     """Gradient in all unknowns, and reduced to those of the form.
 
     Sets: coef (theta), beta (intercepts), corner (H_bb), shift (H_bb^-1 g_b), reduced
@@ -347,6 +347,11 @@ class _Gradient:
         inner = problem.form.dual_norm2(self.reduced) / (2 * problem.alpha)
         return inner + 0.5 * float(np.vdot(self.beta, self.shift))
 
+    def slope(self, direction):
+        """Derivative of the objective along a direction."""
+        coef = np.vdot(self.coef, direction.theta)
+        return float(coef + np.vdot(self.beta, direction.beta))
+
 
 def line_search(problem, state, direction, z, dz, gradient):
     """Minimise the convex objective along the direction by safeguarded Newton steps.
@@ -360,9 +365,7 @@ def line_search(problem, state, direction, z, dz, gradient):
     metric = problem.form.metric(direction.theta)
     omega1 = alpha * np.vdot(state.theta, metric)
     omega2 = alpha * np.vdot(direction.theta, metric)
-    slope0 = np.vdot(gradient.coef, direction.theta) + np.vdot(
-        gradient.beta, direction.beta
-    )
+    slope0 = gradient.slope(direction)
     if not slope0 < 0:
         return 0.0
     low, high, step = 0.0, np.inf, 1.0
@@ -381,7 +384,7 @@ def line_search(problem, state, direction, z, dz, gradient):
     return low
 
 
-def _shift(model, means, sign, q):
+def shift_intercepts(model, means, sign, q):
     """Move intercepts between features as given and features with means taken out."""
     coef, b = model
     if means is None:
@@ -391,7 +394,7 @@ def _shift(model, means, sign, q):
     return coef, np.reshape(b, (n, q)) + sign * moved
 
 
-def _shapes(coef, b, problem):
+def as_user(coef, b, problem):
     """coef_ and intercept_ as the user sees them."""
     n, q = problem.data.n_tasks, problem.q
     if q == 1:

@@ -216,7 +216,7 @@ class DualStep:
         if np.any(a[rest]):
             right = right - self.gram[np.ix_(active, rest)] @ a[rest]
         a[active] = solve(right)
-        if not problem.n_free:
+        if groups is None:
             return a, beta
         task = problem.data.task_of
         idle = self.rules[:, groups].T @ np.bincount(
@@ -230,11 +230,11 @@ class DualStep:
     def _factorise(self, problem, h):
         """What depends on the curvature alone."""
         # saturated rows (logistic) have a gradient, but no curvature to speak of
-        bends = h > 1e-13 * h.max()
+        bends = h > 1e-13 * h.max(initial=0.0)
         active, rest = np.flatnonzero(bends), np.flatnonzero(~bends)
         M = self.gram[np.ix_(active, active)]
         M[np.diag_indices(len(active))] += 1.0 / h[active]
-        if not problem.n_free:
+        if not problem.n_free or not len(active):
             return active, rest, _definite_solver(M), None, None, 0.0, None, None
         B = self.rules[problem.data.task_of[active]]
         groups = np.unique(B.indices)

@@ -1,0 +1,250 @@
+"""Margin losses + relation, dense rows: sweeps of coordinate descent over the dual.
+
+One sweep visits the tasks in random order, and in each its rows in random order, with
+an exact step in every dual variable. While a task is visited only its own coefficients
+move; what the other tasks have of it, by the task kernel, they get at the end of the
+visit. Rows that sit at a bound with room to spare are left out of the following sweeps
+until all others are done (Hsieh et al. 2008). Unpenalised intercepts are held by a
+penalty around their last values, which are moved on from time to time.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from sklearn.utils import check_random_state
+
+from ..forms import ArrowForm
+from .box import best_dual, spare_slope
+
+
+class Sides(NamedTuple):
+    """How rows are coupled across tasks: `common` + `private` on the diagonal, or K.
+
+    kernel has no entries where the first two say it all.
+    """
+
+    common: float
+    private: float
+    kernel: np.ndarray
+
+
+def sides(form, intercept, spread):
+    """Coupling of the coefficients, and of the intercepts."""
+    none = np.zeros((0, 0))
+    if isinstance(form, ArrowForm):
+        a2, b2 = form.shared**2, form.private**2
+        extra = {
+            "free": (0.0, spread),
+            "shared": (spread, 0.0),
+            "shrunk": (a2 + spread, b2),
+            "none": (0.0, 0.0),
+        }[intercept]
+        return Sides(a2, b2, none), Sides(*extra, none)
+    K = np.ascontiguousarray(form.kernel())
+    M = form.intercept_map(intercept)
+    extra = spread * (M @ M.T).toarray()
+    if intercept == "shrunk":
+        extra = extra + K
+    return Sides(0.0, 1.0, K), Sides(0.0, 1.0, np.ascontiguousarray(extra))
+
+
+class Sweeps:
+    """Dual variables of all rows, and the model that goes with them.
+
+    Parameters
+    ----------
+    data : TaskData
+        Dense features.
+    box : BoxDual
+    form : ArrowForm, MatrixForm or ComposedForm
+    intercept : {"free", "shrunk", "shared", "none"}
+    seed : int
+        Of the order in which tasks and rows are visited.
+
+    Attributes
+    ----------
+    beta : ndarray of shape (n,)
+        W = K X' beta at any time; in units in which Omega has the factor 1/2.
+    active : ndarray of shape (n_tasks,)
+        How many rows of each task the next sweep visits.
+    """
+
+    def __init__(self, data, box, form, intercept, seed=0):
+        X, d = data.features, data.n_features
+        self.data, self.box, self.intercept = data, box, intercept
+        self.X = np.ascontiguousarray(X)
+        self.square = np.einsum("ij,ij->i", self.X, self.X)
+        spread = 0.1 * float(self.square.mean()) or 1.0
+        self.spread, self.data_map = spread, form.intercept_map(intercept)
+        self.coef_sides, self.free_sides = sides(form, intercept, spread)
+        n = data.n_tasks
+        self.common, self.own = np.zeros(d), np.zeros((n, d))
+        self.level = np.zeros(1 + n)
+        self.offset = np.zeros(n)
+        self.beta = np.zeros(len(data.rows))
+        self.rng = check_random_state(seed)
+        self.order = np.arange(len(data.rows))
+        self.active = data.sizes.copy()
+        self.noise = self.rng.randint(1, 2**31, size=1).astype(np.uint64)
+        self.limit = np.inf
+
+    def sweep(self):
+        """One sweep; returns how many rows it visited."""
+        data = self.data
+        visits = int(self.active.sum())
+        _, self.limit = _sweep(
+            self.X,
+            data.place,
+            data.starts,
+            self.box,
+            self.square,
+            self.coef_sides,
+            self.free_sides,
+            self.rng.permutation(data.n_tasks),
+            self.order,
+            self.active,
+            self.limit,
+            self.noise,
+            self.common,
+            self.own,
+            self.level,
+            self.offset,
+            self.beta,
+        )
+        return visits
+
+    def wake(self):
+        """Visit all rows again."""
+        self.active[:] = self.data.sizes
+        self.limit = np.inf
+
+    def settle(self):
+        """Move on the values around which the intercepts are held."""
+        self.offset += self._levels()
+
+    def held(self):
+        """What holding the intercepts adds to the objective: 0 where all is balanced."""
+        if self.intercept == "none":
+            return 0.0
+        M = self.data_map
+        sums = M.T @ self.data.sums(self.beta)
+        return 0.5 * self.spread * float(sums @ sums)
+
+    def _levels(self):
+        return self.level[0] + self.free_sides.private * self.level[1:]
+
+    def model(self):
+        """Coefficients (n_tasks, n_features), intercepts (n_tasks,)."""
+        W = self.common + self.coef_sides.private * self.own
+        return W, self.offset + self._levels()
+
+    def coordinates(self, form):
+        """Coefficients in the coordinates of the form."""
+        if not isinstance(form, ArrowForm):
+            return form.coordinates(self.own.copy())
+        head = self.common / form.shared if form.shared > 0 else 0.0 * self.common
+        return np.vstack([head, form.private * self.own])
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _dot(x, w):
+    z = 0.0
+    for j in range(x.shape[0]):
+        z += x[j] * w[j]
+    return z
+
+
+@njit(cache=True)
+def _sweep(
+    X,
+    place,
+    starts,
+    box,
+    square,
+    coef,
+    free,
+    tasks,
+    order,
+    active,
+    limit,
+    noise,
+    common,
+    own,
+    level,
+    offset,
+    beta,
+):
+    d = X.shape[1]
+    w = np.empty(d)
+    before = np.empty(d)
+    gain = 0.0
+    worst = 0.0
+    state = noise[0]
+    dense = coef.kernel.shape[0] > 0
+    for t in tasks:
+        s = starts[t]
+        size = active[t]
+        if size == 0:
+            continue
+        own_coef = coef.kernel[t, t] if dense else coef.common + coef.private
+        own_free = free.kernel[t, t] if dense else free.common + free.private
+        for j in range(d):
+            w[j] = common[j] + coef.private * own[t, j]
+            before[j] = w[j]
+        b = offset[t] + level[0] + free.private * level[1 + t]
+        total = 0.0
+        k = 0
+        while k < size:
+            # a random row of those not yet visited
+            state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+            state ^= state >> np.uint64(7)
+            state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+            pick = k + int((state >> np.uint64(11)) % np.uint64(size - k))
+            i = order[s + pick]
+            order[s + pick] = order[s + k]
+            order[s + k] = i
+            x = X[place[i]]
+            bend = own_coef * square[place[i]] + own_free + box.diagonal[i]
+            slope = box.linear[i] - _dot(x, w) - b - box.diagonal[i] * beta[i]
+            best = best_dual(box, i, slope + bend * beta[i], bend)
+            step = best - beta[i]
+            if step == 0.0:
+                if spare_slope(box, i, beta[i], slope) > limit:
+                    size -= 1
+                    order[s + k] = order[s + size]
+                    order[s + size] = i
+                else:
+                    k += 1
+                continue
+            k += 1
+            worst = max(worst, abs(step) * bend)
+            gain += step * (slope - 0.5 * bend * step)
+            gain -= box.width[i] * (abs(best) - abs(beta[i]))
+            beta[i] = best
+            push = own_coef * step
+            for j in range(d):
+                w[j] += push * x[j]
+            b += own_free * step
+            total += step
+        active[t] = size
+        if own_coef == 0.0:
+            continue
+        if not dense:
+            for j in range(d):
+                moved = (w[j] - before[j]) / own_coef
+                own[t, j] += moved
+                common[j] += coef.common * moved
+            level[0] += free.common * total
+            level[1 + t] += total
+            continue
+        for j in range(d):
+            before[j] = (w[j] - before[j]) / own_coef
+        for u in range(starts.shape[0] - 1):
+            c = coef.kernel[u, t]
+            if c != 0.0:
+                for j in range(d):
+                    own[u, j] += c * before[j]
+            level[1 + u] += free.kernel[u, t] * total
+    noise[0] = state
+    return gain, worst
