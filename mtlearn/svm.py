@@ -7,13 +7,14 @@ import numpy as np
 from . import checks
 from .base import TaskClassifier, TaskRegressor
 from .losses import SquaredEpsilonInsensitive
+from .machine import KernelMachine
 from .solution import Solution, Status
 from .solvers.dual import solve_squared_hinge
 from .solvers.newton import solve_newton
 from .solvers.steps import SOLVERS
 
 
-class MultiTaskSVM(TaskClassifier):
+class MultiTaskSVM(KernelMachine, TaskClassifier):
     r"""Linear support vector classifier with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -187,6 +188,7 @@ class MultiTaskSVM(TaskClassifier):
     def _check_parameters(self):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
+        self._check_kernel()
         _check_supported(self, "squared_hinge", "hinge")
 
     def _tolerance(self):
@@ -203,6 +205,10 @@ class MultiTaskSVM(TaskClassifier):
         targets = [1] if n_labels == 2 else range(n_labels)
         solutions = []
         for k in targets:
+            if self._is_machine:
+                signs = np.where(data.labels == k, 1.0, -1.0)
+                solutions.append(self._solve_one(fit, signs))
+                continue
             signs = np.where(np.isnan(data.y), np.nan, np.where(data.y == k, 1.0, -1.0))
             begin = start
             if start is not None and n_labels > 2:
@@ -221,7 +227,7 @@ class MultiTaskSVM(TaskClassifier):
         return solutions[0] if n_labels == 2 else _stack(solutions)
 
 
-class MultiTaskSVR(TaskRegressor):
+class MultiTaskSVR(KernelMachine, TaskRegressor):
     r"""Linear support vector regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -378,6 +384,7 @@ class MultiTaskSVR(TaskRegressor):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_number("epsilon", self.epsilon, 0)
         checks.check_choice("solver", self.solver, SOLVERS)
+        self._check_kernel()
         _check_supported(self, "squared_epsilon_insensitive", "epsilon_insensitive")
 
     def _tolerance(self):
@@ -387,6 +394,8 @@ class MultiTaskSVR(TaskRegressor):
         return float(self.C)
 
     def _solve(self, fit, start):
+        if self._is_machine:
+            return self._solve_one(fit, fit.data.labels, self.epsilon)
         return solve_newton(
             fit.data,
             SquaredEpsilonInsensitive(self.epsilon),
@@ -400,9 +409,6 @@ class MultiTaskSVR(TaskRegressor):
         )
 
 
-_KERNELS = ("rbf", "poly", "sigmoid", "precomputed")
-
-
 def _tolerance(estimator):
     """The parameter `tol`; by default what the loss can reach without effort."""
     if estimator.tol is not None:
@@ -411,33 +417,32 @@ def _tolerance(estimator):
 
 
 def _check_supported(estimator, smooth, kinked):
-    """Refuse losses and kernels that do not exist, and those that do not exist yet."""
-    name, loss, kernel = type(estimator).__name__, estimator.loss, estimator.kernel
+    """Refuse losses that do not exist, and those that do not exist yet."""
+    name, loss = type(estimator).__name__, estimator.loss
     checks.check_choice("loss", loss, (smooth, kinked))
-    if not callable(kernel):
-        checks.check_choice("kernel", kernel, ("linear", *_KERNELS))
-    if loss == kinked:
+    if loss == kinked and not estimator._is_machine:
         raise NotImplementedError(
             f"`loss`={loss!r} is not available in this version of {name}; use "
             f"{smooth!r}."
-        )
-    if callable(kernel) or kernel in _KERNELS:
-        raise NotImplementedError(
-            f"`kernel`={kernel!r} is not available in this version of {name}; use "
-            "'linear', after scikit-learn's Nystroem if the problem is not linear."
         )
 
 
 def _stack(solutions):
     """One Solution of several one-vs-rest problems: classes on the second axis."""
     statuses = [s.status for s in solutions if s.status is not Status.CONVERGED]
+    parts = [(s.coef, s.dual) for s in solutions]
+    coef, dual = (
+        None if part[0] is None else np.stack(part, axis=1)
+        for part in zip(*parts, strict=True)
+    )
     return Solution(
-        coef=np.stack([s.coef for s in solutions], axis=1),
+        coef=coef,
         intercept=np.stack([s.intercept for s in solutions], axis=1),
         objective=sum(s.objective for s in solutions),
         certificate=max(s.certificate for s in solutions),
         n_iter=max(s.n_iter for s in solutions),
         status=statuses[0] if statuses else Status.CONVERGED,
+        dual=dual,
         history=[step for s in solutions for step in s.history],
     )
 
