@@ -10,7 +10,15 @@ from .solvers.kernel_dual import WORKING_SET, solve_kernel_dual
 
 _BLOCK = 1 << 22  # kernel values that a prediction holds at once
 _LINEAR_ONLY = ("coef_", "shared_coef_")
-_MACHINE_ONLY = ("support_", "dual_coef_")
+_MACHINE_ONLY = (
+    "support_",
+    "dual_coef_",
+    "_support",
+    "_own_beta",
+    "_task_of",
+    "_mix",
+    "_kernel",
+)
 
 
 class KernelMachine:
@@ -105,7 +113,7 @@ class KernelMachine:
 
     def _keep_model(self, fit, solution):
         if not self._is_machine:
-            _forget(self, (*_MACHINE_ONLY, "_support", "_mix", "_kernel", "_own_beta"))
+            _forget(self, _MACHINE_ONLY)
             super()._keep_model(fit, solution)
             return
         _forget(self, _LINEAR_ONLY)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..solution import Solution, Status
 from .kernel_newton import newton
-from .margins import Gap, duality_gap, zero_objective
+from .margins import Gap, duality_gap, fenchel, zero_objective
 from .newton import goal
 from .working_set import descend_alone, descend_pairs, violations
 
@@ -131,11 +131,11 @@ class _WorkingSets:
         self.rise, self.fall = np.empty(n), np.empty(n)
         self.low = np.empty(problem.n_groups)
         self.high = np.empty(problem.n_groups)
-        self.weight = 1.0 / np.sqrt(np.maximum(problem.gram.diagonal, 1e-300))
+        curvature = np.maximum(problem.gram.diagonal, 0.0) + problem.dual.diagonal
         if problem.n_groups:
             # a pair's curvature is that of both: a tiny one alone means little
-            diagonal = problem.gram.diagonal
-            self.weight = 1.0 / np.sqrt(diagonal + max(diagonal.mean(), 1e-300))
+            curvature += curvature.mean()
+        self.weight = 1.0 / np.sqrt(np.maximum(curvature, 1e-300))
         self.previous = np.empty(0, dtype=np.int64)
         self.settled, self.worst = 0.0, np.inf
         self.size_of_slopes = float(np.abs(problem.dual.linear).max() + 1e-300)
@@ -250,6 +250,7 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     E = K if intercept == "shrunk" else np.zeros_like(K)
     ends = form.intercept_map(intercept).tocsr()
     scale = max(zero_objective(dual), 1e-300)
+    given, dual = dual, _bounded(dual, scale)
     if not np.all(ends.data == 1.0) or np.any(np.diff(ends.indptr) > 1):
         point, found, n_iter, status, history = _solve_mixed(
             make_gram, dual, task_of, E, ends.toarray(), tol, max_iter, scale
@@ -259,6 +260,11 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
         group[np.diff(ends.indptr) == 1] = ends.indices
         problem = BoxProblem(make_gram(E), dual, group[task_of], ends.shape[1])
         point, found, n_iter, status, history = solve_box(problem, tol, max_iter, scale)
+    if np.any(np.abs(point.beta) >= _bound(given, scale)):
+        # only a kernel that is not positive definite gets there
+        value, gap = fenchel(given, point.beta, point.f + (ends @ found.b)[task_of])
+        found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)
+        status = Status.STALLED
     b = ends @ found.b
     if intercept == "shrunk":
         b = b + K @ np.bincount(task_of, weights=point.beta, minlength=len(K))
@@ -271,6 +277,24 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
         status,
         dual=point.beta,
         history=history,
+    )
+
+
+def _bound(dual, scale):
+    """What no |beta| of a squared loss exceeds where the Gram matrix is definite.
+
+    Its own loss, beta^2 diagonal / 2, is below the objective of the zero model; twice
+    that leaves room.
+    """
+    with np.errstate(divide="ignore"):
+        return 2.0 * np.sqrt(2.0 * scale / dual.diagonal)
+
+
+def _bounded(dual, scale):
+    """The same problem with a finite box, so that it has a solution for any kernel."""
+    bound = _bound(dual, scale)
+    return dual._replace(
+        lower=np.maximum(dual.lower, -bound), upper=np.minimum(dual.upper, bound)
     )
 
 

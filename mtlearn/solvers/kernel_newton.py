@@ -138,6 +138,6 @@ def _along(dual, z, dz, step):
         if over > 0.0:
             beta = (over if rest > 0.0 else -over) / diagonal[i]
             if lower[i] < beta < upper[i]:
-                slope -= beta * dz[i]
                 bend += dz[i] * dz[i] / diagonal[i]
+            slope -= min(max(beta, lower[i]), upper[i]) * dz[i]
     return slope, bend

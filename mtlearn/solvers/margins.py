@@ -42,13 +42,13 @@ def duality_gap(dual, beta, f, order, starts):
     if len(b):
         kinked = not np.any(dual.diagonal)
         _shift_groups(dual, f, order, starts, kinked, b, z)
-    value, gap = _fenchel(dual, beta, z)
+    value, gap = fenchel(dual, beta, z)
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 
 
 def zero_objective(dual):
     """Loss of the scores zero."""
-    return _fenchel(dual, np.zeros_like(dual.linear), np.zeros_like(dual.linear))[0]
+    return fenchel(dual, np.zeros_like(dual.linear), np.zeros_like(dual.linear))[0]
 
 
 def respond(dual, z):
@@ -83,8 +83,8 @@ def _gain(beta, rest, diagonal, width):
 
 
 @njit(cache=True)
-def _fenchel(dual, beta, z):
-    """Sum of the losses, and of what separates them from the dual: both terms >= 0."""
+def fenchel(dual, beta, z):
+    """Sum of the losses at z, and of what separates each from the dual at beta."""
     lower, upper, diagonal, linear, width = dual
     value, gap = 0.0, 0.0
     for i in range(z.shape[0]):
