@@ -106,10 +106,14 @@ class LongGram:
 
     def sub(self, rows):
         """Square part of the matrix, (len(rows), len(rows))."""
-        out = np.empty((len(rows), len(rows)))
+        return self.block(rows, rows)
+
+    def block(self, rows, columns):
+        """Part of the matrix, (len(rows), len(columns))."""
+        out = np.empty((len(rows), len(columns)))
         for s in range(0, len(rows), self.cache.capacity):
             part = slice(s, s + self.cache.capacity)
-            _pick(self.cache.slab, self.cache.slots(rows[part]), rows, out[part])
+            _pick(self.cache.slab, self.cache.slots(rows[part]), columns, out[part])
         return out
 
     def push(self, rows, step, f):
@@ -140,15 +144,20 @@ class WideGram:
 
     def sub(self, rows):
         """Square part of the matrix, (len(rows), len(rows))."""
-        base, task = self.row_of[rows], self.task_of[rows]
-        distinct, place = np.unique(base, return_inverse=True)
-        inner = np.empty((len(distinct), len(distinct)))
-        for s in range(0, len(distinct), self.cache.capacity):
+        return self.block(rows, rows)
+
+    def block(self, rows, columns):
+        """Part of the matrix, (len(rows), len(columns))."""
+        above, place = np.unique(self.row_of[rows], return_inverse=True)
+        below, beside = np.unique(self.row_of[columns], return_inverse=True)
+        inner = np.empty((len(above), len(below)))
+        for s in range(0, len(above), self.cache.capacity):
             part = slice(s, s + self.cache.capacity)
-            slots = self.cache.slots(distinct[part])
-            _pick(self.cache.slab, slots, distinct, inner[part])
-        out = np.empty((len(rows), len(rows)))
-        _join(inner, place, task, self.K, self.E, out)
+            slots = self.cache.slots(above[part])
+            _pick(self.cache.slab, slots, below, inner[part])
+        out = np.empty((len(rows), len(columns)))
+        tasks = self.task_of[rows], self.task_of[columns]
+        _join(inner, place, beside, *tasks, self.K, self.E, out)
         return out
 
     def push(self, rows, step, f):
@@ -186,11 +195,12 @@ def _pick(slab, slots, columns, out):
 
 
 @njit(cache=True)
-def _join(inner, place, task, K, E, out):
+def _join(inner, place, beside, task, other, K, E, out):
     for a in range(place.shape[0]):
         s = task[a]
-        for b in range(place.shape[0]):
-            out[a, b] = inner[place[a], place[b]] * K[s, task[b]] + E[s, task[b]]
+        for b in range(beside.shape[0]):
+            tie = K[s, other[b]]
+            out[a, b] = inner[place[a], beside[b]] * tie + E[s, other[b]]
 
 
 # Reassociation lets four rows be added at once in vector registers.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..solution import Solution, Status
-from .kernel_newton import newton
+from .active_set import finish
 from .margins import Gap, duality_gap, fenchel, zero_objective
 from .newton import goal
 from .working_set import descend_alone, descend_pairs, violations
@@ -26,6 +26,11 @@ _KEEP = 0.5  # share of a working set that may stay in the next
 _INNER = 0.1  # violation at which a working set is left, relative to the outer one
 _STEPS = 20  # most steps in a working set, per observation in it
 _LOOK = 5  # working sets between two looks at the gap
+# what a number costs, in nanoseconds: in a factorisation, in a pass over rows of the
+# Gram matrix, picked out of it, and in a step of a working set
+_SOLVE, _PASS, _PICK, _STEP = 0.04, 0.3, 2.0, 2.5
+_NEAR = 0.1  # share of the first gap at which the free observations may be known
+_TRIES = 1.5  # factorisations that the end takes
 _TINY = 1e-15  # violations below this share of the slopes are rounding
 
 
@@ -113,9 +118,10 @@ def solve_box(problem, tol, max_iter, scale, point=None):
                 break
             # the gap falls about as fast as the violation
             sets.settled = worst * max(0.1, min(0.5, aim / found.gap))
+            sets.measure(found.gap, aim)
         if n_sets == per_pass * max_iter:
             break
-        if sets.newton_is_due and newton(problem, point):
+        if sets.end_is_near(point.beta) and finish(problem, point):
             continue
         sets.improve(point)
     n_iter = max(1, -(-n_sets // per_pass))
@@ -139,8 +145,8 @@ class _WorkingSets:
         self.previous = np.empty(0, dtype=np.int64)
         self.settled, self.worst = 0.0, np.inf
         self.size_of_slopes = float(np.abs(problem.dual.linear).max() + 1e-300)
-        self.squared = bool(np.all(problem.dual.diagonal > 0.0))
-        self.spent = 0.0
+        self.spent, self.near = 0.0, _NEAR
+        self.gap = self.first = self.aim = np.nan
 
     def look(self, point):
         """Measure the violations; returns the largest."""
@@ -155,17 +161,29 @@ class _WorkingSets:
             self.rise,
             self.fall,
         )
-        self.n_free = int(np.count_nonzero(point.beta))
         return self.worst
 
-    @property
-    def newton_is_due(self):
-        """Whether the work of a Newton step was spent on working sets already."""
-        n_free = self.n_free
-        cost = 0.08 * n_free**3 / 3 + 2.0 * n_free * self.problem.n
-        if not self.squared or self.spent < cost:
+    def measure(self, gap, aim):
+        """Note how fast the gap falls."""
+        if np.isnan(self.gap):
+            self.first = gap
+        self.gap, self.aim = gap, aim
+
+    def end_is_near(self, beta):
+        """Whether the linear system of the free costs less than more working sets."""
+        if not self.gap < self.near * self.first:
             return False
-        self.spent = -3.0 * cost
+        dual, n = self.problem.dual, self.problem.n
+        inside = (beta > dual.lower) & (beta < dual.upper) & (beta != 0.0)
+        n_free = int(np.count_nonzero(inside))
+        if n_free > self.problem.gram.cache.capacity:
+            return False
+        cost = _SOLVE * n_free**3 / 3 + _PASS * n_free * n + _PICK * n_free**2
+        decades = np.log10(self.first / self.gap)
+        rest = self.spent * np.log10(self.gap / self.aim) / decades
+        if rest < _TRIES * cost:
+            return False
+        self.near = 0.1 * self.gap / self.first
         return True
 
     def improve(self, point):
@@ -188,7 +206,7 @@ class _WorkingSets:
         moved = np.flatnonzero(change)
         p.gram.push(rows[moved], change[moved], point.f)
         point.beta[rows] = beta
-        self.spent += len(rows) * (0.5 * p.n + 2.5 * done)
+        self.spent += len(rows) * (_PASS * p.n + _PICK * len(rows) + _STEP * done)
 
     def _choose(self, beta):
         """Violators that want up and down, beside free members of the last set."""
