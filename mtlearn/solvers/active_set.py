@@ -151,33 +151,30 @@ class _ActiveSet:
         """Observations that are free now and were not, or the other way round."""
         return np.flatnonzero(self.free != (self.place >= 0))
 
-    def _column(self, key, make):
-        """A border and what the factor makes of it, kept by name."""
-        if key not in self.columns:
-            border = make()
-            solved = linalg.cho_solve(self.factor, border, check_finite=False)
-            self.columns[key] = border, solved
-        return self.columns[key]
-
     def _borders(self, changed, groups):
-        """Borders and solved borders, (len(base), n_borders) each."""
-        base, size = self.base, len(self.base)
-        fresh = [j for j in changed if self.place[j] < 0 and j not in self.columns]
-        rows = self.problem.gram.block(np.array(fresh, dtype=np.int64), base)
-        known = dict(zip(fresh, rows, strict=True))
-        pairs = []
-        for j in changed:
-            if self.place[j] < 0:
-                pairs.append(self._column(j, lambda j=j: known[j]))
-            else:
-                unit = np.zeros(size)
-                unit[self.place[j]] = 1.0
-                pairs.append(self._column(j, lambda unit=unit: unit))
-        ends = self._ends(base, groups)
-        for k, group in enumerate(groups):
-            pairs.append(self._column(("group", group), lambda k=k: ends[:, k]))
-        if not pairs:
-            return np.empty((size, 0)), np.empty((size, 0))
+        """Borders and solved borders, (len(base), n_borders) each.
+
+        A border is a row of the Gram matrix for who became free, a unit vector for who
+        is so no more, an indicator for a group. What is there already is not solved
+        for again.
+        """
+        keys = [*changed.tolist(), *(-1 - groups).tolist()]
+        fresh = np.array([k for k in keys if k not in self.columns], dtype=np.int64)
+        if len(fresh):
+            new = np.zeros((len(self.base), len(fresh)))
+            own = np.where(fresh >= 0, self.place[fresh], 0)
+            entered = np.flatnonzero((fresh >= 0) & (own < 0))
+            new[:, entered] = self.problem.gram.block(fresh[entered], self.base).T
+            left = np.flatnonzero((fresh >= 0) & (own >= 0))
+            new[own[left], left] = 1.0
+            ends = np.flatnonzero(fresh < 0)
+            new[:, ends] = self._ends(self.base, -1 - fresh[ends])
+            solved = linalg.cho_solve(self.factor, new, check_finite=False)
+            pairs = zip(new.T, solved.T, strict=True)
+            self.columns.update(zip(fresh.tolist(), pairs, strict=True))
+        if not keys:
+            return np.empty((len(self.base), 0)), np.empty((len(self.base), 0))
+        pairs = [self.columns[key] for key in keys]
         return tuple(np.column_stack(part) for part in zip(*pairs, strict=True))
 
     def _bordered(self, changed, groups, aim, sums):
@@ -247,18 +244,28 @@ class _ActiveSet:
 
     def _pulled(self):
         """Fixed observations with a slope into their box, and its direction."""
-        p, dual = self.problem, self.dual
-        rise, fall = np.empty(p.n), np.empty(p.n)
-        low, high = np.empty(p.n_groups), np.empty(p.n_groups)
-        violations(dual, self.beta, self.f, p.group, low, high, rise, fall)
+        p, dual, beta = self.problem, self.dual, self.beta
+        slope = self.f + dual.diagonal * beta - dual.linear
         if p.n_groups:
-            # violations are measured from the extremes of a group; take its intercept
-            shut = np.isnan(self.b)
-            b = np.where(shut, -0.5 * (low + high), self.b)
-            b = np.where(np.isfinite(b), b, 0.0)
-            rise = np.where(np.isinf(rise), rise, rise - (high + b)[p.group])
-            fall = np.where(np.isinf(fall), fall, fall + (low + b)[p.group])
-        up = ~self.free & (rise > self.flat)
-        down = ~self.free & (fall > self.flat)
+            slope += self._intercepts()[p.group]
+        rise = slope + np.where(beta >= 0.0, dual.width, -dual.width)
+        fall = slope + np.where(beta > 0.0, dual.width, -dual.width)
+        up = ~self.free & (beta < dual.upper) & (rise < -self.flat)
+        down = ~self.free & (beta > dual.lower) & (fall > self.flat)
         pulled = np.flatnonzero(up | down)
         return pulled, np.where(up, 1.0, -1.0)[pulled]
+
+    def _intercepts(self):
+        """Solved intercepts; of groups without free members any that suits them."""
+        p, shut = self.problem, np.isnan(self.b)
+        if not shut.any():
+            return self.b
+        rise, fall = np.empty(p.n), np.empty(p.n)
+        low, high = np.empty(p.n_groups), np.empty(p.n_groups)
+        violations(self.dual, self.beta, self.f, p.group, low, high, rise, fall)
+        low = np.where(np.isfinite(low), low, high)
+        high = np.where(np.isfinite(high), high, low)
+        low = np.where(np.isfinite(low), low, 0.0)
+        high = np.where(np.isfinite(high), high, 0.0)
+        own = -0.5 * (low + high)
+        return np.where(shut, own, self.b)

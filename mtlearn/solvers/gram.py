@@ -106,7 +106,11 @@ class LongGram:
 
     def sub(self, rows):
         """Square part of the matrix, (len(rows), len(rows))."""
-        return self.block(rows, rows)
+        if len(rows) > self.cache.capacity:
+            return self.block(rows, rows)
+        out = np.empty((len(rows), len(rows)))
+        _pick_square(self.cache.slab, self.cache.slots(rows), rows, out)
+        return out
 
     def block(self, rows, columns):
         """Part of the matrix, (len(rows), len(columns))."""
@@ -192,6 +196,18 @@ def _pick(slab, slots, columns, out):
         row = slab[slots[a]]
         for b in range(columns.shape[0]):
             out[a, b] = row[columns[b]]
+
+
+@njit(cache=True)
+def _pick_square(slab, slots, columns, out):
+    """A symmetric part: half of it is read, by rows, the rest mirrored."""
+    for a in range(slots.shape[0]):
+        row = slab[slots[a]]
+        for b in range(a + 1):
+            out[a, b] = row[columns[b]]
+    for a in range(slots.shape[0]):
+        for b in range(a):
+            out[b, a] = out[a, b]
 
 
 @njit(cache=True)

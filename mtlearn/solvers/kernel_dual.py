@@ -28,7 +28,7 @@ _STEPS = 20  # most steps in a working set, per observation in it
 _LOOK = 5  # working sets between two looks at the gap
 # what a number costs, in nanoseconds: in a factorisation, in a pass over rows of the
 # Gram matrix, picked out of it, and in a step of a working set
-_SOLVE, _PASS, _PICK, _STEP = 0.04, 0.3, 2.0, 2.5
+_SOLVE, _PASS, _PICK, _STEP = 0.04, 0.3, 4.0, 3.5
 _NEAR = 0.1  # share of the first gap at which the free observations may be known
 _TRIES = 1.5  # factorisations that the end takes
 _TINY = 1e-15  # violations below this share of the slopes are rounding
@@ -234,8 +234,10 @@ class _WorkingSets:
 
 def _largest(values, most):
     """Positions of the largest positive values, `most` at most."""
-    found = np.argpartition(-values, min(most, len(values) - 1))[:most]
-    return found[values[found] > 0.0]
+    found = np.flatnonzero(values > 0.0)
+    if len(found) <= most:
+        return found
+    return found[np.argpartition(-values[found], most)[:most]]
 
 
 # ---------------------------------------------------------------- intercepts

@@ -57,31 +57,99 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
     widths; both beta and g are updated. Returns the number of steps.
     """
     n, done, busy = beta.shape[0], 0, True
+    # what the slopes up and down have beside g; infinite where beta cannot go there
+    up, down = np.empty(n), np.empty(n)
+    own, gain = np.empty(n), np.empty(n)
+    for k in range(n):
+        own[k] = sub[k, k]
+        _mark(k, beta, lower, upper, width, up, down)
     while busy and done < most:
         busy = False
         for k in range(starts.shape[0] - 1):
             first, last = starts[k], starts[k + 1]
-            while done < most:
-                i, j, slope, bend = _best_pair(
-                    sub, beta, g, lower, upper, width, first, last, eps
-                )
-                if j < 0:
+            least, worst = _extremes(g, up, down, first, last)
+            while done < most and worst - least > eps:
+                i = _find(g, up, least, first, last)
+                best = _gains(g, down, least, sub[i], own, own[i], gain, first, last)
+                j = first
+                while j < last and gain[j] != best:
+                    j += 1
+                if j == last or not best > 0.0:
                     break
                 busy = starts.shape[0] > 2
                 done += 1
-                step = slope / bend
-                up, down = upper[i] - beta[i], beta[j] - lower[j]
-                if width[i] > 0.0 and beta[i] < 0.0:
-                    up = min(up, -beta[i])
-                if width[j] > 0.0 and beta[j] > 0.0:
-                    down = min(down, beta[j])
-                step = min(step, up, down)
-                beta[i] = _moved(beta[i], step, up, upper[i])
-                beta[j] = -_moved(-beta[j], step, down, -lower[j])
-                p, q = sub[i], sub[j]
-                for m in range(n):
-                    g[m] += step * (p[m] - q[m])
+                curve = own[i] + own[j]
+                curve = max(curve - 2.0 * sub[i, j], _FLAT * curve + 1e-300)
+                step = (g[j] + down[j] - least) / curve
+                _step_pair(i, j, step, sub, beta, g, lower, upper, width)
+                _mark(i, beta, lower, upper, width, up, down)
+                _mark(j, beta, lower, upper, width, up, down)
+                least, worst = _extremes(g, up, down, first, last)
     return done
+
+
+@njit(cache=True)
+def _mark(k, beta, lower, upper, width, up, down):
+    """Note what beta[k] adds to its slopes."""
+    up[k] = _rise(beta[k], 0.0, width[k]) if beta[k] < upper[k] else np.inf
+    down[k] = _fall(beta[k], 0.0, width[k]) if beta[k] > lower[k] else -np.inf
+
+
+# In the next three, reassociation (and no NaN, which cannot be) gives vector registers.
+@njit(cache=True, fastmath={"reassoc", "nnan", "nsz", "contract"})
+def _extremes(g, up, down, first, last):
+    """Least slope up and largest slope down."""
+    least, worst = np.inf, -np.inf
+    for k in range(first, last):
+        least = min(least, g[k] + up[k])
+        worst = max(worst, g[k] + down[k])
+    return least, worst
+
+
+@njit(cache=True, fastmath={"reassoc", "nnan", "nsz", "contract"})
+def _gains(g, down, least, row, own, mine, gain, first, last):
+    """Gain of a step with every other; returns the largest."""
+    best = 0.0
+    for k in range(first, last):
+        slope = max(g[k] + down[k] - least, 0.0)
+        curve = mine + own[k]
+        curve = max(curve - 2.0 * row[k], _FLAT * curve + 1e-300)
+        gain[k] = slope * slope / curve
+        best = max(best, gain[k])
+    return best
+
+
+@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
+def _carry(g, step, p, q):
+    """Gradient after a step in two beta."""
+    for m in range(g.shape[0]):
+        g[m] += step * (p[m] - q[m])
+
+
+@njit(cache=True)
+def _find(g, up, least, first, last):
+    """Where the least slope up is; the comparison repeats the same sum."""
+    at, value = first, np.inf
+    for k in range(first, last):
+        if g[k] + up[k] <= least:
+            return k
+        if g[k] + up[k] < value:
+            at, value = k, g[k] + up[k]
+    return at
+
+
+@njit(cache=True)
+def _step_pair(i, j, step, sub, beta, g, lower, upper, width):
+    """Move beta[i] up and beta[j] down, to an edge or to zero at most."""
+    most_up, most_down = upper[i] - beta[i], beta[j] - lower[j]
+    if width[i] > 0.0 and beta[i] < 0.0:
+        most_up = min(most_up, -beta[i])
+    if width[j] > 0.0 and beta[j] > 0.0:
+        most_down = min(most_down, beta[j])
+    step = min(step, most_up, most_down)
+    beta[i] = _moved(beta[i], step, most_up, upper[i])
+    beta[j] = -_moved(-beta[j], step, most_down, -lower[j])
+    _carry(g, step, sub[i], sub[j])
 
 
 @njit(cache=True)
@@ -90,33 +158,6 @@ def _moved(beta, step, most, upper):
     if step < most:
         return beta + step
     return upper if upper - beta <= most else 0.0
-
-
-@njit(cache=True)
-def _best_pair(sub, beta, g, lower, upper, width, first, last, eps):
-    """Most violating i that goes up, and the j that gains most beside it; -1: none."""
-    least, most, i = np.inf, -np.inf, -1
-    for k in range(first, last):
-        if beta[k] < upper[k]:
-            slope = _rise(beta[k], g[k], width[k])
-            if slope < least:
-                least, i = slope, k
-        if beta[k] > lower[k]:
-            most = max(most, _fall(beta[k], g[k], width[k]))
-    j, gain, best, bend = -1, 0.0, 0.0, 1.0
-    if i < 0 or most - least <= eps:
-        return i, j, best, bend
-    row, own = sub[i], sub[i, i]
-    for k in range(first, last):
-        if beta[k] > lower[k]:
-            slope = _fall(beta[k], g[k], width[k]) - least
-            if slope > 0.0:
-                curve = own + sub[k, k]
-                curve = max(curve - 2.0 * row[k], _FLAT * curve + 1e-300)
-                if slope * slope > gain * curve:
-                    gain, j = slope * slope / curve, k
-                    best, bend = slope, curve
-    return i, j, best, bend
 
 
 @njit(cache=True)
