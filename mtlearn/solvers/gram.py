@@ -75,7 +75,21 @@ class RowCache:
         return np.concatenate([fresh, np.sort(oldest)])
 
 
-class LongGram:
+class _Gram:
+    """What both layouts share."""
+
+    @property
+    def at_once(self):
+        """How many observations may be worked on without computing rows twice."""
+        whole = self.cache.capacity == self.cache.n
+        return self.n if whole else self.cache.capacity
+
+    def sub(self, rows):
+        """Square part of the matrix, (len(rows), len(rows))."""
+        return self.block(rows, rows)
+
+
+class LongGram(_Gram):
     """Gram matrix of observations with rows of their own.
 
     Parameters
@@ -107,7 +121,7 @@ class LongGram:
     def sub(self, rows):
         """Square part of the matrix, (len(rows), len(rows))."""
         if len(rows) > self.cache.capacity:
-            return self.block(rows, rows)
+            return super().sub(rows)
         out = np.empty((len(rows), len(rows)))
         _pick_square(self.cache.slab, self.cache.slots(rows), rows, out)
         return out
@@ -127,7 +141,7 @@ class LongGram:
             _add_rows(self.cache.slab, self.cache.slots(rows[part]), step[part], f)
 
 
-class WideGram:
+class WideGram(_Gram):
     """Gram matrix of observations that share the rows of `X` between the tasks.
 
     Only the kernel of the rows of `X` is kept, which all tasks use. Parameters are
@@ -145,10 +159,6 @@ class WideGram:
 
     def _fill(self, rows, out):
         self.rows.fill(self.X[rows], out)
-
-    def sub(self, rows):
-        """Square part of the matrix, (len(rows), len(rows))."""
-        return self.block(rows, rows)
 
     def block(self, rows, columns):
         """Part of the matrix, (len(rows), len(columns))."""

@@ -31,6 +31,7 @@ _LOOK = 5  # working sets between two looks at the gap
 _SOLVE, _PASS, _PICK, _STEP = 0.04, 0.3, 4.0, 3.5
 _NEAR = 0.1  # share of the first gap at which the free observations may be known
 _TRIES = 1.5  # factorisations that the end takes
+_CHEAP = 3e6  # nanoseconds that an exact end is worth in any case
 _TINY = 1e-15  # violations below this share of the slopes are rounding
 
 
@@ -133,7 +134,7 @@ class _WorkingSets:
 
     def __init__(self, problem):
         n, self.problem = problem.n, problem
-        self.size = min(n, WORKING_SET, problem.gram.cache.capacity)
+        self.size = min(n, WORKING_SET, problem.gram.at_once)
         self.rise, self.fall = np.empty(n), np.empty(n)
         self.low = np.empty(problem.n_groups)
         self.high = np.empty(problem.n_groups)
@@ -176,12 +177,12 @@ class _WorkingSets:
         dual, n = self.problem.dual, self.problem.n
         inside = (beta > dual.lower) & (beta < dual.upper) & (beta != 0.0)
         n_free = int(np.count_nonzero(inside))
-        if n_free > self.problem.gram.cache.capacity:
+        if n_free > self.problem.gram.at_once:
             return False
         cost = _SOLVE * n_free**3 / 3 + _PASS * n_free * n + _PICK * n_free**2
         decades = np.log10(self.first / self.gap)
         rest = self.spent * np.log10(self.gap / self.aim) / decades
-        if rest < _TRIES * cost:
+        if rest < _TRIES * cost and cost > _CHEAP:
             return False
         self.near = 0.1 * self.gap / self.first
         return True

@@ -79,7 +79,7 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
                 busy = starts.shape[0] > 2
                 done += 1
                 curve = own[i] + own[j]
-                curve = max(curve - 2.0 * sub[i, j], _FLAT * curve + 1e-300)
+                curve = max(curve - 2.0 * sub[i, j], _FLAT * abs(curve) + 1e-300)
                 step = (g[j] + down[j] - least) / curve
                 _step_pair(i, j, step, sub, beta, g, lower, upper, width)
                 _mark(i, beta, lower, upper, width, up, down)
@@ -113,7 +113,7 @@ def _gains(g, down, least, row, own, mine, gain, first, last):
     for k in range(first, last):
         slope = max(g[k] + down[k] - least, 0.0)
         curve = mine + own[k]
-        curve = max(curve - 2.0 * row[k], _FLAT * curve + 1e-300)
+        curve = max(curve - 2.0 * row[k], _FLAT * abs(curve) + 1e-300)
         gain[k] = slope * slope / curve
         best = max(best, gain[k])
     return best
