@@ -98,14 +98,14 @@ class KernelMachine:
         if self._gram is not None and np.array_equal(self._gram.E, E):
             return self._gram
         data, K = fit.data, fit.form.kernel()
-        X, kept = data.features, fit.kept
-        columns = kept if data.wide else kept[data.rows]
-        rows = Rows(self._kernel, X, columns)
         memory = {"limit": self._gram_bytes, "least": WORKING_SET}
-        if data.wide:
+        if data.wide and data.n_tasks > 1:
+            rows = Rows(self._kernel, data.X, fit.kept)
             place = data.rows, data.task_of
-            self._gram = WideGram(rows, X, K, E, *place, **memory)
+            self._gram = WideGram(rows, data.X, K, E, *place, **memory)
         else:
+            X = data.X[data.rows] if data.wide else data.features
+            rows = Rows(self._kernel, X, fit.kept[data.rows])
             self._gram = LongGram(rows, X, K, E, data.starts, **memory)
         return self._gram
 
@@ -167,8 +167,6 @@ class KernelMachine:
     def _evaluate(self, X, codes):
         if "support_" not in self.__dict__:
             return super()._evaluate(X, codes)
-        if codes is None and self._layout == "single":
-            codes = np.zeros(X.shape[0], dtype=np.int64)
         Z = self.support_ if self._kernel.precomputed else self._support
         n_support = len(self.support_)
         parts, size = [], max(1, _BLOCK // max(n_support, 1))
@@ -181,6 +179,7 @@ class KernelMachine:
             own = None if codes is None else codes[s : s + size]
             parts.append(self._mixed(values, own))
         z = np.concatenate(parts)
+        z = z[:, 0] if self._layout == "single" else z
         return z[..., 0] if z.shape[-1] == 1 else z
 
     def _mixed(self, values, codes):
@@ -188,7 +187,9 @@ class KernelMachine:
         intercept = np.concatenate([self.intercept_, self.shared_intercept_[None]])
         intercept = intercept.reshape(len(intercept), -1)
         if codes is None:
-            weights = self._own_beta @ self._mix[:-1].T
+            beta = self._own_beta
+            beta = beta[..., None] if self._layout == "single" else beta
+            weights = beta @ self._mix[:-1].T
             z = np.stack([values @ one for one in weights], axis=-1)
             return z + intercept[:-1]
         order = np.argsort(self._task_of, kind="stable")

@@ -113,6 +113,8 @@ def solve_box(problem, tol, max_iter, scale, point=None):
             aim = goal(tol, scale, found.value)
             if found.gap <= aim:
                 status = Status.CONVERGED
+                if sets.cost_of_end(point.beta) <= _CHEAP and finish(problem, point):
+                    found = problem.gap(point.beta, point.f)
                 break
             if worst <= _TINY * sets.size_of_slopes:
                 status = Status.STALLED
@@ -174,18 +176,24 @@ class _WorkingSets:
         """Whether the linear system of the free costs less than more working sets."""
         if not self.gap < self.near * self.first:
             return False
-        dual, n = self.problem.dual, self.problem.n
-        inside = (beta > dual.lower) & (beta < dual.upper) & (beta != 0.0)
-        n_free = int(np.count_nonzero(inside))
-        if n_free > self.problem.gram.at_once:
+        cost = self.cost_of_end(beta)
+        if cost == np.inf:
             return False
-        cost = _SOLVE * n_free**3 / 3 + _PASS * n_free * n + _PICK * n_free**2
         decades = np.log10(self.first / self.gap)
         rest = self.spent * np.log10(self.gap / self.aim) / decades
         if rest < _TRIES * cost and cost > _CHEAP:
             return False
         self.near = 0.1 * self.gap / self.first
         return True
+
+    def cost_of_end(self, beta):
+        """Nanoseconds that `finish` may take; infinite where rows do not fit."""
+        dual, n = self.problem.dual, self.problem.n
+        inside = (beta > dual.lower) & (beta < dual.upper) & (beta != 0.0)
+        n_free = int(np.count_nonzero(inside))
+        if n_free > self.problem.gram.at_once:
+            return np.inf
+        return _SOLVE * n_free**3 / 3 + _PASS * n_free * n + _PICK * n_free**2
 
     def improve(self, point):
         """Choose a working set, solve it, carry its change to all observations."""
