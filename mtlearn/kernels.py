@@ -101,7 +101,9 @@ class Rows:
             else:
                 self._power(out)
         # the sum is finite unless an entry is not (or they are absurdly large)
-        if not np.isfinite(out.sum()):
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = out.sum()
+        if not np.isfinite(total):
             raise ValueError(
                 f"`kernel`={kind!r} gives values that are not finite, or too large to "
                 "be added; scale the features or choose other parameters."

@@ -15,7 +15,7 @@ from .solvers.steps import SOLVERS
 
 
 class MultiTaskSVM(KernelMachine, TaskClassifier):
-    r"""Linear support vector classifier with coefficients of its own for every task.
+    r"""Support vector classifier with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
 
@@ -26,6 +26,13 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
     vary around a common model. More than two classes are fitted one against the rest.
     The loss is a sum, not a mean.
 
+    With a kernel other than "linear" the same is minimised in the feature space of
+    K[s, t] k(x, z), K the task kernel of the relation: the function of task t is
+
+    .. math:: f_t(x) = \sum_i K_{t, t(i)} \, \beta_i \, k(x_i, x) + b_t ,
+
+    with shrunken intercepts in that space too.
+
     Parameters
     ----------
     C : float, default=1.0
@@ -34,10 +41,14 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`.
-    loss : {"squared_hinge"}, default="squared_hinge"
-        The loss of one margin.
-    kernel : {"linear"}, default="linear"
-        The kernel of the features.
+    loss : {"squared_hinge", "hinge"}, default="squared_hinge"
+        The loss of one margin; "hinge" without the square, only with a kernel other
+        than "linear" in this version.
+    kernel : str or callable, default="linear"
+        The kernel k of the features: "linear", "rbf", "poly", "sigmoid" (with `gamma`,
+        `degree`, `coef0` as in scikit-learn's ``SVC``), "precomputed" (`X` holds the
+        values: square in `fit`, a column for each of those rows in `predict`), or a
+        function of two arrays that returns the matrix between their rows.
     degree : int, default=3
         Degree of the kernel "poly", at least 0.
     gamma : {"scale", "auto"} or float, default="scale"
@@ -68,7 +79,7 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         features, "newton-dual" of the size of the rows (wide data), "newton-cg"
         matrix-free (wide and sparse). "dual-descent": coordinate descent on the dual,
         for sparse `X` without intercepts; "auto" takes it there, and as a start where
-        there are intercepts.
+        there are intercepts. Kernels other than "linear" have "auto" only.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -76,9 +87,9 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps.
+        Most Newton steps; with a kernel, most passes over the rows.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Begin at the last fit's coefficients; not with a kernel.
     verbose : int, default=0
         1 prints objective and certificate of every step.
 
@@ -97,8 +108,14 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
+    support_ : ndarray of shape (n_support,)
+        Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
+        say in any task. `coef_` and `shared_coef_` do not exist then.
+    dual_coef_ : ndarray of shape (1, n_support) or (n_classes, n_support)
+        Kernels other than "linear": the beta of these rows. With a two-dimensional `y`
+        of shape (n_tasks, n_support) or (n_tasks, n_classes, n_support).
     n_iter_ : int
-        Newton steps, or passes over the rows of "dual-descent".
+        Newton steps, or passes over the rows.
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     n_features_in_ : int
@@ -117,6 +134,12 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
     the structure of the relation; only the blocks of tasks in which a row changed sides
     are updated. The objective is within 1e-6 (relative) of its minimum.
 
+    With a kernel the box dual is solved by working sets of a few hundred rows, each by
+    steps in pairs, and ends, where that is cheaper, by guessing which rows are free and
+    solving for them. Rows of the Gram matrix are computed when they are needed; where
+    all that are needed do not fit into a gigabyte, the oldest leave. The certificate is
+    the duality gap.
+
     References
     ----------
     Evgeniou, T. and Pontil, M., Regularized multi-task learning, KDD 2004.
@@ -130,6 +153,9 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
     Hsieh, C.-J. et al., A dual coordinate descent method for large-scale linear SVM,
     ICML 2008.
 
+    Fan, R.-E., Chen, P.-H. and Lin, C.-J., Working set selection using second order
+    information for training support vector machines, JMLR 6, 2005.
+
     Examples
     --------
     >>> import numpy as np
@@ -140,6 +166,14 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
     >>> model = MultiTaskSVM(relation=SharedMean(0.5)).fit(X, y, task=site)
     >>> model.predict([[2.5], [0.5]], task=["b", "b"])
     array([1, 0])
+
+    Only the middle is of class 1: no line separates it, a kernel does.
+
+    >>> machine = MultiTaskSVM(C=10.0, kernel="rbf").fit(
+    ...     X, [0, 1, 1, 0, 0, 0], task=site
+    ... )
+    >>> machine.predict([[1.5], [1.5], [3.0]], task=["a", "b", "a"])
+    array([1, 1, 0])
     """
 
     def __init__(
@@ -228,7 +262,7 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
 
 
 class MultiTaskSVR(KernelMachine, TaskRegressor):
-    r"""Linear support vector regression with coefficients of its own for every task.
+    r"""Support vector regression with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
 
@@ -237,6 +271,13 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
 
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
     vary around a common model. The loss is a sum, not a mean.
+
+    With a kernel other than "linear" the same is minimised in the feature space of
+    K[s, t] k(x, z), K the task kernel of the relation: the function of task t is
+
+    .. math:: f_t(x) = \sum_i K_{t, t(i)} \, \beta_i \, k(x_i, x) + b_t ,
+
+    with shrunken intercepts in that space too.
 
     Parameters
     ----------
@@ -249,10 +290,14 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`.
-    loss : {"squared_epsilon_insensitive"}, default="squared_epsilon_insensitive"
-        The loss of one error.
-    kernel : {"linear"}, default="linear"
-        The kernel of the features.
+    loss : str, default="squared_epsilon_insensitive"
+        The loss of one error; "epsilon_insensitive" without the square, only with a
+        kernel other than "linear" in this version.
+    kernel : str or callable, default="linear"
+        The kernel k of the features: "linear", "rbf", "poly", "sigmoid" (with `gamma`,
+        `degree`, `coef0` as in scikit-learn's ``SVC``), "precomputed" (`X` holds the
+        values: square in `fit`, a column for each of those rows in `predict`), or a
+        function of two arrays that returns the matrix between their rows.
     degree : int, default=3
         Degree of the kernel "poly", at least 0.
     gamma : {"scale", "auto"} or float, default="scale"
@@ -277,7 +322,8 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         refused.
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
         How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data), or matrix-free (wide and sparse).
+        of the rows (wide data), or matrix-free (wide and sparse). Kernels other than
+        "linear" have "auto" only.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -285,9 +331,9 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps.
+        Most Newton steps; with a kernel, most passes over the rows.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Begin at the last fit's coefficients; not with a kernel.
     verbose : int, default=0
         1 prints objective and certificate of every step.
 
@@ -301,7 +347,14 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+    support_ : ndarray of shape (n_support,)
+        Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
+        say in any task. `coef_` and `shared_coef_` do not exist then.
+    dual_coef_ : ndarray of shape (1, n_support)
+        Kernels other than "linear": the beta of these rows. With a two-dimensional `y`
+        of shape (n_tasks, n_support).
     n_iter_ : int
+        Newton steps, or passes over the rows.
     optimality_ : float
         The certificate, in the units of `tol`.
     n_features_in_ : int
@@ -315,8 +368,11 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
 
     Notes
     -----
-    Semismooth Newton with an exact line search, as in `MultiTaskSVM`. The objective is
-    within 1e-6 (relative) of its minimum.
+    Semismooth Newton with an exact line search, as in `MultiTaskSVM`; kernels too are
+    as there. The objective is within 1e-6 (relative) of its minimum.
+
+    With ``epsilon=0`` and the squared loss this is kernel ridge regression of strength
+    1 / (2 C).
 
     References
     ----------
