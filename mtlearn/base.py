@@ -130,12 +130,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         self._previous_tasks = getattr(self, "tasks_", None)
         self.tasks_ = tasks
         self._layout = "wide" if codes is None else "single" if ids is None else "long"
-        fit = self._bind(relation, X, y, codes, weight, intercept, labels)
-        if codes is not None and len(fit.data.y) < len(kept):
-            kept = kept[fit.part[codes]]
-        return replace(fit, kept=kept)
+        return self._bind(relation, X, y, codes, weight, intercept, labels, kept)
 
-    def _bind(self, relation, X, y, codes, weight, intercept, labels):
+    def _bind(self, relation, X, y, codes, weight, intercept, labels, kept):
         """Weights per task, tasks without labels, the relation's form."""
         tasks = self.tasks_
         counts = _count_labels(y, codes, weight, len(tasks))
@@ -161,9 +158,11 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
                 np.ones(len(tasks)) if task_weight is None else task_weight
             )
         data = TaskData(X, y, len(tasks), codes, weight, task_weight)
-        data = data if part.all() else data.only(part)
+        if not part.all():
+            data = data.only(part)
+            kept = kept if codes is None else kept[part[codes]]
         form = relation.form(tasks[part])
-        return Fit(data, form, intercept, part, labelled, labels)
+        return Fit(data, form, intercept, part, labelled, labels, kept)
 
     def _check_common(self):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
