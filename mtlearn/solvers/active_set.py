@@ -22,6 +22,7 @@ from .working_set import violations
 
 _ROUNDS = 12
 _JITTER = 1e-11  # of the mean diagonal: equal rows are no obstacle
+_SHRINK = 0.7  # changes of a round, relative to the last, above which it leads nowhere
 _EDGE = 1e-11  # slopes and excesses below this share of their scale are rounding
 _BORDER = 0.2  # changes, relative to the free, from which a new factor is cheaper
 
@@ -40,7 +41,7 @@ def finish(problem, point):
     done : bool
     """
     state = _ActiveSet(problem, point)
-    before = np.inf
+    before = problem.n
     for _ in range(_ROUNDS):
         if not np.any(state.free) or not state.solve():
             return False
@@ -48,7 +49,7 @@ def finish(problem, point):
         if changed == 0:
             point.beta, point.f = state.beta, state.f
             return True
-        if changed < 0 or changed > max(before, 8):
+        if changed < 0 or changed > max(_SHRINK * before, 8):
             return False
         before = changed
     return False

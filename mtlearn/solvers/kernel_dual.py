@@ -25,12 +25,13 @@ WORKING_SET = 256
 _KEEP = 0.5  # share of a working set that may stay in the next
 _INNER = 0.1  # violation at which a working set is left, relative to the outer one
 _STEPS = 20  # most steps in a working set, per observation in it
-_LOOK = 5  # working sets between two looks at the gap
+_LOOK = 8  # working sets between two looks at the gap
 # what a number costs, in nanoseconds: in a factorisation, in a pass over rows of the
-# Gram matrix, picked out of it, and in a step of a working set
-_SOLVE, _PASS, _PICK, _STEP = 0.04, 0.3, 4.0, 3.5
-_NEAR = 0.1  # share of the first gap at which the free observations may be known
-_TRIES = 1.5  # factorisations that the end takes
+# Gram matrix, picked out of it, in a step of a working set, and in choosing one
+_SOLVE, _PASS, _PICK, _STEP, _CHOICE = 0.04, 0.3, 4.0, 3.5, 60.0
+_NEAR = 0.5  # share of the first gap at which the free observations may be known
+_RIPE = 0.3  # fixed ones that want to be free, relative to the free
+_TRIES = 1.1  # factorisations that the end takes
 _CHEAP = 3e6  # nanoseconds that an exact end is worth in any case
 _TINY = 1e-15  # violations below this share of the slopes are rounding
 
@@ -111,9 +112,10 @@ def solve_box(problem, tol, max_iter, scale, point=None):
             found = problem.gap(point.beta, point.f)
             history.append((found.value, found.gap / scale))
             aim = goal(tol, scale, found.value)
+            sets.note(point, found, aim)
             if found.gap <= aim:
                 status = Status.CONVERGED
-                if sets.cost_of_end(point.beta) <= _CHEAP and finish(problem, point):
+                if sets.end_is_cheap and finish(problem, point):
                     found = problem.gap(point.beta, point.f)
                 break
             if worst <= _TINY * sets.size_of_slopes:
@@ -121,11 +123,11 @@ def solve_box(problem, tol, max_iter, scale, point=None):
                 break
             # the gap falls about as fast as the violation
             sets.settled = worst * max(0.1, min(0.5, aim / found.gap))
-            sets.measure(found.gap, aim)
         if n_sets == per_pass * max_iter:
             break
-        if sets.end_is_near(point.beta) and finish(problem, point):
-            continue
+            if sets.end_is_near and finish(problem, point):
+                sets.ended = True
+                continue
         sets.improve(point)
     n_iter = max(1, -(-n_sets // per_pass))
     return point, found, n_iter, status, history
@@ -150,6 +152,7 @@ class _WorkingSets:
         self.size_of_slopes = float(np.abs(problem.dual.linear).max() + 1e-300)
         self.spent, self.near = 0.0, _NEAR
         self.gap = self.first = self.aim = np.nan
+        self.ripe, self.cost, self.ended = False, np.inf, False
 
     def look(self, point):
         """Measure the violations; returns the largest."""
@@ -166,34 +169,43 @@ class _WorkingSets:
         )
         return self.worst
 
-    def measure(self, gap, aim):
-        """Note how fast the gap falls."""
-        if np.isnan(self.gap):
-            self.first = gap
-        self.gap, self.aim = gap, aim
+    def note(self, point, found, aim):
+        """Note how fast the gap falls, and what the exact end would cost."""
+        if np.isnan(self.first):
+            self.first = found.gap
+        self.gap, self.aim = found.gap, aim
+        p, dual, beta = self.problem, self.problem.dual, point.beta
+        inside = (beta > dual.lower) & (beta < dual.upper) & (beta != 0.0)
+        slope = point.f + dual.diagonal * beta - dual.linear
+        slope += np.append(found.b, 0.0)[p.group]
+        out = np.abs(slope) > dual.width + 1e-6 * self.size_of_slopes
+        wrong = (beta == 0.0) & out & (np.where(slope < 0, dual.upper, dual.lower) != 0)
+        wrong |= (beta == dual.upper) & (beta != 0.0) & (slope + dual.width > 0.0)
+        wrong |= (beta == dual.lower) & (beta != 0.0) & (slope - dual.width < 0.0)
+        n_free, n_wrong = np.count_nonzero(inside), np.count_nonzero(wrong)
+        self.ripe = n_wrong <= _RIPE * n_free + 8
+        n_free += n_wrong
+        self.cost = _SOLVE * n_free**3 / 3 + _PASS * n_free * p.n + _PICK * n_free**2
+        if n_free > p.gram.at_once:
+            self.cost = np.inf
 
-    def end_is_near(self, beta):
-        """Whether the linear system of the free costs less than more working sets."""
-        if not self.gap < self.near * self.first:
-            return False
-        cost = self.cost_of_end(beta)
-        if cost == np.inf:
+    @property
+    def end_is_cheap(self):
+        """Whether an exact end is worth it although the gap is small enough."""
+        return not self.ended and self.cost <= _CHEAP
+
+    @property
+    def end_is_near(self):
+        """Whether solving for the free costs less than more working sets."""
+        near = self.ripe and self.gap < self.near * self.first
+        if not near or not np.isfinite(self.cost):
             return False
         decades = np.log10(self.first / self.gap)
         rest = self.spent * np.log10(self.gap / self.aim) / decades
-        if rest < _TRIES * cost and cost > _CHEAP:
+        if rest < _TRIES * self.cost and self.cost > _CHEAP:
             return False
-        self.near = 0.1 * self.gap / self.first
+        self.near = 0.3 * self.gap / self.first
         return True
-
-    def cost_of_end(self, beta):
-        """Nanoseconds that `finish` may take; infinite where rows do not fit."""
-        dual, n = self.problem.dual, self.problem.n
-        inside = (beta > dual.lower) & (beta < dual.upper) & (beta != 0.0)
-        n_free = int(np.count_nonzero(inside))
-        if n_free > self.problem.gram.at_once:
-            return np.inf
-        return _SOLVE * n_free**3 / 3 + _PASS * n_free * n + _PICK * n_free**2
 
     def improve(self, point):
         """Choose a working set, solve it, carry its change to all observations."""
@@ -216,6 +228,7 @@ class _WorkingSets:
         p.gram.push(rows[moved], change[moved], point.f)
         point.beta[rows] = beta
         self.spent += len(rows) * (_PASS * p.n + _PICK * len(rows) + _STEP * done)
+        self.spent += _CHOICE * p.n
 
     def _choose(self, beta):
         """Violators that want up and down, beside free members of the last set."""
