@@ -121,6 +121,9 @@ class _ActiveSet:
             minlength=max(p.n_groups, 1),
         )
         step, own = self._bordered(changed, groups, aim, -sums[groups])
+        if step is None and len(changed) and self._factorise(free):
+            # what left may have made the old matrix regular: without it, start anew
+            step, own = self._bordered(changed[:0], groups, aim, -sums[groups])
         if step is None:
             return False
         rows = np.flatnonzero(step)

@@ -29,9 +29,9 @@ _LOOK = 8  # working sets between two looks at the gap
 # what a number costs, in nanoseconds: in a factorisation, in a pass over rows of the
 # Gram matrix, picked out of it, in a step of a working set, and in choosing one
 _SOLVE, _PASS, _PICK, _STEP, _CHOICE = 0.04, 0.3, 4.0, 3.5, 60.0
-_NEAR = 0.5  # share of the first gap at which the free observations may be known
+_NEAR = 0.03  # share of the first gap at which the free observations may be known
 _RIPE = 0.3  # fixed ones that want to be free, relative to the free
-_TRIES = 1.1  # factorisations that the end takes
+_TRIES = 0.8  # factorisations that the end takes
 _CHEAP = 3e6  # nanoseconds that an exact end is worth in any case
 _TINY = 1e-15  # violations below this share of the slopes are rounding
 
@@ -123,11 +123,11 @@ def solve_box(problem, tol, max_iter, scale, point=None):
                 break
             # the gap falls about as fast as the violation
             sets.settled = worst * max(0.1, min(0.5, aim / found.gap))
-        if n_sets == per_pass * max_iter:
-            break
             if sets.end_is_near and finish(problem, point):
                 sets.ended = True
                 continue
+        if n_sets == per_pass * max_iter:
+            break
         sets.improve(point)
     n_iter = max(1, -(-n_sets // per_pass))
     return point, found, n_iter, status, history
@@ -204,7 +204,7 @@ class _WorkingSets:
         rest = self.spent * np.log10(self.gap / self.aim) / decades
         if rest < _TRIES * self.cost and self.cost > _CHEAP:
             return False
-        self.near = 0.3 * self.gap / self.first
+        self.near = 0.1 * self.gap / self.first
         return True
 
     def improve(self, point):
