@@ -1,4 +1,4 @@
-"""Kernel machines: decomposition of the box dual, finished by Newton's method.
+"""Kernel machines: decomposition of the box dual, and its exact end.
 
     minimise  1/2 beta' G beta + 1/2 sum diagonal beta^2 - sum linear beta
               + sum width |beta|    over   lower <= beta <= upper,
@@ -6,9 +6,14 @@
 beta summing to zero for every unpenalised intercept. A working set of a few hundred
 observations is chosen by how much they violate the optimality conditions, solved in
 cache by steps in pairs, and its change is carried to all others at once: the Gram
-matrix is read once for hundreds of steps. Squared losses end by Newton steps on the
-observations with a loss. The certificate is the duality gap at the best intercepts,
-divided by the objective of the zero model.
+matrix is read once for hundreds of steps. Where few observations still change between
+free and fixed, and solving for the free is cheaper than going on, `finish` ends it. The
+certificate is the duality gap at the best intercepts, divided by the objective of the
+zero model.
+
+Joachims, T., Making large-scale SVM learning practical, Advances in Kernel Methods,
+1999. Fan, R.-E., Chen, P.-H. and Lin, C.-J., Working set selection using second order
+information for training support vector machines, JMLR 6, 2005.
 """
 
 from dataclasses import dataclass, field
