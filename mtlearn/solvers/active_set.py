@@ -228,19 +228,16 @@ class _ActiveSet:
         pulled, side = self._pulled()
         out = np.flatnonzero(under | over)
         target = np.where(under, self.low, self.high)[out]
-        # even without others: inside to the last digit
-        inside = np.clip(self.beta, self.low, self.high)
-        edge = np.where(under | over, inside, self.beta)
-        near = np.flatnonzero(self.free & ~under & ~over & (inside != self.beta))
-        edge[near] = inside[near]
         lost = set(np.unique(p.group[out])) if p.n_groups else set()
         p.gram.push(out, target - self.beta[out], self.f)
-        self.beta = edge
+        # the rest stays inside to the last digit
+        self.beta = np.clip(self.beta, self.low, self.high)
         self.free[out] = False
         bent = out[(self.dual.width[out] > 0.0) & (self.beta[out] == 0.0)]
         self.side[bent] = 0.0
         for one in (1.0, -1.0):
-            rows = pulled[side == one]
+            # only who leaves zero chooses a side
+            rows = pulled[(side == one) & (self.beta[pulled] == 0.0)]
             self._take_side(rows[self.dual.width[rows] > 0.0], one)
         self.free[pulled] = True
         alive = set(np.unique(p.group[self.free])) if p.n_groups else lost
