@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
+import kernel_svm
 import libraries
 import mapping_notes
 import numpy as np
@@ -445,6 +446,24 @@ def print_rows(rows):
     return lines
 
 
+# ---------------------------------------------------------------- kernel_svm
+
+
+def run_kernel_svm(args):
+    """Time kernel machines against libsvm; print and write."""
+    lines, names, ratios, gaps = start_table(kernel_svm.HEAD, 1), [], [], []
+    for problem in kernel_svm.machine_problems(args.quick, args.problem):
+        row, ratio, gap = kernel_svm.race(problem, args.repeats)
+        lines += print_rows([row])
+        names.append(problem.name)
+        ratios.append(ratio)
+        gaps.append(gap)
+    if names:
+        lines += ["", *kernel_svm.summary(ratios, gaps, names), "", *facts(args)]
+        title = "# Kernel machines against libsvm"
+        write(args, "kernel_svm.md", title, kernel_svm.NOTE, lines)
+
+
 # ---------------------------------------------------------------- import
 
 
@@ -543,6 +562,7 @@ def write(args, name, title, note, lines):
 RUNNERS = {
     "svm": run_svm,
     "hinge": lambda args: run_hinge(args, facts, write),
+    "kernel_svm": run_kernel_svm,
     "shared_features": run_shared_features,
     "per_task": run_per_task,
     "cv_path": run_cv_path,

@@ -39,6 +39,8 @@ class Fit:
     labelled : ndarray of shape (n_tasks,), bool
     labels : ndarray or None
         Classifiers: the sorted union of the labels.
+    kept : ndarray
+        Row numbers, as given to `fit`, of the rows of `data`.
     """
 
     data: TaskData
@@ -47,6 +49,7 @@ class Fit:
     part: np.ndarray
     labelled: np.ndarray
     labels: np.ndarray | None = None
+    kept: np.ndarray | None = None
 
     @property
     def composed_rows(self):
@@ -126,9 +129,10 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         relation = self._relation()
         intercept = checks.check_intercept(self.fit_intercept)
         X, ids = checks.check_features(self, X, task, reset=True)
+        self._check_rows(X)
         y, names = checks.check_labels(self, X, y, long=ids is not None)
         weight = checks.check_sample_weight(sample_weight, y.shape)
-        X, y, ids, weight = _drop_weightless(X, y, ids, weight)
+        X, y, ids, weight, kept = _drop_weightless(X, y, ids, weight)
         y, labels = self._encode(y)
         if y.ndim == 2:
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None
@@ -142,10 +146,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         self._previous_tasks = getattr(self, "tasks_", None)
         self.tasks_ = tasks
         self._layout = "wide" if codes is None else "single" if ids is None else "long"
-        fit = self._bind(relation, X, y, codes, weight, intercept, labels)
-        return fit
+        return self._bind(relation, X, y, codes, weight, intercept, labels, kept)
 
-    def _bind(self, relation, X, y, codes, weight, intercept, labels):
+    def _bind(self, relation, X, y, codes, weight, intercept, labels, kept):
         """Weights per task, tasks without labels, the relation's form."""
         tasks = self.tasks_
         counts = _count_labels(y, codes, weight, len(tasks))
@@ -172,9 +175,11 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
                 np.ones(len(tasks)) if task_weight is None else task_weight
             )
         data = TaskData(X, y, len(tasks), codes, weight, task_weight)
-        data = data if part.all() else data.only(part)
+        if not part.all():
+            data = data.only(part)
+            kept = kept if codes is None else kept[part[codes]]
         form = relation.form(tasks[part])
-        return Fit(data, form, intercept, part, labelled, labels)
+        return Fit(data, form, intercept, part, labelled, labels, kept)
 
     def _check_common(self):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
@@ -195,6 +200,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
 
     def _check_parameters(self):
         """Check the family's own parameters."""
+
+    def _check_rows(self, X):
+        """Check what the family asks of the features of `fit`."""
 
     def _solution(self, fit, start):
         """Solve; where rows in common are fewer than features, in their span."""
@@ -226,19 +234,26 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         return self.coef_[fit.part], self.intercept_[fit.part]
 
     def _keep(self, fit, solution):
-        """Store the model; tasks that took no part get the mean of those that did."""
-        n_tasks = len(self.tasks_)
-        coef = np.zeros((n_tasks, *solution.coef.shape[1:]))
-        intercept = np.zeros((n_tasks, *solution.intercept.shape[1:]))
-        coef[fit.part] = solution.coef
-        intercept[fit.part] = settle_intercepts(fit, solution.intercept)
-        coef[~fit.part] = solution.coef.mean(axis=0)
-        intercept[~fit.part] = intercept[fit.part].mean(axis=0)
-        self.coef_, self.intercept_ = coef, intercept
-        self.shared_coef_ = coef.mean(axis=0)
-        self.shared_intercept_ = intercept.mean(axis=0)
+        """Store the model and how it was found."""
+        self._keep_model(fit, solution)
         self.n_iter_ = solution.n_iter
         self.optimality_ = solution.certificate
+
+    def _keep_model(self, fit, solution):
+        """Store the model; tasks that took no part get the mean of those that did."""
+        coef = np.zeros((len(self.tasks_), *solution.coef.shape[1:]))
+        coef[fit.part] = solution.coef
+        coef[~fit.part] = solution.coef.mean(axis=0)
+        self.coef_, self.shared_coef_ = coef, coef.mean(axis=0)
+        self._keep_intercepts(fit, solution.intercept)
+
+    def _keep_intercepts(self, fit, found):
+        """Store the intercepts; undetermined ones are the mean of the others."""
+        intercept = np.zeros((len(self.tasks_), *found.shape[1:]))
+        intercept[fit.part] = settle_intercepts(fit, found)
+        intercept[~fit.part] = intercept[fit.part].mean(axis=0)
+        self.intercept_ = intercept
+        self.shared_intercept_ = intercept.mean(axis=0)
 
     # ------------------------------------------------------------ predict
 
@@ -250,14 +265,18 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         check_is_fitted(self)
         X, ids = checks.check_features(self, X, task, reset=False)
         codes = self._codes(ids, X.shape[0])
+        return self._evaluate(X, codes), codes
+
+    def _evaluate(self, X, codes):
+        """Scores of checked features, of the rows' own tasks or of all."""
         X, (coef, intercept) = self._represent(X), self._models()
         if coef.ndim == 2:
-            return self._linear(X, codes, coef, intercept), codes
+            return self._linear(X, codes, coef, intercept)
         columns = [
             self._linear(X, codes, coef[:, k], intercept[:, k])
             for k in range(coef.shape[1])
         ]
-        return np.stack(columns, axis=-1), codes
+        return np.stack(columns, axis=-1)
 
     def _represent(self, X):
         """What the linear models see of the features."""
@@ -634,13 +653,16 @@ def _observed_columns(y, fitted, sample_weight):
 
 
 def _drop_weightless(X, y, ids, weight):
-    """Remove rows of weight zero before anyone sees their ids or labels."""
+    """Remove rows of weight zero before anyone sees their ids or labels.
+
+    Also returns the numbers of the rows that are left.
+    """
     if weight is None or weight.ndim == 2 or weight.all():
-        return X, y, ids, weight
+        return X, y, ids, weight, np.arange(len(y))
     keep = np.flatnonzero(weight)
     if ids is not None:
         ids = ids.iloc[keep] if hasattr(ids, "iloc") else np.asarray(ids)[keep]
-    return X[keep], y[keep], ids, weight[keep]
+    return X[keep], y[keep], ids, weight[keep], keep
 
 
 def _align(relation, tasks, codes, y, weight):

@@ -132,9 +132,9 @@ class GridFit:
         warn_unless_converged(solution, type(self).__name__, self.tol)
         return self
 
-    def _bind(self, relation, X, y, codes, weight, intercept, labels):
+    def _bind(self, relation, X, y, codes, weight, *rest):
         """The fit of all rows, and those rows with all tasks."""
-        fit = super()._bind(relation, X, y, codes, weight, intercept, labels)
+        fit = super()._bind(relation, X, y, codes, weight, *rest)
         if weight is not None and weight.ndim == 2:
             y = np.where(weight > 0, y, np.nan)
         return fit, TaskData(X, y, len(self.tasks_), codes, weight)

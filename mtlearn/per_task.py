@@ -90,7 +90,8 @@ class PerTaskRegressor(TaskRegressor):
 
     See Also
     --------
-    MultiTaskSVR : The same with an epsilon-insensitive loss.
+    MultiTaskSVR : The same with an epsilon-insensitive loss, and with kernels: with
+        ``epsilon=0`` it is kernel ridge regression.
 
     Notes
     -----

@@ -30,6 +30,7 @@ class Solution:
     Attributes
     ----------
     coef : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+        None for a kernel machine.
     intercept : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
     objective : float
         Value of the objective at the answer.

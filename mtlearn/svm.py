@@ -6,13 +6,14 @@ import numpy as np
 
 from . import checks
 from .base import TaskClassifier, TaskRegressor
+from .machine import KernelMachine
 from .solution import Solution, Status
 from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS
 
 
-class MultiTaskSVM(TaskClassifier):
-    r"""Linear support vector classifier with coefficients of its own for every task.
+class MultiTaskSVM(KernelMachine, TaskClassifier):
+    r"""Support vector classifier with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
 
@@ -22,6 +23,13 @@ class MultiTaskSVM(TaskClassifier):
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
     vary around a common model. With ``loss="hinge"`` the loss is not squared. More than
     two classes are fitted one against the rest. The loss is a sum, not a mean.
+
+    With a kernel other than "linear" the same is minimised in the feature space of
+    K[s, t] k(x, z), K the task kernel of the relation: the function of task t is
+
+    .. math:: f_t(x) = \sum_i K_{t, t(i)} \, \beta_i \, k(x_i, x) + b_t ,
+
+    with shrunken intercepts in that space too.
 
     Parameters
     ----------
@@ -35,8 +43,11 @@ class MultiTaskSVM(TaskClassifier):
         The loss of one margin: max(0, 1 - y f)^2, or without the square. The hinge
         minds rows that are far on the wrong side less, and has fewer support vectors;
         it takes a few times as long.
-    kernel : {"linear"}, default="linear"
-        The kernel of the features.
+    kernel : str or callable, default="linear"
+        The kernel k of the features: "linear", "rbf", "poly", "sigmoid" (with `gamma`,
+        `degree`, `coef0` as in scikit-learn's ``SVC``), "precomputed" (`X` holds the
+        values: square in `fit`, a column for each of those rows in `predict`), or a
+        function of two arrays that returns the matrix between their rows.
     degree : int, default=3
         Degree of the kernel "poly", at least 0.
     gamma : {"scale", "auto"} or float, default="scale"
@@ -67,7 +78,8 @@ class MultiTaskSVM(TaskClassifier):
         the size of the features, "newton-dual" of the size of the rows (wide data),
         "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
-        start where there are intercepts.
+        start where there are intercepts. Kernels other than
+        "linear" have "auto" only.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -75,9 +87,10 @@ class MultiTaskSVM(TaskClassifier):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps; with a kinked loss, most updates of its multipliers.
+        Most Newton steps; with a kinked loss, most updates of its multipliers; with a
+        kernel, most passes over the rows.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Begin at the last fit's coefficients; not with a kernel.
     verbose : int, default=0
         1 prints objective and certificate of every step.
 
@@ -96,9 +109,15 @@ class MultiTaskSVM(TaskClassifier):
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
+    support_ : ndarray of shape (n_support,)
+        Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
+        say in any task. `coef_` and `shared_coef_` do not exist then.
+    dual_coef_ : ndarray of shape (1, n_support) or (n_classes, n_support)
+        Kernels other than "linear": the beta of these rows. With a two-dimensional `y`
+        of shape (n_tasks, n_support) or (n_tasks, n_classes, n_support).
     n_iter_ : int
         Newton steps, updates of the multipliers, or passes over the rows of
-        "dual-descent".
+        "dual-descent" and of kernels.
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     n_features_in_ : int
@@ -122,6 +141,11 @@ class MultiTaskSVM(TaskClassifier):
     of its steps is a smooth problem of the kind above, in which only the free support
     vectors have curvature. The certificate is the duality gap; the default puts the
     objective within 1e-4 (relative) of its minimum, ``tol=1e-8`` within 1e-6.
+    With a kernel the box dual is solved by working sets of a few hundred rows, each by
+    steps in pairs, and ends, where that is cheaper, by guessing which rows are free and
+    solving for them. Rows of the Gram matrix are computed when they are needed; where
+    all that are needed do not fit into a gigabyte, the oldest leave. The certificate is
+    the duality gap.
 
     References
     ----------
@@ -141,6 +165,8 @@ class MultiTaskSVM(TaskClassifier):
 
     Li, X., Sun, D. and Toh, K.-C., A highly efficient semismooth Newton augmented
     Lagrangian method for solving Lasso problems, SIAM Journal on Optimization 28, 2018.
+    Fan, R.-E., Chen, P.-H. and Lin, C.-J., Working set selection using second order
+    information for training support vector machines, JMLR 6, 2005.
 
     Examples
     --------
@@ -152,6 +178,14 @@ class MultiTaskSVM(TaskClassifier):
     >>> model = MultiTaskSVM(relation=SharedMean(0.5)).fit(X, y, task=site)
     >>> model.predict([[2.5], [0.5]], task=["b", "b"])
     array([1, 0])
+
+    Only the middle is of class 1: no line separates it, a kernel does.
+
+    >>> machine = MultiTaskSVM(C=10.0, kernel="rbf").fit(
+    ...     X, [0, 1, 1, 0, 0, 0], task=site
+    ... )
+    >>> machine.predict([[1.5], [1.5], [3.0]], task=["a", "b", "a"])
+    array([1, 1, 0])
     """
 
     def __init__(
@@ -200,7 +234,8 @@ class MultiTaskSVM(TaskClassifier):
     def _check_parameters(self):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
-        _check_supported(self, "squared_hinge", "hinge")
+        self._check_kernel()
+        checks.check_choice("loss", self.loss, ("squared_hinge", "hinge"))
 
     def _tolerance(self):
         return _tolerance(self)
@@ -216,6 +251,10 @@ class MultiTaskSVM(TaskClassifier):
         targets = [1] if n_labels == 2 else range(n_labels)
         solutions = []
         for k in targets:
+            if self._is_machine:
+                signs = np.where(data.labels == k, 1.0, -1.0)
+                solutions.append(self._solve_one(fit, signs))
+                continue
             signs = np.where(np.isnan(data.y), np.nan, np.where(data.y == k, 1.0, -1.0))
             begin = start
             if start is not None and n_labels > 2:
@@ -235,8 +274,8 @@ class MultiTaskSVM(TaskClassifier):
         return solutions[0] if n_labels == 2 else _stack(solutions)
 
 
-class MultiTaskSVR(TaskRegressor):
-    r"""Linear support vector regression with coefficients of its own for every task.
+class MultiTaskSVR(KernelMachine, TaskRegressor):
+    r"""Support vector regression with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
 
@@ -246,6 +285,13 @@ class MultiTaskSVR(TaskRegressor):
     where the relation's :math:`\Omega` says how the tasks are tied; by default they
     vary around a common model. With ``loss="epsilon_insensitive"`` the loss is not
     squared. The loss is a sum, not a mean.
+
+    With a kernel other than "linear" the same is minimised in the feature space of
+    K[s, t] k(x, z), K the task kernel of the relation: the function of task t is
+
+    .. math:: f_t(x) = \sum_i K_{t, t(i)} \, \beta_i \, k(x_i, x) + b_t ,
+
+    with shrunken intercepts in that space too.
 
     Parameters
     ----------
@@ -262,8 +308,11 @@ class MultiTaskSVR(TaskRegressor):
         The loss of one error: "squared_epsilon_insensitive", max(0, |y - f| -
         epsilon)^2, or "epsilon_insensitive", without the square. The second minds
         outliers less; with an `epsilon` of 0 it fits medians.
-    kernel : {"linear"}, default="linear"
-        The kernel of the features.
+    kernel : str or callable, default="linear"
+        The kernel k of the features: "linear", "rbf", "poly", "sigmoid" (with `gamma`,
+        `degree`, `coef0` as in scikit-learn's ``SVC``), "precomputed" (`X` holds the
+        values: square in `fit`, a column for each of those rows in `predict`), or a
+        function of two arrays that returns the matrix between their rows.
     degree : int, default=3
         Degree of the kernel "poly", at least 0.
     gamma : {"scale", "auto"} or float, default="scale"
@@ -291,7 +340,8 @@ class MultiTaskSVR(TaskRegressor):
         the size of the features, "newton-dual" of the size of the rows (wide data),
         "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
-        start where there are intercepts.
+        start where there are intercepts. Kernels other than
+        "linear" have "auto" only.
     solver_options : dict, default=None
         Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
         ``{"solver": "CLARABEL"}``.
@@ -299,9 +349,10 @@ class MultiTaskSVR(TaskRegressor):
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
-        Most Newton steps; with a kinked loss, most updates of its multipliers.
+        Most Newton steps; with a kinked loss, most updates of its multipliers; with a
+        kernel, most passes over the rows.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Begin at the last fit's coefficients; not with a kernel.
     verbose : int, default=0
         1 prints objective and certificate of every step.
 
@@ -315,9 +366,15 @@ class MultiTaskSVR(TaskRegressor):
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+    support_ : ndarray of shape (n_support,)
+        Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
+        say in any task. `coef_` and `shared_coef_` do not exist then.
+    dual_coef_ : ndarray of shape (1, n_support)
+        Kernels other than "linear": the beta of these rows. With a two-dimensional `y`
+        of shape (n_tasks, n_support).
     n_iter_ : int
         Newton steps, updates of the multipliers, or passes over the rows of
-        "dual-descent".
+        "dual-descent" and of kernels.
     optimality_ : float
         The certificate, in the units of `tol`.
     n_features_in_ : int
@@ -332,8 +389,12 @@ class MultiTaskSVR(TaskRegressor):
     Notes
     -----
     Semismooth Newton with an exact line search for the squared loss, sweeps over the
-    dual and a method of multipliers for the other, as in `MultiTaskSVM`. The objective
-    is within 1e-6 (relative) of its minimum, within 1e-4 for the loss without a square.
+    dual and a method of multipliers for the other, as in `MultiTaskSVM`; kernels too
+    are as there. The objective is within 1e-6 (relative) of its minimum, within 1e-4
+    for the loss without a square.
+
+    With ``epsilon=0`` and the squared loss this is kernel ridge regression of strength
+    1 / (2 C).
 
     References
     ----------
@@ -404,7 +465,9 @@ class MultiTaskSVR(TaskRegressor):
         checks.check_number("C", self.C, 0, strict=True)
         checks.check_number("epsilon", self.epsilon, 0)
         checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
-        _check_supported(self, "squared_epsilon_insensitive", "epsilon_insensitive")
+        self._check_kernel()
+        losses = "squared_epsilon_insensitive", "epsilon_insensitive"
+        checks.check_choice("loss", self.loss, losses)
 
     def _tolerance(self):
         return _tolerance(self)
@@ -413,6 +476,8 @@ class MultiTaskSVR(TaskRegressor):
         return float(self.C)
 
     def _solve(self, fit, start):
+        if self._is_machine:
+            return self._solve_one(fit, fit.data.labels, self.epsilon)
         return solve_margin(
             fit.data,
             self.loss,
@@ -427,9 +492,6 @@ class MultiTaskSVR(TaskRegressor):
         )
 
 
-_KERNELS = ("rbf", "poly", "sigmoid", "precomputed")
-
-
 def _tolerance(estimator):
     """The parameter `tol`; by default what the loss can reach without effort."""
     if estimator.tol is not None:
@@ -437,29 +499,22 @@ def _tolerance(estimator):
     return 1e-8 if estimator.loss.startswith("squared") else 1e-6
 
 
-def _check_supported(estimator, smooth, kinked):
-    """Refuse losses and kernels that do not exist, and those that do not exist yet."""
-    name, loss, kernel = type(estimator).__name__, estimator.loss, estimator.kernel
-    checks.check_choice("loss", loss, (smooth, kinked))
-    if not callable(kernel):
-        checks.check_choice("kernel", kernel, ("linear", *_KERNELS))
-    if callable(kernel) or kernel in _KERNELS:
-        raise NotImplementedError(
-            f"`kernel`={kernel!r} is not available in this version of {name}; use "
-            "'linear', after scikit-learn's Nystroem if the problem is not linear."
-        )
-
-
 def _stack(solutions):
     """One Solution of several one-vs-rest problems: classes on the second axis."""
     statuses = [s.status for s in solutions if s.status is not Status.CONVERGED]
+    parts = [(s.coef, s.dual) for s in solutions]
+    coef, dual = (
+        None if part[0] is None else np.stack(part, axis=1)
+        for part in zip(*parts, strict=True)
+    )
     return Solution(
-        coef=np.stack([s.coef for s in solutions], axis=1),
+        coef=coef,
         intercept=np.stack([s.intercept for s in solutions], axis=1),
         objective=sum(s.objective for s in solutions),
         certificate=max(s.certificate for s in solutions),
         n_iter=max(s.n_iter for s in solutions),
         status=statuses[0] if statuses else Status.CONVERGED,
+        dual=dual,
         history=[step for s in solutions for step in s.history],
     )
 

@@ -57,6 +57,15 @@ PENALTIES = [
     for estimator in (SharedFeatureClassifier, SharedFeatureRegressor)
     for penalty in ("nuclear", "l21", "dirty")
 ]
+# gamma="scale" is a variance, which repeated rows change and weights do not
+MACHINES = [
+    estimator(kernel="rbf", gamma=0.1, loss=loss)
+    for estimator, losses in [
+        (MultiTaskSVM, ("hinge", "squared_hinge")),
+        (MultiTaskSVR, ("epsilon_insensitive", "squared_epsilon_insensitive")),
+    ]
+    for loss in losses
+]
 
 KINKED = [
     MultiTaskSVM(loss="hinge", tol=1e-12),
@@ -121,6 +130,22 @@ def test_checks_of_kinked_losses(estimator, check):
 @parametrize_with_checks(PENALTIES)
 def test_checks_of_other_penalties(estimator, check):
     check(estimator)
+
+
+@parametrize_with_checks(MACHINES)
+def test_checks_of_kernel_machines(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [MultiTaskSVM, MultiTaskSVR])
+def test_checks_of_precomputed_kernels(estimator):
+    # the one that fails predicts from fewer columns than it has fitted
+    results = check_estimator(
+        estimator(kernel="precomputed"), on_skip=None, on_fail=None
+    )
+    failed = {r["check_name"] for r in results if r["status"] == "failed"}
+    assert failed == {"check_estimators_nan_inf"}
+    assert len(results) > 50
 
 
 @every_estimator

@@ -344,20 +344,3 @@ def test_class_weights_of_three_classes(long_multiclass):
     one = MultiTaskSVM(class_weight="balanced").fit(p.X, p.y, task=p.task)
     two = MultiTaskSVM().fit(p.X, p.y, balanced[p.label], task=p.task)
     assert_allclose(one.coef_, two.coef_, atol=1e-9)
-
-
-# ---------------------------------------------------------------- not there yet
-
-
-@pytest.mark.parametrize(
-    "model, words",
-    [
-        (MultiTaskSVM(kernel="rbf"), "`kernel`='rbf' is not available.*Nystroem"),
-        (MultiTaskSVR(kernel="poly"), "`kernel`='poly' is not available"),
-        (MultiTaskSVM(kernel=np.dot), "`kernel`=.*dot.* is not available"),
-    ],
-)
-def test_what_is_not_there_yet_says_so(long_classification, model, words):
-    p = long_classification
-    with pytest.raises(NotImplementedError, match=words):
-        model.fit(p.X, p.codes > 1)

@@ -2,6 +2,7 @@
 
 from .block_descent import solve_block_descent
 from .dual import solve_dual
+from .kernel_dual import solve_kernel_dual
 from .kinked import solve_kinked
 from .least_squares import solve_least_norm
 from .low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
@@ -13,6 +14,7 @@ from .squared import solve_moments, solve_squared
 __all__ = [
     "solve_block_descent",
     "solve_dual",
+    "solve_kernel_dual",
     "solve_kinked",
     "solve_least_norm",
     "solve_low_rank",
