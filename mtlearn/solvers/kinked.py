@@ -32,7 +32,7 @@ _REACH = 2.0  # how far rows are near, over the mean distance of those in the wr
 _FIRST = 0.05  # sharpness over that at which kinks are as wide as the gap allows
 _AIM = 0.1  # what a round is to make of the gap
 _RUINED = 1e3  # growth of the gap that only rounding explains
-_TIRED = 8  # rounds without a better gap after which nothing is to be hoped for
+_TIRED = 15  # rounds without a better gap after which nothing is to be hoped for
 
 
 def solve_kinked(
@@ -135,7 +135,7 @@ class _Fit:
         self.state = self.problem.start(*(start or ()))
         self.feasible = self.intercept == "none"
         self.beta = np.zeros(len(self.weight))
-        self.rough, self.habits = False, (0.0, False)
+        self.rough, self.habits = False, (0.0, False, 1.0)
         sharpness = 1.0 / self.width
         if beta is not None:
             self.beta = np.clip(beta, self.box.lower, self.box.upper)
@@ -178,7 +178,7 @@ class _Fit:
                 sweeps.settle()
             last = left
             sweeps.wake()
-        self.rough = self.value > self.scale
+        self.rough = not self.value <= 1e3 * self.scale
         if self.rough:
             # rounding, or features in very different units: better from zero
             self.state, self.beta = self.problem.start(), np.zeros(len(self.weight))
@@ -258,6 +258,8 @@ class _Fit:
             self.best = self.gap, self.state, self.beta
         elif self.gap > _RUINED * self.best[0]:
             _, self.state, self.beta = self.best
+            lent, by_rows, boldness = self.habits
+            self.habits = lent, by_rows, 0.5 * boldness
             self.sharpness *= 0.03
             self.look()
 
@@ -282,7 +284,7 @@ class _Fit:
             aim = max(aim, _AIM * self.gap)
         run.run(aim, min(max_iter - self.n_iter, _UPDATES))
         self.n_iter += max(run.n_outer, 1)
-        self.sharpness, self.habits = run.sharpness, (run.lent, run.by_rows)
+        self.sharpness, self.habits = run.sharpness, run.habits
         self.state, self.beta = part.give_back(run)
         self.feasible, self.rough = True, False
         self.look()
