@@ -29,13 +29,14 @@ HEAD = [
 NOTE = """\
 Seconds of `fit` to a relative suboptimality of 1e-4 and of 1e-6, computed from the
 coefficients by one function, at the loosest tolerance of a schedule that reaches it (of
-decades for us, of half decades for LIBLINEAR); a fit of less than a second counts with the fastest of three runs.
-MultiTaskSVM(loss="hinge") for classes and MultiTaskSVR(loss="epsilon_insensitive") for
-numbers (epsilon a tenth of their spread). LIBLINEAR (scikit-learn's LinearSVC and
-LinearSVR, dual coordinate descent) gets the sparse features [sqrt(rho) x, sqrt(1 - rho)
-x e_t], whose plain machine is the same problem; making them is not timed, while our
-time includes checking and sorting the rows. No intercepts, which LIBLINEAR would
-penalise. The first call, which compiles, is left out.
+decades for us, of half decades for LIBLINEAR); a fit of less than a second counts with
+the fastest of three runs. MultiTaskSVM(loss="hinge") for classes and
+MultiTaskSVR(loss="epsilon_insensitive") for numbers (epsilon a tenth of their spread).
+LIBLINEAR (scikit-learn's LinearSVC and LinearSVR, dual coordinate descent) gets the
+sparse features [sqrt(rho) x, sqrt(1 - rho) x e_t], whose plain machine is the same
+problem; making them is not timed, while our time includes checking and sorting the
+rows. No intercepts, which LIBLINEAR would penalise. The first call, which compiles, is
+left out.
 
 "ratio" is LIBLINEAR's time over ours; ">" marks where it did not get there with as many
 passes as fit into the time that it was given. "default" is our `fit` with its default
