@@ -32,7 +32,7 @@ _REACH = 2.0  # how far rows are near, over the mean distance of those in the wr
 _FIRST = 0.05  # sharpness over that at which kinks are as wide as the gap allows
 _AIM = 0.1  # what a round is to make of the gap
 _RUINED = 1e3  # growth of the gap that only rounding explains
-_TIRED = 15  # rounds without a better gap after which nothing is to be hoped for
+_TIRED = 8  # rounds without a better gap after which nothing is to be hoped for
 
 
 def solve_kinked(
