@@ -314,30 +314,32 @@ def _along(code, width, y, z, dz, weight, step):
 # ---------------------------------------------------------------- envelopes
 
 
-@njit(cache=True)
+# Without branches, and with sums in any order, the loops run in vector registers.
+_FAST = {"reassoc", "contract", "nsz"}
+
+
+@njit(cache=True, fastmath=_FAST)
 def _best_multiplier(box, centre, penalty, i, z):
     """The beta that the envelope's maximum is taken at, and the curvature there."""
     pull = centre[i] + penalty[i] * (box.linear[i] - z)
     room = penalty[i] * box.width[i]
-    if abs(pull) <= room and room > 0.0:
-        return 0.0, 0.0
+    beyond = pull - min(max(pull, -room), room)
     bottom = 1.0 + penalty[i] * box.diagonal[i]
-    beta = (pull - np.sign(pull) * room) / bottom
-    if beta <= box.lower[i]:
-        return box.lower[i], 0.0
-    if beta >= box.upper[i]:
-        return box.upper[i], 0.0
-    return beta, penalty[i] / bottom
+    free = beyond / bottom
+    beta = min(max(free, box.lower[i]), box.upper[i])
+    bends = (free > box.lower[i]) & (free < box.upper[i])
+    bends &= (beyond != 0.0) | (room == 0.0)
+    return beta, penalty[i] / bottom if bends else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=_FAST)
 def _envelope_value(box, centre, penalty, i, z, beta):
     moved = beta - centre[i]
     plain = beta * (box.linear[i] - z) - box.width[i] * abs(beta)
     return plain - 0.5 * (box.diagonal[i] * beta * beta + moved * moved / penalty[i])
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=_FAST)
 def _evaluate_envelope(box, centre, penalty, z, gradient, curvature):
     total = 0.0
     for i in range(z.shape[0]):
@@ -348,7 +350,7 @@ def _evaluate_envelope(box, centre, penalty, z, gradient, curvature):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=_FAST)
 def _along_envelope(box, centre, penalty, z, dz, step):
     value = 0.0
     slope = 0.0

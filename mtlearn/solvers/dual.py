@@ -21,10 +21,9 @@ from .box import BoxDual, best_dual, box_dual, spare_slope
 from .newton import goal
 
 _BLOCK = 16  # rows that are visited one after the other
-_START_PASSES = 12
 
 
-def penalised_start(data, form, alpha, **loss):
+def penalised_start(data, form, alpha, *, max_iter=12, **loss):
     """A start for a problem with intercepts: a few passes with them penalised.
 
     Returns
@@ -34,8 +33,7 @@ def penalised_start(data, form, alpha, **loss):
     """
     ones = sp.csr_array(np.ones((data.X.shape[0], 1)))
     extended = replace(data, X=sp.hstack([data.X, ones]).tocsr(), _shared={})
-    options = {"tol": 1e-4, "max_iter": _START_PASSES, **loss}
-    solution = solve_dual(extended, form, alpha, **options)
+    solution = solve_dual(extended, form, alpha, tol=1e-4, max_iter=max_iter, **loss)
     start = solution.coef[:, :-1].copy(), solution.coef[:, -1].copy()
     return start, solution.dual
 

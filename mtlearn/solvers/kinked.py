@@ -22,12 +22,14 @@ from .sweeps import Sweeps
 
 _BATCH = 10  # sweeps from one look at the gap to the next
 _BATCHES = 40
-_STEPS_PER_DIGIT = 10.0  # Newton steps that the gap costs by experience
+_STEPS_PER_DIGIT = 6.0  # Newton steps that the gap costs by experience
 _ROUNDS = 100  # sets of rows that are tried
 _UPDATES = 2  # of the multipliers for one set of rows
 _SHARE = 0.6  # of the rows from which on all of them are taken
+_SMALL = 1000  # rows that are always taken all
+_DOUBT = 2  # rounds without a better gap after which all rows are taken
 _REACH = 2.0  # how far rows are near, over the mean distance of those in the wrong
-_FIRST = 0.3  # sharpness over that at which kinks are as wide as the gap allows
+_FIRST = 0.05  # sharpness over that at which kinks are as wide as the gap allows
 _AIM = 0.1  # what a round is to make of the gap
 _RUINED = 1e3  # growth of the gap that only rounding explains
 _TIRED = 8  # rounds without a better gap after which nothing is to be hoped for
@@ -133,7 +135,7 @@ class _Fit:
         self.state = self.problem.start(*(start or ()))
         self.feasible = self.intercept == "none"
         self.beta = np.zeros(len(self.weight))
-        self.rough, self.habits = False, (0.0, False)
+        self.rough, self.habits = False, (0.0, False, 1.0)
         sharpness = 1.0 / self.width
         if beta is not None:
             self.beta = np.clip(beta, self.box.lower, self.box.upper)
@@ -143,10 +145,10 @@ class _Fit:
             rounded = Envelope(self.box, self.beta, penalty)
             z = self.problem.scores(self.state)
             self.beta = -rounded.gradient(None, z, None)
-        elif self._sweeps_pay():
-            self._sweep(tol)
         else:
             self.rough = True
+            if self._sweeps_pay():
+                self._sweep(tol)
         self.look()
         self.sharpness = max(sharpness, self._sharpness())
 
@@ -172,9 +174,14 @@ class _Fit:
                 int(sweeps.active.sum())
             ):
                 break
+            if left < last:
+                sweeps.settle()
             last = left
             sweeps.wake()
-            sweeps.settle()
+        self.rough = not self.value <= 1e3 * self.scale
+        if self.rough:
+            # rounding, or features in very different units: better from zero
+            self.state, self.beta = self.problem.start(), np.zeros(len(self.weight))
 
     def _take(self, sweeps):
         """The model of the sweeps; its gap is one with the intercepts held."""
@@ -229,6 +236,8 @@ class _Fit:
                 return self._give_up(idle)
             fresh = near is None or self.gap < 0.5 * last
             near = self._near() if fresh else self._near() | near
+            if idle >= _DOUBT:
+                near[:] = True
             last = self.gap if self.feasible else np.inf
             self._round(self._complete(near), tol, max_iter, solver)
             idle = 0 if self.gap < 0.9 * lowest else idle + 1
@@ -249,6 +258,8 @@ class _Fit:
             self.best = self.gap, self.state, self.beta
         elif self.gap > _RUINED * self.best[0]:
             _, self.state, self.beta = self.best
+            lent, by_rows, boldness = self.habits
+            self.habits = lent, by_rows, 0.5 * boldness
             self.sharpness *= 0.03
             self.look()
 
@@ -273,7 +284,7 @@ class _Fit:
             aim = max(aim, _AIM * self.gap)
         run.run(aim, min(max_iter - self.n_iter, _UPDATES))
         self.n_iter += max(run.n_outer, 1)
-        self.sharpness, self.habits = run.sharpness, (run.lent, run.by_rows)
+        self.sharpness, self.habits = run.sharpness, run.habits
         self.state, self.beta = part.give_back(run)
         self.feasible, self.rough = True, False
         self.look()
@@ -285,13 +296,14 @@ class _Fit:
 
     def _near(self):
         """Rows in the wrong, and those about as near to a kink."""
-        if self.rough:
+        if self.rough or len(self.z) <= _SMALL:
             return np.ones(len(self.z), dtype=bool)
         wrong = self._wrong()
         distance = np.abs(np.abs(self.box.linear - self.z) - self.box.width)
         n_wrong = int(wrong.sum())
         reach = _REACH * float(distance[wrong].mean()) if n_wrong else 0.0
-        least = min(2 * n_wrong + 4 * self.data.n_tasks, len(distance) - 1)
+        more = max(n_wrong // 5, 2 * self.data.n_tasks)
+        least = min(n_wrong + more, len(distance) - 1)
         reach = max(reach, float(np.partition(distance, least)[least]))
         return wrong | (distance <= reach)
 

@@ -9,6 +9,7 @@ from .newton import solve_newton
 from .steps import choose_solver
 
 _PASSES_PER_STEP = 3  # passes that one step of `max_iter` stands for
+_FEW, _MANY = 12, 60  # passes for a start, by what they save afterwards
 _PATIENCE = 30  # fewer passes than this are a user's wish to stop early
 
 
@@ -68,11 +69,14 @@ def solve_margin(
             return solution
         start, dual = (solution.coef, solution.intercept), solution.dual
     elif descend and start is None:
-        start, dual = penalised_start(data, form, alpha, **named)
+        passes = _FEW if loss.startswith("squared") else _MANY
+        start, dual = penalised_start(data, form, alpha, max_iter=passes, **named)
     options = {"intercept": intercept, "tol": tol, "max_iter": max_iter}
     options |= {"solver": chosen, "start": start}
     if loss.startswith("squared"):
         hinge = loss == "squared_hinge"
         smooth = SquaredHinge() if hinge else SquaredEpsilonInsensitive(epsilon)
         return solve_newton(data, smooth, form, alpha, **options)
+    # of the rows that it works on there may be few enough for another way
+    options["solver"] = "auto" if solver == "dual-descent" else solver
     return solve_kinked(data, form=form, alpha=alpha, dual=dual, **named, **options)

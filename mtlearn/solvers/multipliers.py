@@ -50,9 +50,9 @@ class Multipliers:
         Coefficients to begin with; None for the zero model.
     sharpness : float
         First penalty over weight: one over the width in which kinks are rounded.
-    habits : (lent, by_rows)
-        Of a run before: how much curvature rows are lent that have none, and whether
-        steps are solved by a QR of the rows.
+    habits : (lent, by_rows, boldness)
+        Of a run before: how much curvature rows are lent that have none, whether steps
+        are solved by a QR of the rows, and the power of the penalties' growth.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Multipliers:
         beta,
         state=None,
         sharpness=1.0,
-        habits=(0.0, False),
+        habits=(0.0, False, 1.0),
     ):
         envelope = Envelope(box, beta, sharpness * weight)
         self.problem = Problem(data, envelope, form, alpha, intercept)
@@ -86,7 +86,7 @@ class Multipliers:
             solver = choose_solver(data, 1, intercept)
         self.stepper = STEPPERS[solver](self.problem)
         self.stuck = False
-        self.lent, self.by_rows = habits
+        self.lent, self.by_rows, self.boldness = habits
         if self.by_rows:
             self._turn_to_rows()
         self.weight = weight
@@ -96,6 +96,11 @@ class Multipliers:
         self.z = self.problem.scores(self.state)
         self.n_outer = self.n_steps = 0
         self._look()
+
+    @property
+    def habits(self):
+        """What a run after this one should begin with."""
+        return self.lent, self.by_rows, self.boldness
 
     def run(self, goal, max_outer):
         """Outer steps until the gap is at most `goal`; returns a Status."""
@@ -168,7 +173,7 @@ class Multipliers:
     def _update(self, steps):
         """The next multipliers, and penalties that suit the effort of these."""
         growth = next(factor for most, factor in _PACE if steps <= most)
-        growth = _BLUNTER if self.stuck else growth
+        growth = _BLUNTER if self.stuck else growth**self.boldness
         self.sharpness = min(self.sharpness * growth, _SHARPEST * self._first)
         penalty = self.sharpness * self.weight
         self.problem.loss = Envelope(self.problem.loss.box, self.beta, penalty)

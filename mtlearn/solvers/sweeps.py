@@ -124,7 +124,7 @@ class Sweeps:
         self.offset += self._levels()
 
     def held(self):
-        """What holding the intercepts adds to the objective: 0 where all is balanced."""
+        """What holding the intercepts adds to the objective; 0 where they balance."""
         if self.intercept == "none":
             return 0.0
         M = self.data_map
