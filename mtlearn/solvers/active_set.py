@@ -15,12 +15,15 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import splu
 
+from .interior import solve_interior
+
 _DENSE = 1500  # most unknowns, and most rows, of a dense system
 _ROUNDS = 60
 _PATIENCE = 4  # rounds without progress after which one row changes at a time
 _ROUNDING = 1e-10  # violations and wrong signs below this (relative) are rounding
 _DEPENDENT = 1e-11  # 1 - R^2 of a row given the other binding ones
 _REFINEMENTS = 3
+_INSIDE = 1e-8  # residual, relative, up to which an interior point is an answer
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Binding:
     optimal: bool
     n_iter: int
     state: np.ndarray
+    system: object
 
 
 def solve_binding(quadratic, C, lower, upper, state=None):
@@ -56,11 +60,32 @@ def solve_binding(quadratic, C, lower, upper, state=None):
         Not optimal where no guess was right: the constraints may contradict each other,
         or depend on each other.
     """
-    dense = max(quadratic.size, C.shape[0]) <= _DENSE
-    system = (Dense if dense else Sparse)(quadratic, C)
+    system = _system(quadratic, C)
     fixed = lower == upper
     state = np.zeros(len(lower), dtype=np.int8) if state is None else state.copy()
     state[fixed] = 1
+    first = _pivot(system, state, lower, upper, fixed)
+    if first.optimal:
+        return first
+    x, y, accuracy = solve_interior(
+        system.hessian(), system.F.T @ system.g + system.c, system.C, lower, upper
+    )
+    if not accuracy <= _INSIDE:
+        return first
+    reach = system.C @ x
+    with np.errstate(invalid="ignore"):
+        slack = np.where(y > 0, upper - reach, reach - lower)
+    near = np.abs(y) * np.ones_like(system.length) > slack / system.length
+    state = (np.sign(y) * (near & (y != 0))).astype(np.int8)
+    state[fixed] = 1
+    second = _pivot(system, state, lower, upper, fixed)
+    if second.optimal:
+        return second
+    return Binding(x / system.size, y, True, second.n_iter, state, system)
+
+
+def _pivot(system, state, lower, upper, fixed):
+    """Change rows whose state is wrong until none is."""
     best, patience = len(lower) + 1, _PATIENCE
     for n_iter in range(1, _ROUNDS + 1):
         at = np.where(state > 0, upper, lower)
@@ -68,8 +93,9 @@ def solve_binding(quadratic, C, lower, upper, state=None):
         wrong, there = _wrong(system, x, y, state, lower, upper, fixed)
         n_wrong = int(wrong.sum())
         if n_wrong == 0:
+            y = np.where(fixed | (y * state > 0), y, 0.0)
             optimal = system.settled(x, state, at)
-            return Binding(x / system.size, y, optimal, n_iter, state)
+            return Binding(x / system.size, y, optimal, n_iter, state, system)
         if n_wrong < best:
             best, patience = n_wrong, _PATIENCE
         else:
@@ -78,7 +104,34 @@ def solve_binding(quadratic, C, lower, upper, state=None):
             last = np.flatnonzero(wrong)[-1]
             wrong = np.arange(len(wrong)) == last
         state = np.where(wrong, there, state).astype(np.int8)
-    return Binding(x / system.size, y, False, n_iter, state)
+    return Binding(x / system.size, y, False, n_iter, state, system)
+
+
+def _system(quadratic, C):
+    """Dense where that is small."""
+    dense = max(quadratic.size, C.shape[0]) <= _DENSE
+    return (Dense if dense else Sparse)(quadratic, C)
+
+
+def remainder(quadratic, system, r):
+    """1/2 r' H^-1 r, H the Hessian of a quadratic.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    system : Dense, Sparse or None
+        Its system where there is one already.
+    r : ndarray of shape (n_unknowns,)
+
+    Returns
+    -------
+    bound : float
+    """
+    if system is None:
+        system = _system(quadratic, sp.csr_array((0, quadratic.size)))
+    scaled = r / system.size
+    step = system.prepare(np.zeros(0, dtype=np.intp))(scaled, np.zeros(0))[0]
+    return 0.5 * abs(float(scaled @ step))
 
 
 def _wrong(system, x, y, state, lower, upper, fixed):
@@ -100,16 +153,18 @@ class _System:
     def __init__(self, quadratic, C):
         F, Q = quadratic.F, quadratic.Q
         curve = F.multiply(F).sum(axis=0) + Q.diagonal()
-        # what nothing determines stays at zero
-        self.loose = curve <= 0
-        self.size = np.sqrt(np.where(self.loose, 1.0, curve))
+        self.size = np.sqrt(np.where(curve > 0, curve, 1.0))
         unit = sp.diags_array(1.0 / self.size)
         self.F, self.g = (F @ unit).tocsr(), quadratic.g
-        self.Q = (unit @ Q @ unit + sp.diags_array(self.loose.astype(float))).tocsr()
+        self.Q = (unit @ Q @ unit).tocsr()
         self.c, self.C = quadratic.c / self.size, (C @ unit).tocsr()
         self.length = np.sqrt(self.C.multiply(self.C).sum(axis=1))
         self.length = np.where(self.length > 0, self.length, 1.0)
         self.price = 1.0 / self.length
+
+    def hessian(self):
+        """The Hessian."""
+        return (self.F.T @ self.F + self.Q).tocsr()
 
     def descent(self, x):
         """Minus the gradient; by F and not by its square, which would lose digits."""
@@ -183,7 +238,7 @@ class Sparse(_System):
         q, n = self.F.shape
         self.wide = q < n // 2
         if not self.wide:
-            self.H = (self.F.T @ self.F + self.Q).tocsr()
+            self.H = self.hessian() + 1e-14 * sp.eye_array(n)
 
     def prepare(self, rows):
         """A function that solves the equations' system with these rows."""
@@ -192,7 +247,7 @@ class Sparse(_System):
         if self.wide:
             # with the residuals as unknowns nothing is squared
             residual = -sp.eye_array(self.F.shape[0])
-            parts = [[self.Q, self.F.T, C.T], [self.F, residual, None]]
+            parts = [[self.Q + 1e-14 * sp.eye_array(n), self.F.T, C.T], [self.F, residual, None]]
             parts.append([C, None, corner])
         else:
             parts = [[self.H, C.T], [C, corner]]

@@ -7,7 +7,7 @@ grows with their number. x holds the coordinates of the form, then the intercept
 free intercept of a task's own is minimised out by centring unless it is asked for.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -230,11 +230,6 @@ class Quadratic:
         b = self.shift @ x + self.base
         return (self.lift @ x).reshape(len(b), -1), b
 
-    def pulled(self, strength, x):
-        """The same plus strength / 2 |x - (given x)|^2."""
-        near = strength * sp.eye_array(self.size)
-        return replace(self, Q=(self.Q + near).tocsr(), c=self.c + strength * x)
-
 
 class Unknowns:
     """The unknowns of a form and its intercepts; they know nothing of the data.
@@ -256,10 +251,13 @@ class Unknowns:
         metric = form.metric(np.eye(L.shape[1]))[np.ix_(keep, keep)]
         self.L, self.metric = L[:, keep], sp.csr_array(metric)
         B = sp.csr_array(form.intercept_map(intercept))
+        self.root = sp.csr_array(form.root())[:, keep]
+        self.shrunk = intercept == "shrunk"
+        self.keep, self.n_coordinates, self.maps = keep, L.shape[1], B
         own = intercept == "free" and B.shape[0] == B.shape[1]
         own = own and abs(B - sp.eye_array(B.shape[0])).sum() == 0
         self.centred = own and not explicit
-        B = B[:, :0] if self.centred else B
+        self.B = B = (B[:, :0] if self.centred else B).tocsr()
         self.d, self.n_tasks = n_features, form.n_tasks
         self.p = n_features + (intercept == "shrunk")
         width = self.L.shape[1] * self.p
@@ -275,7 +273,19 @@ class Unknowns:
         self.omega = sp.block_diag([omega, free]).tocsr()
         self.n_theta = width
 
-    def quadratic(self, factors, alpha, b=None):
+    def pull(self, G, gb):
+        """Gradient in theta of a function with gradients G (W) and gb (b), flat."""
+        n = self.n_theta
+        g = self.lift[:, :n].T @ G.ravel()
+        return g + self.shift[:, :n].T @ gb if self.shrunk else g
+
+    def full_theta(self, r):
+        """A flat gradient in theta in the form's own shape (n_theta, p)."""
+        full = np.zeros((self.n_coordinates, self.p))
+        full[self.keep] = r.reshape(-1, self.p)
+        return full
+
+    def quadratic(self, factors, alpha, b=None, x=None):
         """The system of a squared loss.
 
         Parameters
@@ -284,6 +294,8 @@ class Unknowns:
         alpha : float
         b : ndarray of shape (n_tasks,), default=None
             Intercepts of tasks without rows, where they are minimised out.
+        x : ndarray of shape (n_unknowns,), default=None
+            Unknowns that nothing determines stay as they are here.
 
         Returns
         -------
@@ -303,8 +315,10 @@ class Unknowns:
             F = sp.vstack([F, heavy @ (mean + shift)])
             g = np.concatenate([g, np.sqrt(factors.mass) * factors.y_mean])
         Q = (alpha * self.omega).tocsr()
-        c = np.zeros(F.shape[1])
-        return Quadratic(F.tocsr(), g, Q, c, factors.rest, self.lift, shift, base)
+        loose = F.multiply(F).sum(axis=0) + Q.diagonal() <= 0
+        Q = Q + sp.diags_array(loose.astype(float))
+        c = np.zeros(F.shape[1]) if x is None else np.where(loose, x, 0.0)
+        return Quadratic(F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base)
 
 
 def unpenalised(form):

@@ -1,0 +1,404 @@
+"""What only a conic solver can do: balls, callables, and losses with kinks, by cvxpy.
+
+A squared loss comes as short factors, never as rows, and all its numbers are parameters:
+problems of the same structure (a grid of strengths, the folds of a cross-validation)
+are compiled once and kept in a small cache.
+"""
+
+import hashlib
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..constraints import call
+
+_KEPT = 8  # compiled problems in the cache
+_CLARABEL = {
+    "tol_gap_abs": 1e-11,
+    "tol_gap_rel": 1e-11,
+    "tol_feas": 1e-11,
+    "max_iter": 300,
+}
+
+
+class Infeasible(Exception):
+    """No coefficients obey all constraints; the estimators tell which in one sentence."""
+
+
+class Unbounded(Exception):
+    """The objective falls without end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All constraints of a fit, over the flattened W of the tasks that take part.
+
+    lower <= rows @ vec(W) <= upper; the parts of balls @ vec(W) within `radius`;
+    callables see spread @ W and spread_b @ b.
+
+    Attributes
+    ----------
+    rows : csr_array of shape (n_rows, n_tasks * n_features)
+    lower, upper : ndarray of shape (n_rows,)
+    balls : csr_array of shape (n_balls * n_features, n_tasks * n_features)
+    radius : ndarray of shape (n_balls,)
+    callables : list
+    spread, spread_b : csr_array of shape (n_all_tasks, n_tasks)
+    """
+
+    rows: sp.csr_array
+    lower: np.ndarray
+    upper: np.ndarray
+    balls: sp.csr_array
+    radius: np.ndarray
+    callables: list
+    spread: sp.csr_array
+    spread_b: sp.csr_array
+
+    @property
+    def plain(self):
+        """Whether rows are all there is."""
+        return not len(self.radius) and not self.callables
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the conic solver said.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_unknowns,)
+    multipliers : ndarray of shape (n_rows,)
+        Positive at an upper limit, negative at a lower one.
+    pulls : ndarray of shape (n_balls,)
+        Multipliers of the balls, at least 0.
+    calls : list of list of ndarray
+        cvxpy's dual values of every callable.
+    value : float
+        The objective that was solved.
+    gap : float
+        The solver's own duality gap, where it tells.
+    """
+
+    x: np.ndarray
+    multipliers: np.ndarray
+    pulls: np.ndarray
+    calls: list
+    value: float
+    gap: float
+
+
+# ---------------------------------------------------------------- squared losses
+
+
+def solve_conic(unknowns, factors, alpha, limits, options, b=None):
+    """Minimise a squared loss plus 1/2 alpha Omega under any constraints.
+
+    Parameters
+    ----------
+    unknowns : Unknowns
+    factors : Factors
+    alpha : float
+    limits : Limits
+    options : dict
+        Keywords of ``Problem.solve``.
+    b : ndarray of shape (n_tasks,), default=None
+        Intercepts of tasks without rows, where they are minimised out.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    Infeasible, Unbounded
+    RuntimeError
+        If the solver failed.
+    """
+    numbers = _Numbers(unknowns, factors, alpha, limits)
+    if limits.callables:
+        program = _Program(unknowns, limits, numbers)
+        program.add_callables(limits, numbers)
+        return program.solve(numbers, options)
+    key = _key(unknowns, limits, numbers)
+    program = CACHE.take(key) or CACHE.count(_Program(unknowns, limits, numbers))
+    try:
+        return program.solve(numbers, options)
+    finally:
+        CACHE.put(key, program)
+
+
+class _Cache:
+    """The last few compiled problems by their structure; one is in use only once."""
+
+    def __init__(self):
+        self.kept, self.n_compiled = OrderedDict(), 0
+
+    def take(self, key):
+        """A compiled problem of this structure, or None; it leaves the cache."""
+        return self.kept.pop(key, None)
+
+    def put(self, key, program):
+        """Keep a problem, and let the oldest go."""
+        self.kept[key] = program
+        while len(self.kept) > _KEPT:
+            self.kept.popitem(last=False)
+
+    def count(self, program):
+        """Count a new problem."""
+        self.n_compiled += 1
+        return program
+
+
+CACHE = _Cache()
+
+
+class _Numbers:
+    """All numbers of a problem in units in which they are near one."""
+
+    def __init__(self, unknowns, factors, alpha, limits):
+        T, d = unknowns.n_tasks, unknowns.d
+        root = np.sqrt(factors.weight)
+        R = root[:, None, None] * factors.R[factors.group]
+        r = root[:, None] * factors.r
+        if R.shape[1] < d and T * d * d <= 1_000_000:
+            # the same shape whatever the rank of the rows
+            short = d - R.shape[1]
+            R = np.pad(R, ((0, 0), (0, short), (0, 0)))
+            r = np.pad(r, ((0, 0), (0, short)))
+        mass, mean = np.sqrt(factors.mass), factors.mean[factors.group]
+        if unknowns.centred:
+            mass = np.zeros(T)
+        top = mass[:, None] * mean
+        square = np.einsum("tqj,tqj->j", R, R) + np.einsum("tj,tj->j", top, top)
+        unit = np.sqrt(square + alpha)
+        self.unit = np.where(unit > 0, unit, 1.0)
+        self.level = np.sqrt(2.0 * factors.zero) if factors.zero > 0 else 1.0
+        spread = np.sqrt(factors.mass.sum() + alpha)
+        self.b_unit = spread if spread > 0 else 1.0
+        units = np.append(self.unit, self.b_unit)[: unknowns.p]
+        self.values = {
+            "R": (R / self.unit).reshape(-1, d),
+            "r": r.ravel() / self.level,
+            "mean": top / self.unit,
+            "mass": mass / self.b_unit,
+            "target": mass * factors.y_mean / self.level,
+            "penalty": (np.sqrt(alpha) / units)[None, :],
+            "unit": np.tile(1.0 / self.unit, T),
+            "lower": limits.lower / self.level,
+            "upper": limits.upper / self.level,
+            "radius": limits.radius / self.level,
+        }
+        self.units = units
+
+
+def _key(unknowns, limits, numbers):
+    """What a compiled problem depends on: shapes and constant matrices."""
+    text = hashlib.sha256()
+    fixed = limits.lower == limits.upper
+    parts = (
+        *_arrays(unknowns.L, unknowns.root, unknowns.B),
+        *_arrays(limits.rows, limits.balls),
+        fixed,
+        np.isfinite(limits.lower),
+        np.isfinite(limits.upper),
+    )
+    for part in parts:
+        part = np.ascontiguousarray(part)
+        text.update(f"{part.shape}{part.dtype}".encode())
+        text.update(part.tobytes())
+    shapes = numbers.values["R"].shape, unknowns.p, unknowns.centred, unknowns.shrunk
+    return (*shapes, limits.radius.shape, text.hexdigest())
+
+
+def _arrays(*matrices):
+    for matrix in matrices:
+        yield from (matrix.data, matrix.indices, matrix.indptr)
+
+
+class _Program:
+    """A cvxpy problem in which all numbers of the data are parameters."""
+
+    def __init__(self, unknowns, limits, numbers):
+        import cvxpy as cp
+
+        self.model = _Model(unknowns, limits)
+        T, d = unknowns.n_tasks, unknowns.d
+        self.parameters = {
+            name: cp.Parameter(value.shape)
+            for name, value in numbers.values.items()
+            if name not in ("lower", "upper") and value.size
+        }
+        get = self.parameters.get
+        V, b = self.model.V, self.model.b
+        q = len(numbers.values["R"]) // T
+        parts = []
+        if q:
+            each = sp.kron(sp.eye_array(T), np.ones((q, 1))).tocsr() @ V
+            parts.append(cp.sum(cp.multiply(get("R"), each), axis=1) - get("r"))
+        if not unknowns.centred:
+            score = cp.sum(cp.multiply(get("mean"), V), axis=1)
+            if b is not None:
+                score = score + cp.multiply(get("mass"), b)
+            parts.append(score - get("target"))
+        penalty = cp.multiply(
+            np.ones((unknowns.root.shape[0], 1)) @ get("penalty"), self.model.omega
+        )
+        squares = [cp.sum_squares(part) for part in parts]
+        self.goal = cp.Minimize(0.5 * (sum(squares) + cp.sum_squares(penalty)))
+        W = cp.multiply(get("unit"), cp.reshape(V, (T * d,), order="C"))
+        self.demands = _Demands(limits, W, get("radius"))
+        self.calls = []
+        self.problem = cp.Problem(self.goal, self.demands.constraints)
+
+    def add_callables(self, limits, numbers):
+        """Let the callables speak, in the user's units."""
+        import cvxpy as cp
+
+        W = cp.multiply(self.model.V, numbers.level / numbers.unit[None, :])
+        b = self.model.intercepts(numbers.level / numbers.b_unit)
+        self.calls = [
+            call(one, limits.spread @ W, limits.spread_b @ b)
+            for one in limits.callables
+        ]
+        every = [*self.demands.constraints, *(c for own in self.calls for c in own)]
+        self.problem = cp.Problem(self.goal, every)
+
+    def solve(self, numbers, options):
+        """Put the numbers in, solve, and read the answer in the user's units."""
+        for name, parameter in self.parameters.items():
+            parameter.value = numbers.values[name]
+        self.demands.set(numbers.values["lower"], numbers.values["upper"])
+        value = run(self.problem, options)
+        level = numbers.level
+        x = self.model.read(level / numbers.units, level / numbers.b_unit)
+        multipliers, pulls = self.demands.duals()
+        calls = [
+            [np.asarray(c.dual_value, dtype=float) * level**2 for c in own]
+            for own in self.calls
+        ]
+        gap = own_gap(self.problem, value) * level**2
+        return Answer(
+            x, multipliers * level, pulls * level, calls, value * level**2, gap
+        )
+
+
+class _Model:
+    """Variables of cvxpy for the unknowns, in units near one, and what they make."""
+
+    def __init__(self, unknowns, limits):
+        import cvxpy as cp
+
+        self.unknowns = unknowns
+        k, p, d = unknowns.L.shape[1], unknowns.p, unknowns.d
+        self.theta = cp.Variable((k, p))
+        Z = unknowns.L @ self.theta
+        self.V, self.omega = Z[:, :d], unknowns.root @ self.theta
+        self.beta = cp.Variable(unknowns.B.shape[1]) if unknowns.B.shape[1] else None
+        self.b = Z[:, d] if unknowns.shrunk else None
+        if self.beta is not None:
+            own = unknowns.B @ self.beta
+            self.b = own if self.b is None else self.b + own
+
+    def intercepts(self, factor):
+        """The intercepts in the user's units, zero where there are none."""
+        import cvxpy as cp
+
+        if self.b is None:
+            return cp.Constant(np.zeros(self.unknowns.n_tasks))
+        return factor * self.b
+
+    def read(self, units, b_unit):
+        """The unknowns as a flat array, times their units."""
+        theta = (self.theta.value * units).ravel()
+        if self.beta is None:
+            return theta
+        return np.concatenate([theta, self.beta.value * b_unit])
+
+
+class _Demands:
+    """Rows between limits and balls, as cvxpy constraints."""
+
+    def __init__(self, limits, W, radius):
+        import cvxpy as cp
+
+        self.fixed = np.flatnonzero(limits.lower == limits.upper)
+        differ = limits.lower != limits.upper
+        self.above = np.flatnonzero(differ & np.isfinite(limits.upper))
+        self.below = np.flatnonzero(differ & np.isfinite(limits.lower))
+        self.n_rows, self.n_balls = len(limits.lower), len(limits.radius)
+        self.constraints, self.limits, self.parts = [], [], []
+        for name, rows in self._kinds():
+            if not len(rows):
+                continue
+            bound = cp.Parameter(len(rows))
+            reach = limits.rows[rows] @ W
+            pair = {"fixed": reach == bound, "above": reach <= bound}
+            self.constraints.append(pair.get(name, reach >= bound))
+            self.limits.append((name, rows, bound))
+        if self.n_balls:
+            parts = cp.reshape(limits.balls @ W, (self.n_balls, -1), order="C")
+            self.constraints.append(cp.norm(parts, 2, axis=1) <= radius)
+
+    def _kinds(self):
+        return ("fixed", self.fixed), ("above", self.above), ("below", self.below)
+
+    def set(self, lower, upper):
+        """Limits as numbers."""
+        for name, rows, bound in self.limits:
+            bound.value = (lower if name == "below" else upper)[rows]
+
+    def duals(self):
+        """Multipliers of the rows, signed, and of the balls."""
+        multipliers = np.zeros(self.n_rows)
+        for constraint, (name, rows, _) in zip(self.constraints, self.limits, strict=False):
+            sign = -1.0 if name == "below" else 1.0
+            multipliers[rows] += sign * np.atleast_1d(constraint.dual_value)
+        pulls = np.zeros(self.n_balls)
+        if self.n_balls:
+            pulls += np.atleast_1d(self.constraints[-1].dual_value)
+        return multipliers, pulls
+
+
+def run(problem, options):
+    """Solve a cvxpy problem, or say in one sentence why not."""
+    import cvxpy as cp
+
+    options = dict(options)
+    if options.get("solver", "CLARABEL") in ("CLARABEL", cp.CLARABEL):
+        options = {"solver": "CLARABEL", **_CLARABEL, **options}
+    with warnings.catch_warnings():
+        # the certificate tells how accurate it is
+        warnings.filterwarnings("ignore", "Solution may be inaccurate")
+        try:
+            value = problem.solve(**options)
+        except cp.SolverError as error:
+            told = str(error).strip().splitlines()[0].rstrip(".")
+            raise RuntimeError(
+                f"The conic solver failed under `constraints` ({told}): try another one "
+                "by `solver_options`, or scale the features (StandardScaler)."
+            ) from error
+    status = problem.status
+    if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+        raise Infeasible
+    if status in (cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE):
+        raise Unbounded
+    if status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+        raise RuntimeError(
+            f"The conic solver ended with status {status!r} under `constraints`: try "
+            "another one by `solver_options`, or scale the features (StandardScaler)."
+        )
+    return float(value)
+
+
+def own_gap(problem, value):
+    """The duality gap that the solver reports, or what is usual where it does not."""
+    stats = problem.solver_stats.extra_stats
+    primal = getattr(stats, "obj_val", None)
+    dual = getattr(stats, "obj_val_dual", None)
+    if primal is None or dual is None:
+        return 1e-8 * max(1.0, abs(value))
+    return abs(primal - dual)

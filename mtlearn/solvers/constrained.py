@@ -1,0 +1,354 @@
+"""Smooth losses + relation + constraints: quadratics whose rows are short factors.
+
+The squared loss is one quadratic. A margin loss is squared on the rows that are active
+now: a semismooth Newton step is the same quadratic of those rows, and an exact search
+along the line to its solution, which never leaves the constraints, goes on from there.
+
+The certificate is a duality gap. With multipliers y of the constraints and r what is
+left of the Lagrangian's gradient,
+
+    objective - minimum <= sum |y| slack + 1/2 r' H^-1 r
+
+for a quadratic of Hessian H; a margin loss has alpha Omega in place of H.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..losses import Squared
+from ..solution import Solution, Status
+from .active_set import Merged, remainder, solve_binding
+from .balls import polish
+from .conic import Infeasible, Limits, solve_conic
+from .coupled import ground
+from .interior import is_feasible
+from .newton import goal
+from .quadratic import Unknowns, factorise, unpenalised
+
+_OPEN = 1e-10  # share of the smallest curvature that stands in for no penalty at all
+_SEARCH_STEPS = 60
+
+
+@dataclass(frozen=True)
+class ConstrainedSolution(Solution):
+    """A Solution with what the constraints cost.
+
+    Attributes
+    ----------
+    prices : ndarray of shape (n_rows,)
+        Derivative of the minimum by the limit of each row of the limits.
+    pulls : ndarray of shape (n_balls,)
+        Multipliers of the balls: minus the derivative by the radius.
+    calls : list of list of ndarray
+        Dual values of the callables.
+    """
+
+    prices: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    pulls: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    calls: list = field(default_factory=list)
+
+
+def solve_constrained(
+    data, loss, form, alpha, limits, *, intercept, tol, max_iter, options
+):
+    """Minimise a squared or piecewise squared loss + relation under constraints.
+
+    Parameters
+    ----------
+    data : TaskData
+    loss : object of `mtlearn.losses`
+        `Squared`, or one that is zero or a square, row by row.
+    form : ArrowForm or MatrixForm
+    alpha : float
+        At least 0; greater than 0 unless the loss is `Squared`.
+    limits : Limits
+    intercept : {"free", "shrunk", "shared", "none"}
+    tol : float
+        What the certificate must reach, relative to the zero model.
+    max_iter : int
+    options : dict
+        Keywords of cvxpy's ``Problem.solve``, where it is needed.
+
+    Returns
+    -------
+    ConstrainedSolution
+
+    Raises
+    ------
+    Infeasible
+        If no coefficients obey the constraints.
+    """
+    if isinstance(loss, Squared):
+        return _solve_squared(data, form, alpha, limits, intercept, tol, options)
+    problem = _Inner(form, intercept, data.n_features, alpha, limits, options)
+    return _solve_margins(problem, data, loss, tol, max_iter)
+
+
+def _solve_squared(data, form, alpha, limits, intercept, tol, options):
+    """One quadratic."""
+    factors = factorise(data)
+    if alpha == 0 and factors.full and not limits.callables:
+        form = unpenalised(form)
+    problem = _Inner(form, intercept, data.n_features, alpha, limits, options)
+    point = problem.solve(factors)
+    quadratic = point.quadratic
+    r, loose = problem.residual(point, quadratic.gradient(point.x))
+    bound = loose + remainder(quadratic, point.system, r)
+    if limits.callables:
+        bound = point.gap
+    coef, b = quadratic.model(point.x)
+    value = quadratic.value(point.x) - problem.stand_in(factors, point.x)
+    certificate = bound / max(factors.zero, 1e-300)
+    enough = bound <= goal(tol, factors.zero, value)
+    status = Status.CONVERGED if enough else Status.STALLED
+    return problem.solution(point, coef, b, value, certificate, point.n_iter, status)
+
+
+# ---------------------------------------------------------------- one quadratic
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The solution of one quadratic, with the constraints' multipliers."""
+
+    quadratic: object
+    x: np.ndarray
+    multipliers: np.ndarray
+    pulls: np.ndarray
+    calls: list
+    n_iter: int
+    system: object = None
+    gap: float = 0.0
+
+
+class _Inner:
+    """Quadratics of one form under the same constraints, one after the other."""
+
+    def __init__(self, form, intercept, n_features, alpha, limits, options):
+        explicit = bool(limits.callables)
+        self.form, self.alpha, self.limits = form, alpha, limits
+        self.options = options
+        self.unknowns = Unknowns(form, intercept, n_features, explicit)
+        self.C = (limits.rows @ self.unknowns.lift).tocsr()
+        self.balls = (limits.balls @ self.unknowns.lift).tocsr()
+        self.merged = Merged(self.C, limits.lower, limits.upper)
+        if len(self.merged.empty):
+            raise Infeasible
+        self.state = None
+
+    def strength(self, factors):
+        """alpha, or what stands in for none."""
+        if self.alpha > 0:
+            return self.alpha
+        R = factors.R * np.sqrt(factors.weight.max(initial=0.0))
+        square = np.einsum("gqj,gqj->j", R, R)
+        square = square[square > 0]
+        return _OPEN * square.min(initial=1.0) if len(square) else 1.0
+
+    def stand_in(self, factors, x):
+        """What the objective holds of a penalty that was not asked for."""
+        if self.alpha > 0:
+            return 0.0
+        return 0.5 * self.strength(factors) * float(x @ (self.unknowns.omega @ x))
+
+    def solve(self, factors, b=None, x=None):
+        """Minimise one quadratic; `b`, `x` of before where nothing determines them."""
+        alpha = self.strength(factors)
+        quadratic = self.unknowns.quadratic(factors, alpha, b, x)
+        if self.limits.plain:
+            return self._solve_rows(quadratic)
+        answer = solve_conic(
+            self.unknowns, factors, alpha, self.limits, self.options, b
+        )
+        point = _Point(
+            quadratic,
+            answer.x,
+            answer.multipliers,
+            answer.pulls,
+            answer.calls,
+            1,
+            gap=answer.gap,
+        )
+        if self.limits.callables:
+            return point
+        return self._polish(point)
+
+    def _solve_rows(self, quadratic):
+        """Linear constraints: exactly."""
+        merged = self.merged
+        binding = solve_binding(
+            quadratic, merged.C, merged.lower, merged.upper, self.state
+        )
+        if not binding.optimal and not is_feasible(
+            merged.C, merged.lower, merged.upper
+        ):
+            raise Infeasible
+        self.state = binding.state
+        return _Point(
+            quadratic,
+            binding.x,
+            merged.spread(binding.multipliers),
+            np.zeros(0),
+            [],
+            binding.n_iter,
+            binding.system,
+        )
+
+    def _polish(self, point):
+        """Newton steps on the optimality conditions, where they improve the gap."""
+        merged, limits = self.merged, self.limits
+        better = polish(
+            point.quadratic,
+            merged,
+            self.balls,
+            limits.radius,
+            point.x,
+            merged.gather(point.multipliers),
+            point.pulls,
+        )
+        if better is None:
+            return point
+        x, multipliers, pulls = better
+        return replace(
+            point, x=x, multipliers=merged.spread(multipliers), pulls=pulls
+        )
+
+    def residual(self, point, gradient):
+        """Gradient of the Lagrangian, and sum |y| slack."""
+        x, y = point.x, point.multipliers
+        reach = self.C @ x
+        with np.errstate(invalid="ignore"):
+            slack = np.where(y > 0, self.limits.upper - reach, reach - self.limits.lower)
+        loose = float(np.abs(y)[y != 0] @ np.maximum(slack[y != 0], 0.0))
+        r = gradient + self.C.T @ y
+        if self.limits.callables:
+            return gradient, 0.0
+        if len(point.pulls):
+            parts = (self.balls @ x).reshape(len(point.pulls), -1)
+            length = np.linalg.norm(parts, axis=1)
+            loose += float(point.pulls @ np.maximum(self.limits.radius - length, 0.0))
+            ways = parts / np.where(length > 0, length, 1.0)[:, None]
+            r = r + self.balls.T @ (point.pulls[:, None] * ways).ravel()
+        return r, loose
+
+    def solution(self, point, coef, b, value, certificate, n_iter, status, history=()):
+        """Pack an answer."""
+        return ConstrainedSolution(
+            coef,
+            b,
+            value,
+            certificate,
+            n_iter,
+            status,
+            history=list(history) or [(value, certificate)],
+            prices=-point.multipliers,
+            pulls=point.pulls,
+            calls=point.calls,
+        )
+
+
+# ---------------------------------------------------------------- margin losses
+
+
+def _solve_margins(inner, data, loss, tol, max_iter):
+    """Quadratics of the active rows, and exact searches on the way to their minima."""
+    y, weight = data.labels, data.weights
+    scale = loss.value(y, np.zeros(len(y)), weight)
+    point = inner.solve(factorise(_active(data, y, weight)))
+    x, (coef, b) = point.x, point.quadratic.model(point.x)
+    z, history, status = _scores(data, coef, b), [], Status.MAX_ITER
+    model, whole = weight * (z - y), True
+    for n_iter in range(1, max_iter + 1):
+        # 1) value, gradient, certificate
+        value, g, h = loss.evaluate(y, z, weight)
+        omega = inner.unknowns.omega @ x
+        value += 0.5 * inner.alpha * float(x @ omega)
+        here = replace(point, x=x)
+        if not inner.limits.callables:
+            bound = _bound(inner, data, here, inner.alpha * omega, g, h)
+        else:
+            # their forces balance the quadratic; what is left is the rows' difference
+            bound = point.gap if whole else np.inf
+            bound += _bound(inner, data, here, 0.0 * omega, g - model, h)
+        history.append((value, bound / max(scale, 1e-300)))
+        if bound <= goal(tol, scale, value):
+            status = Status.CONVERGED
+            break
+        # 2) the minimum of the rows that are active now
+        aims = z - g / np.where(h > 0, h, 1.0)
+        point = inner.solve(factorise(_active(data, aims, h)), b, x)
+        ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
+        dz = _scores(data, coef_ahead, b_ahead) - z
+        step = _search(inner, loss, y, z, dz, weight, x, ahead - x)
+        if step == 0.0:
+            status = Status.STALLED
+            break
+        x, b = x + step * (ahead - x), b + step * (b_ahead - b)
+        coef = coef + step * (coef_ahead - coef)
+        z = _scores(data, coef, b)
+        model, whole = h * (z - aims), step == 1.0
+    certificate = history[-1][1]
+    return inner.solution(
+        point, coef, b, history[-1][0], certificate, n_iter, status, history
+    )
+
+
+def _active(data, aims, curvature):
+    """The rows of positive curvature, as a weighted squared loss towards `aims`."""
+    shape = data.y.shape
+    at = (data.rows, data.task_of) if data.wide else data.rows
+    y, weight = np.full(shape, np.nan if data.wide else 0.0), np.zeros(shape)
+    y[at], weight[at] = aims, curvature
+    return replace(data, y=y, sample_weight=weight, task_weight=None, _shared={})
+
+
+def _scores(data, coef, b):
+    return data.forward(coef) + np.repeat(b, data.sizes)
+
+
+def _bound(inner, data, point, pull, g, h):
+    """Distance from the minimum, at most: intercepts out, then Omega's own metric.
+
+    `pull` is the part of the gradient in the unknowns that no row has.
+    """
+    unknowns, form = inner.unknowns, inner.form
+    B = unknowns.maps.toarray()
+    G, gb = data.adjoint(g), data.sums(g)
+    free, shift = B.T @ gb, np.zeros(B.shape[1])
+    if B.shape[1]:
+        corner = ground((B.T @ (data.sums(h)[:, None] * B))[None])[0]
+        shift = np.linalg.solve(corner, free)
+        u = h * np.repeat(B @ shift, data.sizes)
+        G, gb = G - data.adjoint(u), gb - data.sums(u)
+    full, loose = inner.residual(point, pull)
+    r = unknowns.pull(G, gb) + full[: unknowns.n_theta]
+    norm2 = form.dual_norm2(unknowns.full_theta(r))
+    return loose + norm2 / (2 * inner.alpha) + 0.5 * float(free @ shift)
+
+
+def _search(inner, loss, y, z, dz, weight, x, dx):
+    """Minimise along the line within [0, 1]; 0 where it does not descend."""
+    omega = inner.unknowns.omega @ dx
+    first, second = inner.alpha * float(x @ omega), inner.alpha * float(dx @ omega)
+
+    def slope(step):
+        _, bend, curve = loss.along(y, z, dz, weight, step)
+        return bend + first + step * second, curve + second
+
+    start = slope(0.0)[0]
+    if not start < 0:
+        return 0.0
+    if slope(1.0)[0] <= 0:
+        return 1.0
+    low, high, step = 0.0, 1.0, 0.5
+    for _ in range(_SEARCH_STEPS):
+        here, curve = slope(step)
+        if abs(here) <= 1e-6 * abs(start) or high - low <= 1e-14:
+            break
+        low, high = (step, high) if here < 0 else (low, step)
+        step -= here / curve if curve > 0 else 0.0
+        if not low < step < high:
+            step = 0.5 * (low + high)
+    return step
