@@ -91,9 +91,14 @@ class ConstraintDual:
 
     def __repr__(self):
         parts = self.binding if isinstance(self.binding, list) else [self.binding]
-        n_binding, size = sum(int(np.sum(b)) for b in parts), sum(np.size(b) for b in parts)
+        n_binding, size = (
+            sum(int(np.sum(b)) for b in parts),
+            sum(np.size(b) for b in parts),
+        )
         prices = self.price if isinstance(self.price, list) else [self.price]
-        highest = max((float(np.max(np.abs(p), initial=0.0)) for p in prices), default=0)
+        highest = max(
+            (float(np.max(np.abs(p), initial=0.0)) for p in prices), default=0
+        )
         return (
             f"<{self.constraint!r}: binds in {n_binding} of {size} places, highest "
             f"price {highest:.4g}>"

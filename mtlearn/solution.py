@@ -73,3 +73,17 @@ def warn_unless_converged(solution, name, tol):
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def stack_classes(solutions):
+    """One Solution of several one-vs-rest problems: classes on the second axis."""
+    statuses = [s.status for s in solutions if s.status is not Status.CONVERGED]
+    return Solution(
+        coef=np.stack([s.coef for s in solutions], axis=1),
+        intercept=np.stack([s.intercept for s in solutions], axis=1),
+        objective=sum(s.objective for s in solutions),
+        certificate=max(s.certificate for s in solutions),
+        n_iter=max(s.n_iter for s in solutions),
+        status=statuses[0] if statuses else Status.CONVERGED,
+        history=[step for s in solutions for step in s.history],
+    )

@@ -6,14 +6,15 @@ import numpy as np
 
 from . import checks
 from .base import TaskClassifier, TaskRegressor
+from .constrained import Constrained
 from .losses import SquaredEpsilonInsensitive
-from .solution import Solution, Status
+from .solution import stack_classes
 from .solvers.dual import solve_squared_hinge
 from .solvers.newton import solve_newton
 from .solvers.steps import SOLVERS
 
 
-class MultiTaskSVM(TaskClassifier):
+class MultiTaskSVM(Constrained, TaskClassifier):
     r"""Linear support vector classifier with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -49,7 +50,10 @@ class MultiTaskSVM(TaskClassifier):
         Factor of the weight of each class's rows. "balanced": total weight over
         (n_classes times the class's weight), over all tasks together.
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
+        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
+        list of cvxpy constraints. With more than two classes they hold for each of the
+        one-against-the-rest models.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -100,6 +104,11 @@ class MultiTaskSVM(TaskClassifier):
         Newton steps, or passes over the rows of "dual-descent".
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
+    constraint_duals_ : list of ConstraintDual
+        In the order of `constraints`: where each binds (`binding`) and what it costs
+        (`price`), the derivative of the smallest objective by its limit; each
+        constraint's page gives the shape, to which more than two classes add a
+        second axis. Empty without constraints.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -195,6 +204,9 @@ class MultiTaskSVM(TaskClassifier):
     def _loss_strength(self):
         return float(self.C)
 
+    def _loss_under_constraints(self):
+        return self.loss, 0.0, 1.0
+
     def _weigh(self, fit):
         return _weigh_classes(fit, self.class_weight)
 
@@ -218,10 +230,10 @@ class MultiTaskSVM(TaskClassifier):
                 start=begin,
             )
             solutions.append(solution)
-        return solutions[0] if n_labels == 2 else _stack(solutions)
+        return solutions[0] if n_labels == 2 else stack_classes(solutions)
 
 
-class MultiTaskSVR(TaskRegressor):
+class MultiTaskSVR(Constrained, TaskRegressor):
     r"""Linear support vector regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -256,7 +268,9 @@ class MultiTaskSVR(TaskRegressor):
     coef0 : float, default=0.0
         Constant term of the kernels "poly" and "sigmoid".
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
+        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
+        list of cvxpy constraints.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -298,6 +312,10 @@ class MultiTaskSVR(TaskRegressor):
     n_iter_ : int
     optimality_ : float
         The certificate, in the units of `tol`.
+    constraint_duals_ : list of ConstraintDual
+        In the order of `constraints`: where each binds (`binding`) and what it costs
+        (`price`), the derivative of the smallest objective by its limit; each
+        constraint's page gives the shape. Empty without constraints.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -386,6 +404,9 @@ class MultiTaskSVR(TaskRegressor):
     def _loss_strength(self):
         return float(self.C)
 
+    def _loss_under_constraints(self):
+        return self.loss, float(self.epsilon), 1.0
+
     def _solve(self, fit, start):
         return solve_newton(
             fit.data,
@@ -413,10 +434,14 @@ def _tolerance(estimator):
 def _check_supported(estimator, smooth, kinked):
     """Refuse losses and kernels that do not exist, and those that do not exist yet."""
     name, loss, kernel = type(estimator).__name__, estimator.loss, estimator.kernel
+    if estimator.constraints and kernel != "linear":
+        raise ValueError(
+            f"`constraints` need the linear kernel, got `kernel`={kernel!r}."
+        )
     checks.check_choice("loss", loss, (smooth, kinked))
     if not callable(kernel):
         checks.check_choice("kernel", kernel, ("linear", *_KERNELS))
-    if loss == kinked:
+    if loss == kinked and not estimator.constraints:
         raise NotImplementedError(
             f"`loss`={loss!r} is not available in this version of {name}; use "
             f"{smooth!r}."
@@ -426,20 +451,6 @@ def _check_supported(estimator, smooth, kinked):
             f"`kernel`={kernel!r} is not available in this version of {name}; use "
             "'linear', after scikit-learn's Nystroem if the problem is not linear."
         )
-
-
-def _stack(solutions):
-    """One Solution of several one-vs-rest problems: classes on the second axis."""
-    statuses = [s.status for s in solutions if s.status is not Status.CONVERGED]
-    return Solution(
-        coef=np.stack([s.coef for s in solutions], axis=1),
-        intercept=np.stack([s.intercept for s in solutions], axis=1),
-        objective=sum(s.objective for s in solutions),
-        certificate=max(s.certificate for s in solutions),
-        n_iter=max(s.n_iter for s in solutions),
-        status=statuses[0] if statuses else Status.CONVERGED,
-        history=[step for s in solutions for step in s.history],
-    )
 
 
 def _weigh_classes(fit, class_weight):

@@ -252,8 +252,9 @@ def row_loss(loss, y, f, epsilon=0.0, classes=None):
     """Loss of one label y at its prediction f (a vector over classes for softmax).
 
     squared 1/2 (y - f)^2; logistic log(1 + exp(-y f)); squared_hinge
-    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; softmax
-    log(sum over k in classes of exp(f_k)) - f_y.
+    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; hinge and
+    epsilon_insensitive the same without the square; softmax log(sum over k in classes
+    of exp(f_k)) - f_y.
     """
     if loss == "squared":
         return 0.5 * (y - f) ** 2
@@ -263,6 +264,10 @@ def row_loss(loss, y, f, epsilon=0.0, classes=None):
         return max(0.0, 1 - y * f) ** 2
     if loss == "squared_epsilon_insensitive":
         return max(0.0, abs(y - f) - epsilon) ** 2
+    if loss == "hinge":
+        return max(0.0, 1 - y * f)
+    if loss == "epsilon_insensitive":
+        return max(0.0, abs(y - f) - epsilon)
     if loss == "softmax":
         return np.logaddexp.reduce([f[k] for k in classes]) - f[y]
     raise ValueError(f"no loss {loss!r}; one of {LOSSES}")
@@ -551,6 +556,62 @@ def twin(
     if loss != "softmax":
         coef, intercept = coef[:, 0], intercept[:, 0]
     return coef, intercept, value
+
+
+def constrained_twin(
+    loss,
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    K,
+    demands,
+    fit_intercept=True,
+    epsilon=0.0,
+):
+    """Minimiser of ``objective`` under constraints: every row and all of W in cvxpy.
+
+    Parameters
+    ----------
+    loss : "squared", "hinge", "squared_hinge", "epsilon_insensitive" or
+        "squared_epsilon_insensitive"
+    demands : callable, from the expressions (W, b) to a list of cvxpy constraints
+
+    Returns
+    -------
+    coef : ndarray of shape (n_tasks, n_features)
+    intercept : ndarray of shape (n_tasks,)
+    value : float
+    """
+    import cvxpy as cp
+
+    keep = np.asarray(weight) > 0
+    X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
+    F = factor(kernel(K, len(K)))
+    B, V = intercept_maps(F, fit_intercept)
+    U = cp.Variable((F.shape[1], X.shape[1]))
+    v, beta = cp.Variable(max(V.shape[1], 1)), cp.Variable(max(B.shape[1], 1))
+    W, b = F @ U, cp.Constant(np.zeros(len(K)))
+    cost = 0.5 * strength * (cp.sum_squares(U) + cp.sum_squares(v))
+    if B.shape[1]:
+        b = b + B @ beta
+    if V.shape[1]:
+        b = b + V @ v
+    f = cp.sum(cp.multiply(X, W[codes]), axis=1) + b[codes]
+    size = weight @ np.array([row_loss(loss, one, 0.0, epsilon) for one in y])
+    scale = size or 1.0
+    if loss == "squared":
+        fit = 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight / scale), y - f))
+    else:
+        hinge = loss.endswith("hinge")
+        miss = 1 - cp.multiply(y, f) if hinge else cp.abs(y - f) - epsilon
+        squared = loss.startswith("squared")
+        root = np.sqrt(weight / scale) if squared else weight / scale
+        excess = cp.multiply(root, cp.pos(miss))
+        fit = cp.sum_squares(excess) if squared else cp.sum(excess)
+    value = _solve(cp.Problem(cp.Minimize(fit + cost / scale), demands(W, b))) * scale
+    return W.value, np.broadcast_to(b.value, len(K)), value
 
 
 def _count_tasks(codes, K, n_tasks):

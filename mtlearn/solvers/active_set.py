@@ -247,7 +247,10 @@ class Sparse(_System):
         if self.wide:
             # with the residuals as unknowns nothing is squared
             residual = -sp.eye_array(self.F.shape[0])
-            parts = [[self.Q + 1e-14 * sp.eye_array(n), self.F.T, C.T], [self.F, residual, None]]
+            parts = [
+                [self.Q + 1e-14 * sp.eye_array(n), self.F.T, C.T],
+                [self.F, residual, None],
+            ]
             parts.append([C, None, corner])
         else:
             parts = [[self.H, C.T], [C, corner]]

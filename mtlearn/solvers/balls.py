@@ -53,7 +53,9 @@ class _Conditions:
         reach = rows.C @ x
         slack = np.minimum(np.abs(rows.upper - reach), np.abs(reach - rows.lower))
         fixed = rows.lower == rows.upper
-        level = max(np.abs(multipliers).max(initial=0.0), pulls.max(initial=0.0), 1e-300)
+        level = max(
+            np.abs(multipliers).max(initial=0.0), pulls.max(initial=0.0), 1e-300
+        )
         span = max(np.abs(reach).max(initial=0.0), radius.max(initial=0.0), 1e-300)
         near = slack / span < np.abs(multipliers) / level
         self.binding = np.flatnonzero(fixed | near)
@@ -82,7 +84,10 @@ class _Conditions:
         for _ in range(_STEPS):
             left, short, off, J = self.residual()
             r = self.radius[self.tight]
-            B = self.B[self.tight] * np.sqrt(np.maximum(self.mu, 0.0) / r)[:, None, None]
+            B = (
+                self.B[self.tight]
+                * np.sqrt(np.maximum(self.mu, 0.0) / r)[:, None, None]
+            )
             B = B.reshape(-1, n)
             A = np.vstack([self.C, J])
             K = np.block([[self.H + B.T @ B, A.T], [A, np.zeros((len(A), len(A)))]])

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..constraints import call
+from .interior import is_feasible
 
 _KEPT = 8  # compiled problems in the cache
 _CLARABEL = {
@@ -129,6 +130,40 @@ def solve_conic(unknowns, factors, alpha, limits, options, b=None):
         return program.solve(numbers, options)
     finally:
         CACHE.put(key, program)
+
+
+def is_possible(unknowns, limits):
+    """Whether any coefficients obey all constraints.
+
+    Parameters
+    ----------
+    unknowns : Unknowns
+        With every intercept among them.
+    limits : Limits
+
+    Returns
+    -------
+    possible : bool
+    """
+    if limits.plain:
+        return is_feasible(limits.rows @ unknowns.lift, limits.lower, limits.upper)
+    import cvxpy as cp
+
+    model = _Model(unknowns, limits)
+    flat = cp.reshape(model.V, (unknowns.n_tasks * unknowns.d,), order="C")
+    demands = _Demands(limits, flat, limits.radius)
+    demands.set(limits.lower, limits.upper)
+    W, b = model.V, model.intercepts(1.0)
+    calls = [
+        c
+        for one in limits.callables
+        for c in call(one, limits.spread @ W, limits.spread_b @ b)
+    ]
+    try:
+        run(cp.Problem(cp.Minimize(0), [*demands.constraints, *calls]), {})
+    except Infeasible:
+        return False
+    return True
 
 
 class _Cache:
@@ -354,7 +389,9 @@ class _Demands:
     def duals(self):
         """Multipliers of the rows, signed, and of the balls."""
         multipliers = np.zeros(self.n_rows)
-        for constraint, (name, rows, _) in zip(self.constraints, self.limits, strict=False):
+        for constraint, (name, rows, _) in zip(
+            self.constraints, self.limits, strict=False
+        ):
             sign = -1.0 if name == "below" else 1.0
             multipliers[rows] += sign * np.atleast_1d(constraint.dual_value)
         pulls = np.zeros(self.n_balls)
@@ -395,10 +432,123 @@ def run(problem, options):
 
 
 def own_gap(problem, value):
-    """The duality gap that the solver reports, or what is usual where it does not."""
+    """The duality gap that the solver reports, or what it is asked for by default."""
+    import cvxpy as cp
+
     stats = problem.solver_stats.extra_stats
-    primal = getattr(stats, "obj_val", None)
-    dual = getattr(stats, "obj_val_dual", None)
-    if primal is None or dual is None:
-        return 1e-8 * max(1.0, abs(value))
-    return abs(primal - dual)
+    told = stats.get("info", {}).get("gap") if isinstance(stats, dict) else None
+    if told is not None:
+        return abs(float(told))
+    return (1e-10 if problem.status == cp.OPTIMAL else 1e-6) * max(1.0, abs(value))
+
+
+# ---------------------------------------------------------------- losses with kinks
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A loss that is the largest of some lines, row by row.
+
+    Attributes
+    ----------
+    X : ndarray or csr_array of shape (n_rows, n_features)
+    task : ndarray of shape (n_rows,), int
+    weight : ndarray of shape (n_rows,)
+    slope, height : ndarray of shape (n_rows, n_lines)
+        The lines slope * z + height; the loss is the largest of them and of zero.
+    """
+
+    X: object
+    task: np.ndarray
+    weight: np.ndarray
+    slope: np.ndarray
+    height: np.ndarray
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The part of an objective that is linear: <W, coef> + <b, intercept> + height."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    height: float
+
+
+def solve_pieces(unknowns, pieces, slope, alpha, limits, options, units, level, zero):
+    """Minimise pieces + slope + 1/2 alpha Omega under any constraints.
+
+    Parameters
+    ----------
+    unknowns : Unknowns
+        With every intercept among them.
+    pieces : Pieces
+    slope : Slope
+    alpha : float
+    limits : Limits
+    options : dict
+        Keywords of ``Problem.solve``.
+    units : ndarray of shape (n_features,)
+        Size of the features.
+    level, zero : float
+        Size of the scores and of the objective.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    Infeasible, Unbounded
+    RuntimeError
+        If the solver failed.
+    """
+    import cvxpy as cp
+
+    model, T, d = _Model(unknowns, limits), unknowns.n_tasks, unknowns.d
+    flat = cp.reshape(model.V, (T * d,), order="C")
+    z = _design(pieces, T, units) @ flat
+    # every unknown in units in which it is near one
+    goal = (level / zero) * cp.sum(cp.multiply(slope.coef / units, model.V))
+    if model.b is not None:
+        z = z + model.b[pieces.task]
+        goal = goal + (level / zero) * (slope.intercept @ model.b)
+    xi = cp.Variable(len(pieces.task), nonneg=True)
+    goal = goal + (level / zero) * (pieces.weight @ xi)
+    own = np.append(units, 1.0)[: unknowns.p]
+    weights = np.sqrt(alpha / zero) * level / own
+    penalty = cp.multiply(np.ones((unknowns.root.shape[0], 1)) * weights, model.omega)
+    goal = goal + 0.5 * cp.sum_squares(penalty)
+    above = [
+        xi >= cp.multiply(slope_k, z) + height_k / level
+        for slope_k, height_k in zip(pieces.slope.T, pieces.height.T, strict=True)
+    ]
+    demands = _Demands(
+        limits, cp.multiply(np.tile(1.0 / units, T), flat), limits.radius / level
+    )
+    demands.set(limits.lower / level, limits.upper / level)
+    W, b = cp.multiply(model.V, level / units[None, :]), model.intercepts(level)
+    calls = [
+        call(one, limits.spread @ W, limits.spread_b @ b) for one in limits.callables
+    ]
+    every = [*above, *demands.constraints, *(c for group in calls for c in group)]
+    problem = cp.Problem(cp.Minimize(goal), every)
+    value = run(problem, options) * zero + slope.height
+    multipliers, pulls = demands.duals()
+    price = zero / level
+    return Answer(
+        model.read(level / own, level),
+        multipliers * price,
+        pulls * price,
+        [[np.asarray(c.dual_value, dtype=float) * zero for c in one] for one in calls],
+        value,
+        own_gap(problem, 1.0) * zero,
+    )
+
+
+def _design(pieces, n_tasks, units):
+    """Rows over the flattened coefficients of all tasks, features in their units."""
+    X = sp.csr_array(pieces.X @ sp.diags_array(1.0 / units))
+    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    columns = pieces.task[rows] * X.shape[1] + X.indices
+    shape = X.shape[0], n_tasks * X.shape[1]
+    return sp.csr_array((X.data, (rows, columns)), shape=shape)

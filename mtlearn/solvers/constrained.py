@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.linalg import spsolve
 
 from ..losses import Squared
 from ..solution import Solution, Status
 from .active_set import Merged, remainder, solve_binding
 from .balls import polish
 from .conic import Infeasible, Limits, solve_conic
-from .coupled import ground
 from .interior import is_feasible
 from .newton import goal
 from .quadratic import Unknowns, factorise, unpenalised
@@ -211,16 +211,16 @@ class _Inner:
         if better is None:
             return point
         x, multipliers, pulls = better
-        return replace(
-            point, x=x, multipliers=merged.spread(multipliers), pulls=pulls
-        )
+        return replace(point, x=x, multipliers=merged.spread(multipliers), pulls=pulls)
 
     def residual(self, point, gradient):
         """Gradient of the Lagrangian, and sum |y| slack."""
         x, y = point.x, point.multipliers
         reach = self.C @ x
         with np.errstate(invalid="ignore"):
-            slack = np.where(y > 0, self.limits.upper - reach, reach - self.limits.lower)
+            slack = np.where(
+                y > 0, self.limits.upper - reach, reach - self.limits.lower
+            )
         loose = float(np.abs(y)[y != 0] @ np.maximum(slack[y != 0], 0.0))
         r = gradient + self.C.T @ y
         if self.limits.callables:
@@ -314,12 +314,16 @@ def _bound(inner, data, point, pull, g, h):
     `pull` is the part of the gradient in the unknowns that no row has.
     """
     unknowns, form = inner.unknowns, inner.form
-    B = unknowns.maps.toarray()
+    B = unknowns.maps
     G, gb = data.adjoint(g), data.sums(g)
     free, shift = B.T @ gb, np.zeros(B.shape[1])
     if B.shape[1]:
-        corner = ground((B.T @ (data.sums(h)[:, None] * B))[None])[0]
-        shift = np.linalg.solve(corner, free)
+        corner = (B.T @ sp.diags_array(data.sums(h)) @ B).tocsc()
+        level = corner.diagonal()
+        # without active rows there is no gradient either
+        empty = level <= 1e-14 * level.max(initial=0.0)
+        corner = corner + sp.diags_array(empty.astype(float))
+        shift = np.atleast_1d(spsolve(sp.csc_matrix(corner), free))
         u = h * np.repeat(B @ shift, data.sizes)
         G, gb = G - data.adjoint(u), gb - data.sums(u)
     full, loose = inner.residual(point, pull)

@@ -262,7 +262,9 @@ class Unknowns:
         self.p = n_features + (intercept == "shrunk")
         width = self.L.shape[1] * self.p
         coordinates = sp.kron(self.L, sp.eye_array(self.p)).tocsr()
-        coef_rows = (np.arange(self.n_tasks)[:, None] * self.p + np.arange(self.d)).ravel()
+        coef_rows = (
+            np.arange(self.n_tasks)[:, None] * self.p + np.arange(self.d)
+        ).ravel()
         self.lift = _widen(coordinates[coef_rows], B.shape[1])
         self.shift = sp.hstack([sp.csr_array((self.n_tasks, width)), B]).tocsr()
         if intercept == "shrunk":
@@ -318,7 +320,9 @@ class Unknowns:
         loose = F.multiply(F).sum(axis=0) + Q.diagonal() <= 0
         Q = Q + sp.diags_array(loose.astype(float))
         c = np.zeros(F.shape[1]) if x is None else np.where(loose, x, 0.0)
-        return Quadratic(F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base)
+        return Quadratic(
+            F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base
+        )
 
 
 def unpenalised(form):
@@ -338,4 +342,6 @@ def _blocks(A):
     n, q, d = A.shape
     if q == 0:
         return sp.csr_array((0, n * d))
-    return sp.bsr_array((A, np.arange(n), np.arange(n + 1)), shape=(n * q, n * d)).tocsr()
+    return sp.bsr_array(
+        (A, np.arange(n), np.arange(n + 1)), shape=(n * q, n * d)
+    ).tocsr()

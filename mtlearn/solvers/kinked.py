@@ -1,0 +1,186 @@
+"""Losses with kinks + relation + constraints: few rows at a time in a conic solver.
+
+Far from its kinks a row's loss is a line, whatever the coefficients nearby. Such rows
+are summed to one linear term; only those near a kink, as a squared loss places them,
+are handed over one by one. Where a row of the sum turns out to lie on another line than
+was assumed, it joins the others. A line is never above the loss, so that every problem
+on the way bounds the minimum from below: the certificate is the objective less that
+bound.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..losses import SquaredEpsilonInsensitive, SquaredHinge
+from ..solution import Status
+from .conic import Pieces, Slope, Unbounded, solve_pieces
+from .constrained import ConstrainedSolution, solve_constrained
+from .newton import goal
+from .quadratic import Unknowns
+
+_SHARE = 0.15  # of each task's rows, those nearest to a kink are handed over at first
+_LOOSE = 1e-3  # tolerance of the squared loss that places the rows
+
+
+def solve_kinked(
+    data, loss, epsilon, form, alpha, limits, *, intercept, tol, max_iter, options
+):
+    """Minimise the hinge or epsilon-insensitive loss + relation under constraints.
+
+    Parameters
+    ----------
+    data : TaskData
+    loss : {"hinge", "epsilon_insensitive"}
+    epsilon : float
+        Errors up to this size cost nothing; not used by the hinge.
+    form : ArrowForm or MatrixForm
+    alpha : float
+        Greater than 0.
+    limits : Limits
+    intercept : {"free", "shrunk", "shared", "none"}
+    tol : float
+        What the certificate must reach, relative to the zero model.
+    max_iter : int
+        Most conic problems.
+    options : dict
+        Keywords of cvxpy's ``Problem.solve``.
+
+    Returns
+    -------
+    ConstrainedSolution
+
+    Raises
+    ------
+    Infeasible
+        If no coefficients obey the constraints.
+    """
+    hinge = loss == "hinge"
+    smooth = SquaredHinge() if hinge else SquaredEpsilonInsensitive(epsilon)
+    first = solve_constrained(
+        data,
+        smooth,
+        form,
+        alpha,
+        limits,
+        intercept=intercept,
+        tol=_LOOSE,
+        max_iter=max_iter,
+        options=options,
+    )
+    lines = _Lines(data, hinge, epsilon)
+    unknowns = Unknowns(form, intercept, data.n_features, explicit=True)
+    z = lines.scores(first.coef, first.intercept)
+    single, history, status = lines.near(z), [], Status.MAX_ITER
+    zero = max(lines.value(np.zeros(len(z))), 1e-300)
+    level = 1.0 if hinge else max(np.sqrt(np.mean(data.labels**2)), 1e-300)
+    units = _units(data)
+    for n_iter in range(1, max_iter + 1):
+        pieces, slope = lines.split(z, single)
+        try:
+            answer = solve_pieces(
+                unknowns, pieces, slope, alpha, limits, options, units, level, zero
+            )
+        except Unbounded:
+            if single.all():
+                raise
+            single = np.ones_like(single)
+            continue
+        coef = (unknowns.lift @ answer.x).reshape(data.n_tasks, -1)
+        b = unknowns.shift @ answer.x
+        ahead = lines.scores(coef, b)
+        penalty = 0.5 * alpha * float(answer.x @ (unknowns.omega @ answer.x))
+        value = lines.value(ahead) + penalty
+        bound = max(value - answer.value, 0.0) + answer.gap
+        history.append((value, bound / zero))
+        astray = lines.zone(ahead) != lines.zone(z)
+        if bound <= goal(tol, zero, value):
+            status = Status.CONVERGED
+            break
+        if not np.any(astray & ~single):
+            status = Status.STALLED
+            break
+        single |= astray
+        z = np.where(single, z, ahead)
+    return ConstrainedSolution(
+        coef,
+        b,
+        value,
+        bound / zero,
+        n_iter,
+        status,
+        history=history,
+        prices=-answer.multipliers,
+        pulls=answer.pulls,
+        calls=answer.calls,
+    )
+
+
+class _Lines:
+    """The loss of every observation as the largest of its lines and zero."""
+
+    def __init__(self, data, hinge, epsilon):
+        self.data = data
+        y, self.weight = data.labels, data.weights
+        if hinge:
+            self.slope, self.height = -y[:, None], np.ones((len(y), 1))
+        else:
+            self.slope = np.tile([-1.0, 1.0], (len(y), 1))
+            self.height = np.column_stack([y, -y]) - epsilon
+
+    def scores(self, coef, b):
+        """Scores of all observations."""
+        return self.data.forward(coef) + np.repeat(b, self.data.sizes)
+
+    def heights(self, z):
+        """Value of every line at the scores, zero's first."""
+        lines = self.slope * z[:, None] + self.height
+        return np.column_stack([np.zeros(len(z)), lines])
+
+    def value(self, z):
+        """Weighted sum of the loss."""
+        return float(self.weight @ self.heights(z).max(axis=1))
+
+    def zone(self, z):
+        """The line on which each observation is."""
+        return self.heights(z).argmax(axis=1)
+
+    def near(self, z):
+        """The observations of each task that are nearest to a kink."""
+        heights = np.sort(self.heights(z), axis=1)
+        distance = heights[:, -1] - heights[:, -2]
+        data, single = self.data, np.zeros(len(z), dtype=bool)
+        for s, size in zip(data.starts[:-1], data.sizes, strict=True):
+            count = max(int(_SHARE * size), 2 * (data.n_features + 1))
+            part = distance[s : s + size]
+            if count >= size:
+                single[s : s + size] = True
+            else:
+                single[s + np.argpartition(part, count)[:count]] = True
+        return single
+
+    def split(self, z, single):
+        """The marked observations one by one, and the sum of the others' lines."""
+        data, rest = self.data, np.flatnonzero(~single)
+        X = data.features[data.place[single]]
+        pieces = Pieces(
+            X,
+            data.task_of[single],
+            self.weight[single],
+            self.slope[single],
+            self.height[single],
+        )
+        zone = self.zone(z)
+        slope = np.column_stack([np.zeros(len(z)), self.slope])
+        height = np.column_stack([np.zeros(len(z)), self.height])
+        g, level = np.zeros(len(z)), 0.0
+        g[rest] = self.weight[rest] * slope[rest, zone[rest]]
+        level = float(self.weight[rest] @ height[rest, zone[rest]])
+        return pieces, Slope(data.adjoint(g), data.sums(g), level)
+
+
+def _units(data):
+    """Root mean square of every feature, one where it is zero."""
+    X = data.X
+    square = X.multiply(X).mean(axis=0) if sp.issparse(X) else np.mean(X * X, axis=0)
+    units = np.sqrt(np.asarray(square).ravel())
+    return np.where(units > 0, units, 1.0)
