@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from test_per_task import LAYOUTS, MODES, RELATIONS, WEIGHTS, Case, cover, signs
+from test_per_task import LAYOUTS, MODES, RELATIONS, WEIGHTS, Case, pairwise, signs
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, PerTaskRegressor, SharedMean, TaskGraph
 from mtlearn.compose import features_only
@@ -139,7 +139,7 @@ def check(case, kind, model, loss, mode, strength, labels=None, epsilon=0.0, rto
 
 @pytest.mark.parametrize(
     "kind, name, layout, mode, weights",
-    cover(KINDS, RELATIONS, LAYOUTS, MODES, WEIGHTS),
+    pairwise(KINDS, RELATIONS, LAYOUTS, MODES, WEIGHTS),
 )
 def test_regressor(
     long_regression, wide_regression, matrices, kind, name, layout, mode, weights
@@ -151,3 +151,67 @@ def test_regressor(
     )
     model.fit(case.X, case.y, **case.fit)
     check(case, kind, model, "squared", mode, 0.3)
+
+
+@pytest.mark.parametrize(
+    "kind, name, layout, mode, weights, loss",
+    pairwise(KINDS, RELATIONS, LAYOUTS, MODES, WEIGHTS, ("squared_hinge", "hinge")),
+)
+def test_svm(
+    long_classification,
+    wide_classification,
+    matrices,
+    kind,
+    name,
+    layout,
+    mode,
+    weights,
+    loss,
+):
+    case = Case(
+        long_classification, wide_classification, name, layout, weights, matrices, C
+    )
+    constraints = demands(kind, tasks_of(layout, long_classification))[0]
+    model = MultiTaskSVM(
+        C=C, loss=loss, constraints=constraints, fit_intercept=mode, **case.params
+    )
+    model.fit(case.X, case.y, **case.fit)
+    check(case, kind, model, loss, mode, 1.0, signs)
+
+
+@pytest.mark.parametrize(
+    "kind, name, layout, mode, weights, loss, epsilon",
+    pairwise(
+        KINDS,
+        RELATIONS,
+        LAYOUTS,
+        MODES,
+        WEIGHTS,
+        ("squared_epsilon_insensitive", "epsilon_insensitive"),
+        (0.0, EPSILON),
+    ),
+)
+def test_svr(
+    long_regression,
+    wide_regression,
+    matrices,
+    kind,
+    name,
+    layout,
+    mode,
+    weights,
+    loss,
+    epsilon,
+):
+    case = Case(long_regression, wide_regression, name, layout, weights, matrices, C)
+    constraints = demands(kind, tasks_of(layout, long_regression))[0]
+    model = MultiTaskSVR(
+        C=C,
+        epsilon=epsilon,
+        loss=loss,
+        constraints=constraints,
+        fit_intercept=mode,
+        **case.params,
+    )
+    model.fit(case.X, case.y, **case.fit)
+    check(case, kind, model, loss, mode, 1.0, epsilon=epsilon)

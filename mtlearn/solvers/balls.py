@@ -1,17 +1,131 @@
-"""The last digits where balls bind: Newton's method on the optimality conditions.
+"""Quadratics under linear constraints and balls |B_k x| <= r_k, without a conic solver.
 
-A conic solver leaves the binding rows and balls known and everything else right to a
-few digits less than asked for. With binding rows as equations and binding balls as
-|B_k x|^2 = r_k^2, a few Newton steps leave only rounding.
+With multipliers mu of the balls given, a quadratic under linear constraints is left; its
+minimum is a concave function of mu. Newton's method on r_k / |B_k x(mu)| = 1, nearly
+linear in mu (the secular equation of More and Sorensen, SIAM J. Scientific and
+Statistical Computing 4, 1983), finds which balls bind; Newton steps on the optimality
+conditions then leave only rounding. They also serve an answer of a conic solver.
 """
 
+from dataclasses import replace
+
 import numpy as np
+import scipy.sparse as sp
 from scipy import linalg
+
+from .active_set import solve_binding
 
 _DENSE = 1500  # most unknowns of a dense system
 _STEPS = 8
 _ENOUGH = 1e-13  # relative residual at which to stop
+_ROUNDS = 30  # most Newton steps in the multipliers
+_NEAR = 1e-5  # relative distance from the balls from which the last steps converge
 _ACCEPT = 1e-9  # relative residual above which the answer is not taken
+
+
+def solve_balls(quadratic, rows, balls, radius, state, pulls):
+    """Minimise a quadratic under linear constraints and balls.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    rows : object with `C`, `lower`, `upper`
+        Linear constraints.
+    balls : csr_array of shape (n_balls * size, n_unknowns)
+    radius : ndarray of shape (n_balls,)
+        Greater than 0.
+    state : ndarray of shape (n_rows,), int8, or None
+        Which rows are thought to bind.
+    pulls : ndarray of shape (n_balls,) or None
+        First guess of the balls' multipliers.
+
+    Returns
+    -------
+    (x, multipliers, pulls, state, n_iter) or None
+        None where it did not end at the solution, or is too large for dense systems.
+    """
+    if quadratic.size > _DENSE or rows.C.shape[0] > 4 * _DENSE:
+        return None
+    secular = _Secular(quadratic, rows, balls, radius, state)
+    pulls = np.zeros(len(radius)) if pulls is None else pulls
+    here = secular.at(pulls)
+    for n_iter in range(1, _ROUNDS + 1):
+        if here is None:
+            return None
+        if here.near(radius):
+            args = quadratic, rows, balls, radius, here.x, here.multipliers, here.pulls
+            better = polish(*args)
+            if better is not None:
+                return (*better, secular.state, n_iter)
+        change, ahead = secular.step(here), None
+        for _ in range(_STEPS):
+            pulls = np.maximum(here.pulls + change, 0.0)
+            ahead = secular.at(pulls)
+            if ahead is None or ahead.value >= here.value - 1e-10 * abs(here.value):
+                break
+            change = 0.3 * change
+        here = ahead
+    return None
+
+
+class _Secular:
+    """The minimum of a quadratic under rows as a function of the balls' multipliers."""
+
+    def __init__(self, quadratic, rows, balls, radius, state):
+        self.quadratic, self.rows, self.state = quadratic, rows, state
+        self.balls, self.radius = balls.tocsr(), radius
+        self.balls.data[np.abs(self.balls.data) < 1e-15] = 0.0
+        self.balls.eliminate_zeros()
+        self.width = balls.shape[0] // len(radius)
+
+    def at(self, pulls):
+        """The minimum at some multipliers; None where there is none."""
+        each = np.repeat(pulls / self.radius, self.width)
+        bend = self.balls.T @ (sp.diags_array(each) @ self.balls)
+        bent = replace(self.quadratic, Q=(self.quadratic.Q + bend).tocsr())
+        rows = self.rows
+        binding = solve_binding(bent, rows.C, rows.lower, rows.upper, self.state)
+        if not binding.optimal:
+            return None
+        self.state = binding.state
+        parts = (self.balls @ binding.x).reshape(len(pulls), -1)
+        value = bent.value(binding.x) - 0.5 * float(pulls @ self.radius)
+        return _Moment(binding, parts, pulls, value)
+
+    def step(self, here):
+        """Newton's change of the multipliers for r / |B x| = 1."""
+        length = np.linalg.norm(here.parts, axis=1)
+        tight = np.flatnonzero((here.pulls > 0) | (length > self.radius))
+        system, state = here.binding.system, here.binding.state
+        solver = system.prepare(np.flatnonzero(state))
+        short = np.zeros(np.count_nonzero(state))
+        B = self.balls @ sp.diags_array(1.0 / system.size)
+        ways = np.zeros((len(tight), len(system.size)))
+        for i, k in enumerate(tight):
+            own = B[k * self.width : (k + 1) * self.width]
+            ways[i] = own.T @ here.parts[k]
+        moved = np.array([solver(way, short)[0] for way in ways])
+        # |B_k x|^2 falls by 2 ways . moved / r per unit of a multiplier
+        slope = ways @ moved.T / self.radius[tight]
+        slope *= (self.radius[tight] / length[tight] ** 3)[:, None]
+        miss = self.radius[tight] / length[tight] - 1.0
+        change = np.zeros(len(here.pulls))
+        change[tight] = -np.linalg.lstsq(slope, miss, rcond=1e-12)[0]
+        return change
+
+
+class _Moment:
+    """The minimum at some multipliers of the balls."""
+
+    def __init__(self, binding, parts, pulls, value):
+        self.binding, self.parts = binding, parts
+        self.x, self.multipliers = binding.x, binding.multipliers
+        self.pulls, self.value = pulls, value
+
+    def near(self, radius):
+        """Whether all balls are nearly where they should be."""
+        off = np.linalg.norm(self.parts, axis=1) / radius - 1.0
+        return np.all(np.where(self.pulls > 0, np.abs(off), off) <= _NEAR)
 
 
 def polish(quadratic, rows, balls, radius, x, multipliers, pulls):

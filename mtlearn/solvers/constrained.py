@@ -21,7 +21,7 @@ from scipy.sparse.linalg import spsolve
 from ..losses import Squared
 from ..solution import Solution, Status
 from .active_set import Merged, remainder, solve_binding
-from .balls import polish
+from .balls import polish, solve_balls
 from .conic import Infeasible, Limits, solve_conic
 from .interior import is_feasible
 from .newton import goal
@@ -136,7 +136,7 @@ class _Inner:
         self.merged = Merged(self.C, limits.lower, limits.upper)
         if len(self.merged.empty):
             raise Infeasible
-        self.state = None
+        self.state = self.pulls = None
 
     def strength(self, factors):
         """alpha, or what stands in for none."""
@@ -159,6 +159,10 @@ class _Inner:
         quadratic = self.unknowns.quadratic(factors, alpha, b, x)
         if self.limits.plain:
             return self._solve_rows(quadratic)
+        if not self.limits.callables:
+            point = self._solve_balls(quadratic)
+            if point is not None:
+                return point
         answer = solve_conic(
             self.unknowns, factors, alpha, self.limits, self.options, b
         )
@@ -194,6 +198,20 @@ class _Inner:
             [],
             binding.n_iter,
             binding.system,
+        )
+
+    def _solve_balls(self, quadratic):
+        """Linear constraints and balls, without a conic solver; None if that failed."""
+        merged, radius = self.merged, self.limits.radius
+        found = solve_balls(
+            quadratic, merged, self.balls, radius, self.state, self.pulls
+        )
+        if found is None:
+            self.state = self.pulls = None
+            return None
+        x, multipliers, self.pulls, self.state, n_iter = found
+        return _Point(
+            quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter
         )
 
     def _polish(self, point):
@@ -259,7 +277,7 @@ def _solve_margins(inner, data, loss, tol, max_iter):
     point = inner.solve(factorise(_active(data, y, weight)))
     x, (coef, b) = point.x, point.quadratic.model(point.x)
     z, history, status = _scores(data, coef, b), [], Status.MAX_ITER
-    model, whole = weight * (z - y), True
+    model, whole, stuck = weight * (z - y), True, False
     for n_iter in range(1, max_iter + 1):
         # 1) value, gradient, certificate
         value, g, h = loss.evaluate(y, z, weight)
@@ -283,8 +301,11 @@ def _solve_margins(inner, data, loss, tol, max_iter):
         dz = _scores(data, coef_ahead, b_ahead) - z
         step = _search(inner, loss, y, z, dz, weight, x, ahead - x)
         if step == 0.0:
-            status = Status.STALLED
-            break
+            if stuck:
+                status = Status.STALLED
+                break
+            # here up to rounding: the quadratic's own solution has its certificate
+            stuck, step = True, 1.0
         x, b = x + step * (ahead - x), b + step * (b_ahead - b)
         coef = coef + step * (coef_ahead - coef)
         z = _scores(data, coef, b)
@@ -344,7 +365,7 @@ def _search(inner, loss, y, z, dz, weight, x, dx):
     start = slope(0.0)[0]
     if not start < 0:
         return 0.0
-    if slope(1.0)[0] <= 0:
+    if slope(1.0)[0] <= 1e-6 * abs(start):
         return 1.0
     low, high, step = 0.0, 1.0, 0.5
     for _ in range(_SEARCH_STEPS):
