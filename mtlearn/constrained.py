@@ -85,6 +85,7 @@ class _Bound:
             joined(one.lower for one in demands),
             joined(one.upper for one in demands),
             (sp.vstack([none, *(one.balls for one in balls)]) @ lift).tocsr(),
+            ((balls[0].centre if balls else none) @ lift).tocsr(),
             joined(one.radius for one in balls),
             [self.constraints[k] for k in chosen if self.demands[k] is None],
             self.spread,
@@ -207,12 +208,11 @@ def _spread(fit):
     """
     part = np.flatnonzero(fit.part)
     own = fit.labelled if fit.intercept == "free" else fit.part
-    return _means(fit.part, fit.part)[:, part], _means(fit.part, own)[:, part]
+    return _means(fit.part)[:, part], _means(own)[:, part]
 
 
-def _means(part, own):
+def _means(own):
     """Identity in the rows of `own`, in the others the mean over them."""
-    n = len(part)
-    mean = own / own.sum()
-    rows = [np.eye(n)[t] if own[t] else mean for t in range(n)]
-    return sp.csr_array(np.array(rows))
+    keep = sp.diags_array(own.astype(float)).tocsr()
+    others = sp.csr_array((~own).astype(float)[:, None])
+    return (keep + others @ sp.csr_array((own / own.sum())[None, :])).tocsr()

@@ -32,7 +32,7 @@ class Demand:
     """A constraint on the flattened W (task after task), as plain data.
 
     lower <= rows @ W <= upper, and the k-th of equally long parts of balls @ W is no
-    longer than radius[k].
+    farther than radius[k] from centre @ W.
 
     Attributes
     ----------
@@ -44,6 +44,7 @@ class Demand:
         Flat position of each row's price; None where the price is the force of all rows
         on each coefficient, or minus its length where `shape` has a single axis.
     balls : csr_array of shape (n_balls * n_features, n_tasks * n_features) or None
+    centre : csr_array of shape (n_features, n_tasks * n_features) or None
     radius : ndarray of shape (n_balls,)
     """
 
@@ -53,6 +54,7 @@ class Demand:
     shape: tuple
     place: np.ndarray | None
     balls: sp.csr_array | None = None
+    centre: sp.csr_array | None = None
     radius: np.ndarray | None = None
 
     def prices(self, multipliers, ball_prices):
@@ -434,7 +436,7 @@ class Close(Constraint):
             rows = _steps(np.arange(n_tasks), np.arange(d), scope)
             none = np.zeros(rows.shape[0])
             return Demand(rows, none, none, (n_tasks,), None)
-        centred = np.eye(n_tasks) - 1.0 / n_tasks
+        mean = sp.csr_array(np.full((1, n_tasks), 1.0 / n_tasks))
         nothing = sp.csr_array((0, n_tasks * d))
         return Demand(
             nothing,
@@ -442,7 +444,8 @@ class Close(Constraint):
             np.zeros(0),
             (n_tasks,),
             np.zeros(0, dtype=np.intp),
-            sp.kron(sp.csr_array(centred), sp.eye_array(d)).tocsr(),
+            sp.eye_array(n_tasks * d).tocsr(),
+            sp.kron(mean, sp.eye_array(d)).tocsr(),
             np.full(n_tasks, radius),
         )
 

@@ -23,6 +23,11 @@ _NEAR = 1e-5  # relative distance from the balls from which the last steps conve
 _ACCEPT = 1e-9  # relative residual above which the answer is not taken
 
 
+def fits(quadratic, rows):
+    """Whether a problem is small enough for the dense systems of this file."""
+    return quadratic.size <= _DENSE and rows.C.shape[0] <= 4 * _DENSE
+
+
 def solve_balls(quadratic, rows, balls, radius, state, pulls):
     """Minimise a quadratic under linear constraints and balls.
 
@@ -42,10 +47,8 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls):
     Returns
     -------
     (x, multipliers, pulls, state, n_iter) or None
-        None where it did not end at the solution, or is too large for dense systems.
+        None where it did not end at the solution.
     """
-    if quadratic.size > _DENSE or rows.C.shape[0] > 4 * _DENSE:
-        return None
     secular = _Secular(quadratic, rows, balls, radius, state)
     pulls = np.zeros(len(radius)) if pulls is None else pulls
     here = secular.at(pulls)
@@ -146,8 +149,6 @@ def polish(quadratic, rows, balls, radius, x, multipliers, pulls):
     (x, multipliers, pulls) or None
         None where the steps did not end at a solution.
     """
-    if quadratic.size > _DENSE or rows.C.shape[0] > 4 * _DENSE:
-        return None
     conditions = _Conditions(quadratic, rows, balls, radius, x, multipliers, pulls)
     return conditions.solve()
 

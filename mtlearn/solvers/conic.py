@@ -15,8 +15,11 @@ import scipy.sparse as sp
 
 from ..constraints import call
 from .interior import is_feasible
+from .quadratic import diagonal_blocks
 
 _KEPT = 8  # compiled problems in the cache
+_MANY = 300  # tasks beyond which nothing is compiled for later
+_BY_TASK = ("R", "mean")  # numbers that are a parameter per task
 _CLARABEL = {
     "tol_gap_abs": 1e-11,
     "tol_gap_rel": 1e-11,
@@ -37,14 +40,15 @@ class Unbounded(Exception):
 class Limits:
     """All constraints of a fit, over the flattened W of the tasks that take part.
 
-    lower <= rows @ vec(W) <= upper; the parts of balls @ vec(W) within `radius`;
-    callables see spread @ W and spread_b @ b.
+    lower <= rows @ vec(W) <= upper; the parts of balls @ vec(W) within `radius` of
+    centre @ vec(W); callables see spread @ W and spread_b @ b.
 
     Attributes
     ----------
     rows : csr_array of shape (n_rows, n_tasks * n_features)
     lower, upper : ndarray of shape (n_rows,)
     balls : csr_array of shape (n_balls * n_features, n_tasks * n_features)
+    centre : csr_array of shape (n_features, n_tasks * n_features), or no rows
     radius : ndarray of shape (n_balls,)
     callables : list
     spread, spread_b : csr_array of shape (n_all_tasks, n_tasks)
@@ -54,6 +58,7 @@ class Limits:
     lower: np.ndarray
     upper: np.ndarray
     balls: sp.csr_array
+    centre: sp.csr_array
     radius: np.ndarray
     callables: list
     spread: sp.csr_array
@@ -120,12 +125,14 @@ def solve_conic(unknowns, factors, alpha, limits, options, b=None):
         If the solver failed.
     """
     numbers = _Numbers(unknowns, factors, alpha, limits)
-    if limits.callables:
-        program = _Program(unknowns, limits, numbers)
+    if limits.callables or unknowns.n_tasks > _MANY:
+        program = _Program(unknowns, limits, numbers, fixed=True)
         program.add_callables(limits, numbers)
         return program.solve(numbers, options)
     key = _key(unknowns, limits, numbers)
-    program = CACHE.take(key) or CACHE.count(_Program(unknowns, limits, numbers))
+    program = CACHE.take(key)
+    if program is None:
+        program = CACHE.count(_Program(unknowns, limits, numbers, fixed=False))
     try:
         return program.solve(numbers, options)
     finally:
@@ -149,7 +156,7 @@ def is_possible(unknowns, limits):
         return is_feasible(limits.rows @ unknowns.lift, limits.lower, limits.upper)
     import cvxpy as cp
 
-    model = _Model(unknowns, limits)
+    model = _Model(unknowns)
     flat = cp.reshape(model.V, (unknowns.n_tasks * unknowns.d,), order="C")
     demands = _Demands(limits, flat, limits.radius)
     demands.set(limits.lower, limits.upper)
@@ -216,13 +223,13 @@ class _Numbers:
         self.b_unit = spread if spread > 0 else 1.0
         units = np.append(self.unit, self.b_unit)[: unknowns.p]
         self.values = {
-            "R": (R / self.unit).reshape(-1, d),
+            "R": R / self.unit,
             "r": r.ravel() / self.level,
             "mean": top / self.unit,
             "mass": mass / self.b_unit,
             "target": mass * factors.y_mean / self.level,
-            "penalty": (np.sqrt(alpha) / units)[None, :],
-            "unit": np.tile(1.0 / self.unit, T),
+            "penalty": np.sqrt(alpha) / units,
+            "unit": 1.0 / self.unit,
             "lower": limits.lower / self.level,
             "upper": limits.upper / self.level,
             "radius": limits.radius / self.level,
@@ -236,7 +243,7 @@ def _key(unknowns, limits, numbers):
     fixed = limits.lower == limits.upper
     parts = (
         *_arrays(unknowns.L, unknowns.root, unknowns.B),
-        *_arrays(limits.rows, limits.balls),
+        *_arrays(limits.rows, limits.balls, limits.centre),
         fixed,
         np.isfinite(limits.lower),
         np.isfinite(limits.upper),
@@ -255,39 +262,57 @@ def _arrays(*matrices):
 
 
 class _Program:
-    """A cvxpy problem in which all numbers of the data are parameters."""
+    """A cvxpy problem in which all numbers of the data are parameters.
 
-    def __init__(self, unknowns, limits, numbers):
+    Where it will not be used again (callables, very many tasks) they are constants.
+    """
+
+    def __init__(self, unknowns, limits, numbers, fixed):
         import cvxpy as cp
 
-        self.model = _Model(unknowns, limits)
+        self.model, self.parameters = _Model(unknowns), {}
         T, d = unknowns.n_tasks, unknowns.d
-        self.parameters = {
-            name: cp.Parameter(value.shape)
-            for name, value in numbers.values.items()
-            if name not in ("lower", "upper") and value.size
-        }
-        get = self.parameters.get
-        V, b = self.model.V, self.model.b
-        q = len(numbers.values["R"]) // T
-        parts = []
-        if q:
-            each = sp.kron(sp.eye_array(T), np.ones((q, 1))).tocsr() @ V
-            parts.append(cp.sum(cp.multiply(get("R"), each), axis=1) - get("r"))
-        if not unknowns.centred:
-            score = cp.sum(cp.multiply(get("mean"), V), axis=1)
-            if b is not None:
-                score = score + cp.multiply(get("mass"), b)
-            parts.append(score - get("target"))
-        penalty = cp.multiply(
-            np.ones((unknowns.root.shape[0], 1)) @ get("penalty"), self.model.omega
-        )
-        squares = [cp.sum_squares(part) for part in parts]
-        self.goal = cp.Minimize(0.5 * (sum(squares) + cp.sum_squares(penalty)))
-        W = cp.multiply(get("unit"), cp.reshape(V, (T * d,), order="C"))
-        self.demands = _Demands(limits, W, get("radius"))
+        get = dict(numbers.values)
+        if not fixed:
+            self.parameters = {
+                name: [cp.Parameter(one.shape) for one in value]
+                if name in _BY_TASK
+                else cp.Parameter(value.shape)
+                for name, value in numbers.values.items()
+                if name not in ("lower", "upper") and value.size
+            }
+            get |= self.parameters
+        # parameters one task at a time: cvxpy's tables grow with their square
+        parts = self._residuals(unknowns, get, fixed)
+        parts.append(self.model.omega @ cp.diag(get["penalty"]))
+        self.goal = cp.Minimize(0.5 * sum(cp.sum_squares(part) for part in parts))
+        W = self.model.V @ cp.diag(get["unit"])
+        W = cp.reshape(W, (T * d,), order="C")
+        self.demands = _Demands(limits, W, get.get("radius"))
         self.calls = []
         self.problem = cp.Problem(self.goal, self.demands.constraints)
+
+    def _residuals(self, unknowns, get, fixed):
+        """What is squared: the short factors', and the means' where they are not out."""
+        import cvxpy as cp
+
+        V, b, parts = self.model.V, self.model.b, []
+        flat = cp.reshape(V, (V.size,), order="C")
+        if len(get["R"]) and get["R"][0].size:
+            if fixed:
+                each = diagonal_blocks(get["R"]) @ flat
+            else:
+                each = cp.hstack([R @ V[t] for t, R in enumerate(get["R"])])
+            parts.append(each - get["r"])
+        if not unknowns.centred:
+            if fixed:
+                score = diagonal_blocks(get["mean"][:, None, :]) @ flat
+            else:
+                score = cp.hstack([m @ V[t] for t, m in enumerate(get["mean"])])
+            if b is not None:
+                score = score + cp.multiply(get["mass"], b)
+            parts.append(score - get["target"])
+        return parts
 
     def add_callables(self, limits, numbers):
         """Let the callables speak, in the user's units."""
@@ -305,7 +330,12 @@ class _Program:
     def solve(self, numbers, options):
         """Put the numbers in, solve, and read the answer in the user's units."""
         for name, parameter in self.parameters.items():
-            parameter.value = numbers.values[name]
+            value = numbers.values[name]
+            if name in _BY_TASK:
+                for own, part in zip(parameter, value, strict=True):
+                    own.value = part
+            else:
+                parameter.value = value
         self.demands.set(numbers.values["lower"], numbers.values["upper"])
         value = run(self.problem, options)
         level = numbers.level
@@ -324,7 +354,7 @@ class _Program:
 class _Model:
     """Variables of cvxpy for the unknowns, in units near one, and what they make."""
 
-    def __init__(self, unknowns, limits):
+    def __init__(self, unknowns):
         import cvxpy as cp
 
         self.unknowns = unknowns
@@ -375,7 +405,12 @@ class _Demands:
             self.constraints.append(pair.get(name, reach >= bound))
             self.limits.append((name, rows, bound))
         if self.n_balls:
-            parts = cp.reshape(limits.balls @ W, (self.n_balls, -1), order="C")
+            # with the centre as a variable of its own the cones stay sparse
+            centre = cp.Variable((1, limits.centre.shape[0]))
+            width = limits.balls.shape[0] // self.n_balls
+            parts = cp.reshape(limits.balls @ W, (self.n_balls, width), order="C")
+            parts = parts - np.ones((self.n_balls, 1)) @ centre
+            self.constraints.append(centre[0] == limits.centre @ W)
             self.constraints.append(cp.norm(parts, 2, axis=1) <= radius)
 
     def _kinds(self):
@@ -504,7 +539,7 @@ def solve_pieces(unknowns, pieces, slope, alpha, limits, options, units, level, 
     """
     import cvxpy as cp
 
-    model, T, d = _Model(unknowns, limits), unknowns.n_tasks, unknowns.d
+    model, T, d = _Model(unknowns), unknowns.n_tasks, unknowns.d
     flat = cp.reshape(model.V, (T * d,), order="C")
     z = _design(pieces, T, units) @ flat
     # every unknown in units in which it is near one

@@ -21,7 +21,7 @@ from scipy.sparse.linalg import spsolve
 from ..losses import Squared
 from ..solution import Solution, Status
 from .active_set import Merged, remainder, solve_binding
-from .balls import polish, solve_balls
+from .balls import fits, polish, solve_balls
 from .conic import Infeasible, Limits, solve_conic
 from .interior import is_feasible
 from .newton import goal
@@ -133,6 +133,7 @@ class _Inner:
         self.unknowns = Unknowns(form, intercept, n_features, explicit)
         self.C = (limits.rows @ self.unknowns.lift).tocsr()
         self.balls = (limits.balls @ self.unknowns.lift).tocsr()
+        self.centre = (limits.centre @ self.unknowns.lift).tocsr()
         self.merged = Merged(self.C, limits.lower, limits.upper)
         if len(self.merged.empty):
             raise Infeasible
@@ -203,24 +204,31 @@ class _Inner:
     def _solve_balls(self, quadratic):
         """Linear constraints and balls, without a conic solver; None if that failed."""
         merged, radius = self.merged, self.limits.radius
+        if not fits(quadratic, merged):
+            return None
         found = solve_balls(
-            quadratic, merged, self.balls, radius, self.state, self.pulls
+            quadratic, merged, self.dense_balls(), radius, self.state, self.pulls
         )
         if found is None:
             self.state = self.pulls = None
             return None
         x, multipliers, self.pulls, self.state, n_iter = found
-        return _Point(
-            quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter
-        )
+        return _Point(quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter)
+
+    def dense_balls(self):
+        """The balls with their centre at zero."""
+        n = len(self.limits.radius)
+        return (self.balls - sp.kron(np.ones((n, 1)), self.centre)).tocsr()
 
     def _polish(self, point):
         """Newton steps on the optimality conditions, where they improve the gap."""
         merged, limits = self.merged, self.limits
+        if not fits(point.quadratic, merged):
+            return point
         better = polish(
             point.quadratic,
             merged,
-            self.balls,
+            self.dense_balls(),
             limits.radius,
             point.x,
             merged.gather(point.multipliers),
@@ -244,11 +252,12 @@ class _Inner:
         if self.limits.callables:
             return gradient, 0.0
         if len(point.pulls):
-            parts = (self.balls @ x).reshape(len(point.pulls), -1)
+            parts = (self.balls @ x).reshape(len(point.pulls), -1) - self.centre @ x
             length = np.linalg.norm(parts, axis=1)
             loose += float(point.pulls @ np.maximum(self.limits.radius - length, 0.0))
             ways = parts / np.where(length > 0, length, 1.0)[:, None]
-            r = r + self.balls.T @ (point.pulls[:, None] * ways).ravel()
+            ways *= point.pulls[:, None]
+            r = r + self.balls.T @ ways.ravel() - self.centre.T @ ways.sum(axis=0)
         return r, loose
 
     def solution(self, point, coef, b, value, certificate, n_iter, status, history=()):

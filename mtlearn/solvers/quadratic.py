@@ -304,9 +304,9 @@ class Unknowns:
         Quadratic
         """
         root = np.sqrt(factors.weight)[:, None, None]
-        F = _blocks(root * factors.R[factors.group]) @ self.lift
+        F = diagonal_blocks(root * factors.R[factors.group]) @ self.lift
         g = (root[:, :, 0] * factors.r).ravel()
-        mean = _blocks(factors.mean[factors.group][:, None, :]) @ self.lift
+        mean = diagonal_blocks(factors.mean[factors.group][:, None, :]) @ self.lift
         shift, base = self.shift, np.zeros(self.n_tasks)
         if self.centred:
             empty = factors.mass <= 0
@@ -337,7 +337,7 @@ def _widen(matrix, n_columns):
     return sp.hstack([matrix, empty]).tocsr()
 
 
-def _blocks(A):
+def diagonal_blocks(A):
     """Block diagonal matrix of A (n, q, d)."""
     n, q, d = A.shape
     if q == 0:
