@@ -23,11 +23,11 @@ RHO = 0.5
 
 CONSTRAINTS_NOTE = """\
 Seconds of processor time. The plain model has the variables w_0, V and b, a sum of
-squares per task over its rows, and the constraint as one would write it in cvxpy 1.9;
-its solver is the one that cvxpy chooses (Clarabel), at its own tolerances. Compiling by
-cvxpy is part of its time, and of ours where we need it: "first" is a first fit, with the
-compiled problem of the last fits thrown away, "again" one of another strength. Numba's
-compilation is left out by a first call. "ratio" is plain over "first".
+squares per task over its rows, and the constraint as one would write it in cvxpy; its
+solver is the one that cvxpy chooses (Clarabel), at its own tolerances. Compiling by
+cvxpy is part of its time, and of ours where we need it: "first" is a first fit, with
+the compiled problem of the last fits thrown away, "again" one of another strength.
+Numba's compilation is left out by a first call. "ratio" is plain over "first".
 
 "objective" is ours less the plain model's, relative to the plain one; both from the
 coefficients by one function. "violation" is the largest of the constraints, ours first,

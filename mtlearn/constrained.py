@@ -115,8 +115,9 @@ class _Bound:
             raise ValueError(self._conflict(fit)) from None
         except Unbounded:
             raise ValueError(
-                "The problem is unbounded under `constraints`="
-                f"[{', '.join(map(describe, self.constraints))}]: strengthen the penalty."
+                "The problem is unbounded under `constraints`=["
+                f"{', '.join(map(describe, self.constraints))}]: strengthen the "
+                "penalty."
             ) from None
 
     def _conflict(self, fit):

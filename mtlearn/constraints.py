@@ -92,18 +92,14 @@ class ConstraintDual:
     binding: object
 
     def __repr__(self):
-        parts = self.binding if isinstance(self.binding, list) else [self.binding]
-        n_binding, size = (
-            sum(int(np.sum(b)) for b in parts),
-            sum(np.size(b) for b in parts),
-        )
-        prices = self.price if isinstance(self.price, list) else [self.price]
-        highest = max(
-            (float(np.max(np.abs(p), initial=0.0)) for p in prices), default=0
-        )
+        several = isinstance(self.binding, list)
+        binding = self.binding if several else [self.binding]
+        prices = self.price if several else [self.price]
+        n_binding, size = sum(map(np.sum, binding)), sum(map(np.size, binding))
+        highest = max((np.max(np.abs(p), initial=0.0) for p in prices), default=0.0)
         return (
-            f"<{self.constraint!r}: binds in {n_binding} of {size} places, highest "
-            f"price {highest:.4g}>"
+            f"<{describe(self.constraint)}: binds in {n_binding} of {size} places, "
+            f"highest price {highest:.4g}>"
         )
 
 

@@ -252,9 +252,9 @@ def row_loss(loss, y, f, epsilon=0.0, classes=None):
     """Loss of one label y at its prediction f (a vector over classes for softmax).
 
     squared 1/2 (y - f)^2; logistic log(1 + exp(-y f)); squared_hinge
-    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; hinge and
-    epsilon_insensitive the same without the square; softmax log(sum over k in classes
-    of exp(f_k)) - f_y.
+    max(0, 1 - y f)^2; squared_epsilon_insensitive max(0, |y - f| - epsilon)^2; hinge
+    and epsilon_insensitive the same without the square; softmax log(sum over k in
+    classes of exp(f_k)) - f_y.
     """
     if loss == "squared":
         return 0.5 * (y - f) ** 2

@@ -1,4 +1,4 @@
-"""Constraints on the coefficients: against their twin, their prices, what they refuse."""
+"""Constraints on the coefficients: their twin, their prices, what they refuse."""
 
 import pickle
 import subprocess

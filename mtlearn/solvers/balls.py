@@ -1,4 +1,4 @@
-"""Quadratics under linear constraints and balls |B_k x| <= r_k, without a conic solver.
+"""Quadratics under linear constraints and balls |B_k x| <= r_k, by Newton's method.
 
 With multipliers mu of the balls given, a quadratic under linear constraints is left; its
 minimum is a concave function of mu. Newton's method on r_k / |B_k x(mu)| = 1, nearly

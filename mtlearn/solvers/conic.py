@@ -1,14 +1,15 @@
 """What only a conic solver can do: balls, callables, and losses with kinks, by cvxpy.
 
-A squared loss comes as short factors, never as rows, and all its numbers are parameters:
-problems of the same structure (a grid of strengths, the folds of a cross-validation)
-are compiled once and kept in a small cache.
+A squared loss comes as short factors, never as rows, and all its numbers are
+parameters: problems of the same structure (a grid of strengths, the folds of a
+cross-validation) are compiled once and kept in a small cache.
 """
 
 import hashlib
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,7 +30,7 @@ _CLARABEL = {
 
 
 class Infeasible(Exception):
-    """No coefficients obey all constraints; the estimators tell which in one sentence."""
+    """No coefficients obey all constraints; the estimators say which."""
 
 
 class Unbounded(Exception):
@@ -293,7 +294,7 @@ class _Program:
         self.problem = cp.Problem(self.goal, self.demands.constraints)
 
     def _residuals(self, unknowns, get, fixed):
-        """What is squared: the short factors', and the means' where they are not out."""
+        """What is squared: by the short factors, and by the means if not out."""
         import cvxpy as cp
 
         V, b, parts = self.model.V, self.model.b, []
@@ -450,8 +451,8 @@ def run(problem, options):
         except cp.SolverError as error:
             told = str(error).strip().splitlines()[0].rstrip(".")
             raise RuntimeError(
-                f"The conic solver failed under `constraints` ({told}): try another one "
-                "by `solver_options`, or scale the features (StandardScaler)."
+                f"The conic solver failed under `constraints` ({told}): try another "
+                "one by `solver_options`, or scale the features (StandardScaler)."
             ) from error
     status = problem.status
     if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
@@ -537,47 +538,74 @@ def solve_pieces(unknowns, pieces, slope, alpha, limits, options, units, level, 
     RuntimeError
         If the solver failed.
     """
-    import cvxpy as cp
+    sizes = _Sizes(units, np.append(units, 1.0)[: unknowns.p], level, zero)
+    program = _PieceProgram(unknowns, pieces, slope, alpha, limits, sizes)
+    return program.solve(options, slope.height)
 
-    model, T, d = _Model(unknowns), unknowns.n_tasks, unknowns.d
-    flat = cp.reshape(model.V, (T * d,), order="C")
-    z = _design(pieces, T, units) @ flat
-    # every unknown in units in which it is near one
-    goal = (level / zero) * cp.sum(cp.multiply(slope.coef / units, model.V))
-    if model.b is not None:
-        z = z + model.b[pieces.task]
-        goal = goal + (level / zero) * (slope.intercept @ model.b)
-    xi = cp.Variable(len(pieces.task), nonneg=True)
-    goal = goal + (level / zero) * (pieces.weight @ xi)
-    own = np.append(units, 1.0)[: unknowns.p]
-    weights = np.sqrt(alpha / zero) * level / own
-    penalty = cp.multiply(np.ones((unknowns.root.shape[0], 1)) * weights, model.omega)
-    goal = goal + 0.5 * cp.sum_squares(penalty)
-    above = [
-        xi >= cp.multiply(slope_k, z) + height_k / level
-        for slope_k, height_k in zip(pieces.slope.T, pieces.height.T, strict=True)
-    ]
-    demands = _Demands(
-        limits, cp.multiply(np.tile(1.0 / units, T), flat), limits.radius / level
-    )
-    demands.set(limits.lower / level, limits.upper / level)
-    W, b = cp.multiply(model.V, level / units[None, :]), model.intercepts(level)
-    calls = [
-        call(one, limits.spread @ W, limits.spread_b @ b) for one in limits.callables
-    ]
-    every = [*above, *demands.constraints, *(c for group in calls for c in group)]
-    problem = cp.Problem(cp.Minimize(goal), every)
-    value = run(problem, options) * zero + slope.height
-    multipliers, pulls = demands.duals()
-    price = zero / level
-    return Answer(
-        model.read(level / own, level),
-        multipliers * price,
-        pulls * price,
-        [[np.asarray(c.dual_value, dtype=float) * zero for c in one] for one in calls],
-        value,
-        own_gap(problem, 1.0) * zero,
-    )
+
+class _Sizes(NamedTuple):
+    """Units in which every unknown is near one."""
+
+    features: np.ndarray
+    theta: np.ndarray
+    level: float
+    zero: float
+
+
+class _PieceProgram:
+    """A cvxpy problem of rows with kinks, all numbers constant."""
+
+    def __init__(self, unknowns, pieces, slope, alpha, limits, sizes):
+        import cvxpy as cp
+
+        self.sizes, self.model = sizes, _Model(unknowns)
+        model, T, d = self.model, unknowns.n_tasks, unknowns.d
+        flat = cp.reshape(model.V, (T * d,), order="C")
+        z = _design(pieces, T, sizes.features) @ flat
+        xi = cp.Variable(len(pieces.task), nonneg=True)
+        loss = cp.sum(cp.multiply(slope.coef / sizes.features, model.V))
+        loss = loss + pieces.weight @ xi
+        if model.b is not None:
+            z = z + model.b[pieces.task]
+            loss = loss + slope.intercept @ model.b
+        weights = np.sqrt(alpha / sizes.zero) * sizes.level / sizes.theta
+        penalty = cp.sum_squares(model.omega @ np.diag(weights))
+        goal = (sizes.level / sizes.zero) * loss + 0.5 * penalty
+        lines = [
+            xi >= cp.multiply(slope_k, z) + height_k / sizes.level
+            for slope_k, height_k in zip(pieces.slope.T, pieces.height.T, strict=True)
+        ]
+        W = cp.multiply(np.tile(1.0 / sizes.features, T), flat)
+        self.demands = _Demands(limits, W, limits.radius / sizes.level)
+        self.demands.set(limits.lower / sizes.level, limits.upper / sizes.level)
+        W = cp.multiply(model.V, sizes.level / sizes.features[None, :])
+        b = model.intercepts(sizes.level)
+        self.calls = [
+            call(one, limits.spread @ W, limits.spread_b @ b)
+            for one in limits.callables
+        ]
+        every = [*lines, *self.demands.constraints]
+        every += [c for own in self.calls for c in own]
+        self.problem = cp.Problem(cp.Minimize(goal), every)
+
+    def solve(self, options, height):
+        """Solve, and read the answer in the user's units."""
+        sizes = self.sizes
+        value = run(self.problem, options)
+        multipliers, pulls = self.demands.duals()
+        price = sizes.zero / sizes.level
+        calls = [
+            [np.asarray(c.dual_value, dtype=float) * sizes.zero for c in own]
+            for own in self.calls
+        ]
+        return Answer(
+            self.model.read(sizes.level / sizes.theta, sizes.level),
+            multipliers * price,
+            pulls * price,
+            calls,
+            value * sizes.zero + height,
+            own_gap(self.problem, value) * sizes.zero,
+        )
 
 
 def _design(pieces, n_tasks, units):

@@ -22,7 +22,7 @@ from ..losses import Squared
 from ..solution import Solution, Status
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls
-from .conic import Infeasible, Limits, solve_conic
+from .conic import Infeasible, solve_conic
 from .interior import is_feasible
 from .newton import goal
 from .quadratic import Unknowns, factorise, unpenalised
@@ -287,7 +287,7 @@ def _solve_margins(inner, data, loss, tol, max_iter):
     x, (coef, b) = point.x, point.quadratic.model(point.x)
     z, history, status = _scores(data, coef, b), [], Status.MAX_ITER
     model, whole, stuck = weight * (z - y), True, False
-    for n_iter in range(1, max_iter + 1):
+    for _ in range(max_iter):
         # 1) value, gradient, certificate
         value, g, h = loss.evaluate(y, z, weight)
         omega = inner.unknowns.omega @ x
@@ -319,9 +319,9 @@ def _solve_margins(inner, data, loss, tol, max_iter):
         coef = coef + step * (coef_ahead - coef)
         z = _scores(data, coef, b)
         model, whole = h * (z - aims), step == 1.0
-    certificate = history[-1][1]
+    value, certificate = history[-1]
     return inner.solution(
-        point, coef, b, history[-1][0], certificate, n_iter, status, history
+        point, coef, b, value, certificate, len(history), status, history
     )
 
 

@@ -54,49 +54,33 @@ def solve_kinked(
     Infeasible
         If no coefficients obey the constraints.
     """
-    hinge = loss == "hinge"
-    smooth = SquaredHinge() if hinge else SquaredEpsilonInsensitive(epsilon)
-    first = solve_constrained(
-        data,
-        smooth,
-        form,
-        alpha,
-        limits,
-        intercept=intercept,
-        tol=_LOOSE,
-        max_iter=max_iter,
-        options=options,
-    )
-    lines = _Lines(data, hinge, epsilon)
+    settings = {"intercept": intercept, "max_iter": max_iter, "options": options}
+    smooth = SquaredHinge() if loss == "hinge" else SquaredEpsilonInsensitive(epsilon)
+    first = solve_constrained(data, smooth, form, alpha, limits, tol=_LOOSE, **settings)
+    lines = _Lines(data, loss, epsilon)
     unknowns = Unknowns(form, intercept, data.n_features, explicit=True)
     z = lines.scores(first.coef, first.intercept)
     single, history, status = lines.near(z), [], Status.MAX_ITER
-    zero = max(lines.value(np.zeros(len(z))), 1e-300)
-    level = 1.0 if hinge else max(np.sqrt(np.mean(data.labels**2)), 1e-300)
-    units = _units(data)
-    for n_iter in range(1, max_iter + 1):
-        pieces, slope = lines.split(z, single)
-        try:
-            answer = solve_pieces(
-                unknowns, pieces, slope, alpha, limits, options, units, level, zero
-            )
-        except Unbounded:
-            if single.all():
-                raise
+    for _ in range(max_iter):
+        # 1) a lower bound: the marked rows as they are, the others on a line
+        answer = _lower_bound(lines, unknowns, z, single, alpha, limits, options)
+        if answer is None:
             single = np.ones_like(single)
             continue
+        # 2) the objective itself at its solution
         coef = (unknowns.lift @ answer.x).reshape(data.n_tasks, -1)
         b = unknowns.shift @ answer.x
         ahead = lines.scores(coef, b)
         penalty = 0.5 * alpha * float(answer.x @ (unknowns.omega @ answer.x))
         value = lines.value(ahead) + penalty
         bound = max(value - answer.value, 0.0) + answer.gap
-        history.append((value, bound / zero))
-        astray = lines.zone(ahead) != lines.zone(z)
-        if bound <= goal(tol, zero, value):
+        history.append((value, bound / lines.zero))
+        if bound <= goal(tol, lines.zero, value):
             status = Status.CONVERGED
             break
-        if not np.any(astray & ~single):
+        # 3) mark the rows that are not on the line where they were put
+        astray = (lines.zone(ahead) != lines.zone(z)) & ~single
+        if not np.any(astray):
             status = Status.STALLED
             break
         single |= astray
@@ -104,9 +88,8 @@ def solve_kinked(
     return ConstrainedSolution(
         coef,
         b,
-        value,
-        bound / zero,
-        n_iter,
+        *history[-1],
+        len(history),
         status,
         history=history,
         prices=-answer.multipliers,
@@ -115,17 +98,35 @@ def solve_kinked(
     )
 
 
+def _lower_bound(lines, unknowns, z, single, alpha, limits, options):
+    """The conic problem of the marked rows; None if it is unbounded, but not all are.
+
+    Where all are marked there is nothing left to be unbounded.
+    """
+    pieces, slope = lines.split(z, single)
+    sizes = lines.units, lines.level, lines.zero
+    try:
+        return solve_pieces(unknowns, pieces, slope, alpha, limits, options, *sizes)
+    except Unbounded:
+        if single.all():
+            raise
+        return None
+
+
 class _Lines:
     """The loss of every observation as the largest of its lines and zero."""
 
-    def __init__(self, data, hinge, epsilon):
+    def __init__(self, data, loss, epsilon):
         self.data = data
         y, self.weight = data.labels, data.weights
-        if hinge:
+        if loss == "hinge":
             self.slope, self.height = -y[:, None], np.ones((len(y), 1))
         else:
             self.slope = np.tile([-1.0, 1.0], (len(y), 1))
             self.height = np.column_stack([y, -y]) - epsilon
+        self.units = _units(data)
+        self.zero = max(self.value(np.zeros(len(y))), 1e-300)
+        self.level = 1.0 if loss == "hinge" else max(np.sqrt(np.mean(y**2)), 1e-300)
 
     def scores(self, coef, b):
         """Scores of all observations."""
@@ -172,7 +173,7 @@ class _Lines:
         zone = self.zone(z)
         slope = np.column_stack([np.zeros(len(z)), self.slope])
         height = np.column_stack([np.zeros(len(z)), self.height])
-        g, level = np.zeros(len(z)), 0.0
+        g = np.zeros(len(z))
         g[rest] = self.weight[rest] * slope[rest, zone[rest]]
         level = float(self.weight[rest] @ height[rest, zone[rest]])
         return pieces, Slope(data.adjoint(g), data.sums(g), level)

@@ -1,6 +1,6 @@
 r"""A squared loss plus a relation as one least squares system in all unknowns.
 
-    1/2 |F x - g|^2 + 1/2 x' Q x - c' x + rest,     vec(W) = lift x,  b = shift x + base.
+    1/2 |F x - g|^2 + 1/2 x' Q x - c' x + rest,   vec(W) = lift x,  b = shift x + base.
 
 The rows enter by a short factor of every task (|R_t w - r_t|^2), so that nothing here
 grows with their number. x holds the coordinates of the form, then the intercepts; a
