@@ -18,7 +18,7 @@ from .solvers.kinked import solve_kinked
 from .solvers.quadratic import Unknowns
 from .tasks import column_position
 
-_BINDING = 1e-9  # prices below this, relative to the highest, are rounding
+_BINDING = 1e-6  # prices below this, relative to the highest, are rounding
 
 
 class Constrained:
@@ -124,7 +124,12 @@ class _Bound:
         """One sentence that names constraints which contradict each other."""
         chosen = list(range(len(self.constraints)))
         unknowns = Unknowns(fit.form, fit.intercept, fit.data.n_features, explicit=True)
-        for k in list(chosen):
+        # linear ones last: without the others they need no conic solver
+        linear = [
+            self.demands[k] is not None and self.demands[k].balls is None
+            for k in chosen
+        ]
+        for k in sorted(chosen, key=lambda k: linear[k]):
             fewer = [j for j in chosen if j != k]
             if fewer and not is_possible(unknowns, self._limits(fewer)):
                 chosen = fewer

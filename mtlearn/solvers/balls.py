@@ -1,6 +1,6 @@
 """Quadratics under linear constraints and balls |B_k x| <= r_k, by Newton's method.
 
-With multipliers mu of the balls given, a quadratic under linear constraints is left; its
+With multipliers mu of the balls given, a quadratic under linear rows is left; its
 minimum is a concave function of mu. Newton's method on r_k / |B_k x(mu)| = 1, nearly
 linear in mu (the secular equation of More and Sorensen, SIAM J. Scientific and
 Statistical Computing 4, 1983), finds which balls bind; Newton steps on the optimality
@@ -57,7 +57,7 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls):
             return None
         if here.near(radius):
             args = quadratic, rows, balls, radius, here.x, here.multipliers, here.pulls
-            better = polish(*args)
+            better = polish(*args, here.binding.state != 0)
             if better is not None:
                 return (*better, secular.state, n_iter)
         change, ahead = secular.step(here), None
@@ -131,7 +131,7 @@ class _Moment:
         return np.all(np.where(self.pulls > 0, np.abs(off), off) <= _NEAR)
 
 
-def polish(quadratic, rows, balls, radius, x, multipliers, pulls):
+def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):
     """Solve the optimality conditions from a point near their solution.
 
     Parameters
@@ -143,20 +143,25 @@ def polish(quadratic, rows, balls, radius, x, multipliers, pulls):
     radius : ndarray of shape (n_balls,)
     x, multipliers, pulls : ndarray
         The point: unknowns, multipliers of the rows and of the balls.
+    binding : ndarray of shape (n_rows,), bool, default=None
+        Which rows bind; then those balls do that pull. By default what is nearer to its
+        limit than its multiplier is to zero.
 
     Returns
     -------
     (x, multipliers, pulls) or None
         None where the steps did not end at a solution.
     """
-    conditions = _Conditions(quadratic, rows, balls, radius, x, multipliers, pulls)
+    conditions = _Conditions(
+        quadratic, rows, balls, radius, x, multipliers, pulls, binding
+    )
     return conditions.solve()
 
 
 class _Conditions:
     """Stationarity and the binding constraints, in scaled unknowns."""
 
-    def __init__(self, quadratic, rows, balls, radius, x, multipliers, pulls):
+    def __init__(self, quadratic, rows, balls, radius, x, multipliers, pulls, binding):
         F, Q = quadratic.F.toarray(), quadratic.Q.toarray()
         self.size = np.sqrt(np.einsum("ij,ij->j", F, F) + np.diag(Q))
         self.size[self.size <= 0] = 1.0
@@ -173,13 +178,14 @@ class _Conditions:
         )
         span = max(np.abs(reach).max(initial=0.0), radius.max(initial=0.0), 1e-300)
         near = slack / span < np.abs(multipliers) / level
-        self.binding = np.flatnonzero(fixed | near)
+        self.binding = np.flatnonzero(fixed | near if binding is None else binding)
         self.at = np.where(multipliers > 0, rows.upper, rows.lower)[self.binding]
         self.C = rows.C[self.binding].toarray() / self.size
         n = len(radius)
         self.B = balls.toarray().reshape(n, -1, len(x)) / self.size
         length = np.linalg.norm(self.B @ self.x, axis=1)
-        self.tight = np.flatnonzero((radius - length) / span < pulls / level)
+        tight = (radius - length) / span < pulls / level
+        self.tight = np.flatnonzero(tight if binding is None else pulls > 0)
         self.y, self.mu = multipliers[self.binding], pulls[self.tight]
 
     def residual(self):

@@ -101,7 +101,7 @@ class Answer:
 # ---------------------------------------------------------------- squared losses
 
 
-def solve_conic(unknowns, factors, alpha, limits, options, b=None):
+def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
     """Minimise a squared loss plus 1/2 alpha Omega under any constraints.
 
     Parameters
@@ -112,8 +112,8 @@ def solve_conic(unknowns, factors, alpha, limits, options, b=None):
     limits : Limits
     options : dict
         Keywords of ``Problem.solve``.
-    b : ndarray of shape (n_tasks,), default=None
-        Intercepts of tasks without rows, where they are minimised out.
+    anchor : ndarray of shape (n_unknowns,), default=None
+        Omega is that of the distance from here.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def solve_conic(unknowns, factors, alpha, limits, options, b=None):
     RuntimeError
         If the solver failed.
     """
-    numbers = _Numbers(unknowns, factors, alpha, limits)
+    numbers = _Numbers(unknowns, factors, alpha, limits, anchor)
     if limits.callables or unknowns.n_tasks > _MANY:
         program = _Program(unknowns, limits, numbers, fixed=True)
         program.add_callables(limits, numbers)
@@ -153,8 +153,10 @@ def is_possible(unknowns, limits):
     -------
     possible : bool
     """
-    if limits.plain:
-        return is_feasible(limits.rows @ unknowns.lift, limits.lower, limits.upper)
+    rows = limits.rows @ unknowns.lift
+    possible = is_feasible(rows, limits.lower, limits.upper)
+    if limits.plain or not possible:
+        return possible
     import cvxpy as cp
 
     model = _Model(unknowns)
@@ -202,7 +204,7 @@ CACHE = _Cache()
 class _Numbers:
     """All numbers of a problem in units in which they are near one."""
 
-    def __init__(self, unknowns, factors, alpha, limits):
+    def __init__(self, unknowns, factors, alpha, limits, anchor):
         T, d = unknowns.n_tasks, unknowns.d
         root = np.sqrt(factors.weight)
         R = root[:, None, None] * factors.R[factors.group]
@@ -236,6 +238,10 @@ class _Numbers:
             "radius": limits.radius / self.level,
         }
         self.units = units
+        theta = np.zeros((unknowns.L.shape[1], unknowns.p))
+        if anchor is not None:
+            theta = anchor[: theta.size].reshape(theta.shape)
+        self.values["anchor"] = np.sqrt(alpha) * (unknowns.root @ theta) / self.level
 
 
 def _key(unknowns, limits, numbers):
@@ -285,7 +291,7 @@ class _Program:
             get |= self.parameters
         # parameters one task at a time: cvxpy's tables grow with their square
         parts = self._residuals(unknowns, get, fixed)
-        parts.append(self.model.omega @ cp.diag(get["penalty"]))
+        parts.append(self.model.omega @ cp.diag(get["penalty"]) - get["anchor"])
         self.goal = cp.Minimize(0.5 * sum(cp.sum_squares(part) for part in parts))
         W = self.model.V @ cp.diag(get["unit"])
         W = cp.reshape(W, (T * d,), order="C")

@@ -27,7 +27,9 @@ from .interior import is_feasible
 from .newton import goal
 from .quadratic import Unknowns, factorise, unpenalised
 
-_OPEN = 1e-10  # share of the smallest curvature that stands in for no penalty at all
+_OPEN = 1e-7  # share of the smallest curvature that stands in for no penalty at all
+_PROXIMAL = 12  # most steps from there to none
+_SETTLED = 1e-10  # what the last of them may change, relative to the zero model
 _SEARCH_STEPS = 60
 
 
@@ -92,18 +94,40 @@ def _solve_squared(data, form, alpha, limits, intercept, tol, options):
     if alpha == 0 and factors.full and not limits.callables:
         form = unpenalised(form)
     problem = _Inner(form, intercept, data.n_features, alpha, limits, options)
-    point = problem.solve(factors)
-    quadratic = point.quadratic
-    r, loose = problem.residual(point, quadratic.gradient(point.x))
-    bound = loose + remainder(quadratic, point.system, r)
+    point, open_bound = problem.solve(factors), 0.0
+    if alpha == 0:
+        point, open_bound = _without_penalty(problem, factors, point)
+    quadratic, x = point.quadratic, point.x
+    r, loose = problem.residual(point, quadratic.gradient(x))
+    bound = loose + remainder(quadratic, point.system, r) + open_bound
     if limits.callables:
-        bound = point.gap
-    coef, b = quadratic.model(point.x)
-    value = quadratic.value(point.x) - problem.stand_in(factors, point.x)
+        bound = point.gap + open_bound
+    coef, b = quadratic.model(x)
+    omega = float(x @ (problem.unknowns.omega @ x))
+    value = quadratic.loss(x) + 0.5 * alpha * omega
     certificate = bound / max(factors.zero, 1e-300)
     enough = bound <= goal(tol, factors.zero, value)
     status = Status.CONVERGED if enough else Status.STALLED
     return problem.solution(point, coef, b, value, certificate, point.n_iter, status)
+
+
+def _without_penalty(problem, factors, point):
+    """Proximal steps from the solution with a very small penalty to one without.
+
+    The first solution is nearly that of smallest Omega among them, and what the small
+    penalty takes from the loss is gone after a step or two (Rockafellar, SIAM J. Control
+    and Optimization 14, 1976). Also returns how far the loss may be from its minimum.
+    """
+    omega, alpha = problem.unknowns.omega, problem.strength(factors)
+    before, bound = np.zeros(len(point.x)), np.inf
+    for _ in range(_PROXIMAL):
+        step, size = point.x - before, float(point.x @ (omega @ point.x))
+        bound = 2.0 * alpha * np.sqrt(max(float(step @ (omega @ step)) * size, 0.0))
+        if bound <= _SETTLED * factors.zero:
+            break
+        before = point.x
+        point = problem.solve(factors, anchor=before)
+    return point, bound
 
 
 # ---------------------------------------------------------------- one quadratic
@@ -148,16 +172,10 @@ class _Inner:
         square = square[square > 0]
         return _OPEN * square.min(initial=1.0) if len(square) else 1.0
 
-    def stand_in(self, factors, x):
-        """What the objective holds of a penalty that was not asked for."""
-        if self.alpha > 0:
-            return 0.0
-        return 0.5 * self.strength(factors) * float(x @ (self.unknowns.omega @ x))
-
-    def solve(self, factors, b=None, x=None):
+    def solve(self, factors, b=None, x=None, anchor=None):
         """Minimise one quadratic; `b`, `x` of before where nothing determines them."""
         alpha = self.strength(factors)
-        quadratic = self.unknowns.quadratic(factors, alpha, b, x)
+        quadratic = self.unknowns.quadratic(factors, alpha, b, x, anchor)
         if self.limits.plain:
             return self._solve_rows(quadratic)
         if not self.limits.callables:
@@ -165,7 +183,7 @@ class _Inner:
             if point is not None:
                 return point
         answer = solve_conic(
-            self.unknowns, factors, alpha, self.limits, self.options, b
+            self.unknowns, factors, alpha, self.limits, self.options, anchor
         )
         point = _Point(
             quadratic,
@@ -211,6 +229,8 @@ class _Inner:
         )
         if found is None:
             self.state = self.pulls = None
+            if not is_feasible(merged.C, merged.lower, merged.upper):
+                raise Infeasible
             return None
         x, multipliers, self.pulls, self.state, n_iter = found
         return _Point(quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter)

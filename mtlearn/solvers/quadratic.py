@@ -216,10 +216,14 @@ class Quadratic:
         """Number of unknowns."""
         return self.F.shape[1]
 
+    def loss(self, x):
+        """The squared loss."""
+        r = self.F @ x - self.g
+        return 0.5 * float(r @ r) + self.rest
+
     def value(self, x):
         """The objective."""
-        r = self.F @ x - self.g
-        return 0.5 * float(r @ r + x @ (self.Q @ x)) - float(self.c @ x) + self.rest
+        return self.loss(x) + 0.5 * float(x @ (self.Q @ x)) - float(self.c @ x)
 
     def gradient(self, x):
         """Its gradient."""
@@ -287,7 +291,7 @@ class Unknowns:
         full[self.keep] = r.reshape(-1, self.p)
         return full
 
-    def quadratic(self, factors, alpha, b=None, x=None):
+    def quadratic(self, factors, alpha, b=None, x=None, anchor=None):
         """The system of a squared loss.
 
         Parameters
@@ -298,6 +302,8 @@ class Unknowns:
             Intercepts of tasks without rows, where they are minimised out.
         x : ndarray of shape (n_unknowns,), default=None
             Unknowns that nothing determines stay as they are here.
+        anchor : ndarray of shape (n_unknowns,), default=None
+            Omega is that of the distance from here.
 
         Returns
         -------
@@ -320,6 +326,8 @@ class Unknowns:
         loose = F.multiply(F).sum(axis=0) + Q.diagonal() <= 0
         Q = Q + sp.diags_array(loose.astype(float))
         c = np.zeros(F.shape[1]) if x is None else np.where(loose, x, 0.0)
+        if anchor is not None:
+            c += alpha * (self.omega @ anchor)
         return Quadratic(
             F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base
         )
