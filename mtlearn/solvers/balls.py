@@ -56,8 +56,12 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls):
         if here is None:
             return None
         if here.near(radius):
-            args = quadratic, rows, balls, radius, here.x, here.multipliers, here.pulls
-            better = polish(*args, here.binding.state != 0)
+            found = here.x, here.multipliers, here.pulls
+            if not np.any(here.pulls):
+                return (*found, secular.state, n_iter)
+            # rows that depend on other ones have no multiplier
+            binding = here.multipliers != 0
+            better = polish(quadratic, rows, balls, radius, *found, binding)
             if better is not None:
                 return (*better, secular.state, n_iter)
         change, ahead = secular.step(here), None
@@ -99,6 +103,8 @@ class _Secular:
         """Newton's change of the multipliers for r / |B x| = 1."""
         length = np.linalg.norm(here.parts, axis=1)
         tight = np.flatnonzero((here.pulls > 0) | (length > self.radius))
+        if not len(tight):
+            return np.zeros(len(here.pulls))
         system, state = here.binding.system, here.binding.state
         solver = system.prepare(np.flatnonzero(state))
         short = np.zeros(np.count_nonzero(state))

@@ -115,8 +115,9 @@ def _without_penalty(problem, factors, point):
     """Proximal steps from the solution with a very small penalty to one without.
 
     The first solution is nearly that of smallest Omega among them, and what the small
-    penalty takes from the loss is gone after a step or two (Rockafellar, SIAM J. Control
-    and Optimization 14, 1976). Also returns how far the loss may be from its minimum.
+    penalty takes from the loss is gone after a step or two (Rockafellar, SIAM J.
+    Control and Optimization 14, 1976). Also returns how far the loss may be from its
+    minimum.
     """
     omega, alpha = problem.unknowns.omega, problem.strength(factors)
     before, bound = np.zeros(len(point.x)), np.inf
