@@ -32,27 +32,22 @@ class Constrained:
         """Solve: under the constraints, if there are any."""
         constraints = check_constraints(getattr(self, "constraints", None))
         if not constraints:
+            if hasattr(self, "constraints"):
+                self.constraint_duals_ = []
             return super()._solution(fit, start)
         bound = _Bound(self, fit, constraints)
         if fit.labels is None:
             solution = bound.solve(self, fit, fit.data)
-            self._duals = bound.duals([solution])
+            self.constraint_duals_ = bound.duals([solution])
             return bound.tidy(solution)
         n_labels, solutions = len(fit.labels), []
         for k in [1] if n_labels == 2 else range(n_labels):
             y = fit.data.y
             signs = np.where(np.isnan(y), np.nan, np.where(y == k, 1.0, -1.0))
             solutions.append(bound.solve(self, fit, fit.data.relabel(signs)))
-        self._duals = bound.duals(solutions)
+        self.constraint_duals_ = bound.duals(solutions)
         solutions = [bound.tidy(solution) for solution in solutions]
         return solutions[0] if n_labels == 2 else stack_classes(solutions)
-
-    def _keep(self, fit, solution):
-        """Store the model, and what its constraints cost."""
-        super()._keep(fit, solution)
-        duals = self.__dict__.pop("_duals", [])
-        if "constraints" in self.get_params(deep=False):
-            self.constraint_duals_ = duals
 
 
 class _Bound:
