@@ -21,12 +21,12 @@ from .quadratic import diagonal_blocks
 _KEPT = 8  # compiled problems in the cache
 _MANY = 300  # tasks beyond which nothing is compiled for later
 _BY_TASK = ("R", "mean")  # numbers that are a parameter per task
-_CLARABEL = {
-    "tol_gap_abs": 1e-11,
-    "tol_gap_rel": 1e-11,
-    "tol_feas": 1e-11,
-    "max_iter": 300,
-}
+# Tolerances of Clarabel: what it aims at, and what it may settle for; then once more,
+# with shorter steps towards the boundary of the cones
+_CLARABEL = (
+    {"aim": 1e-11, "settle": 1e-8, "max_step_fraction": 0.99},
+    {"aim": 1e-9, "settle": 1e-6, "max_step_fraction": 0.95},
+)
 
 
 class Infeasible(Exception):
@@ -344,7 +344,7 @@ class _Program:
             else:
                 parameter.value = value
         self.demands.set(numbers.values["lower"], numbers.values["upper"])
-        value = run(self.problem, options)
+        value, gap = run(self.problem, options)
         level = numbers.level
         x = self.model.read(level / numbers.units, level / numbers.b_unit)
         multipliers, pulls = self.demands.duals()
@@ -352,10 +352,8 @@ class _Program:
             [np.asarray(c.dual_value, dtype=float) * level**2 for c in own]
             for own in self.calls
         ]
-        gap = own_gap(self.problem, value) * level**2
-        return Answer(
-            x, multipliers * level, pulls * level, calls, value * level**2, gap
-        )
+        multipliers, pulls = multipliers * level, pulls * level
+        return Answer(x, multipliers, pulls, calls, value * level**2, gap * level**2)
 
 
 class _Model:
@@ -443,45 +441,60 @@ class _Demands:
 
 
 def run(problem, options):
-    """Solve a cvxpy problem, or say in one sentence why not."""
+    """Solve a cvxpy problem, or say in one sentence why not.
+
+    Returns
+    -------
+    value : float
+    gap : float
+        What the solver leaves of the duality gap, as it says itself.
+    """
     import cvxpy as cp
 
-    options = dict(options)
-    if options.get("solver", "CLARABEL") in ("CLARABEL", cp.CLARABEL):
-        options = {"solver": "CLARABEL", **_CLARABEL, **options}
-    with warnings.catch_warnings():
-        # the certificate tells how accurate it is
-        warnings.filterwarnings("ignore", "Solution may be inaccurate")
-        try:
-            value = problem.solve(**options)
-        except cp.SolverError as error:
-            told = str(error).strip().splitlines()[0].rstrip(".")
-            raise RuntimeError(
-                f"The conic solver failed under `constraints` ({told}): try another "
-                "one by `solver_options`, or scale the features (StandardScaler)."
-            ) from error
-    status = problem.status
-    if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
-        raise Infeasible
-    if status in (cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE):
-        raise Unbounded
-    if status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
-        raise RuntimeError(
-            f"The conic solver ended with status {status!r} under `constraints`: try "
-            "another one by `solver_options`, or scale the features (StandardScaler)."
-        )
-    return float(value)
+    attempts, told = list(_settings(options)), ""
+    for settings, aim, settle in attempts:
+        with warnings.catch_warnings():
+            # the certificate tells how accurate it is
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")
+            try:
+                value = problem.solve(**settings)
+            except cp.SolverError as error:
+                told = str(error).strip().splitlines()[0].rstrip(".")
+                continue
+        status = problem.status
+        if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+            raise Infeasible
+        if status in (cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE):
+            raise Unbounded
+        if status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+            reached = aim if status == cp.OPTIMAL else settle
+            return float(value), _told_gap(problem, reached * max(1.0, abs(value)))
+        told = f"status {status!r}"
+    raise RuntimeError(
+        f"The conic solver failed under `constraints` ({told}): try another one by "
+        "`solver_options`, or scale the features (StandardScaler)."
+    )
 
 
-def own_gap(problem, value):
-    """The duality gap that the solver reports, or what it is asked for by default."""
-    import cvxpy as cp
+def _settings(options):
+    """Yield keywords of ``Problem.solve`` and the accuracies that they stand for."""
+    if options.get("solver", "CLARABEL") != "CLARABEL":
+        yield dict(options), 1e-8, 1e-5
+        return
+    for one in _CLARABEL:
+        own = {"solver": "CLARABEL", "max_iter": 300}
+        own["max_step_fraction"] = one["max_step_fraction"]
+        for name in ("gap_abs", "gap_rel", "feas"):
+            own[f"tol_{name}"] = one["aim"]
+            own[f"reduced_tol_{name}"] = one["settle"]
+        yield own | options, 10.0 * one["aim"], one["settle"]
 
+
+def _told_gap(problem, gap):
+    """The duality gap that a solver reports, or the given one."""
     stats = problem.solver_stats.extra_stats
     told = stats.get("info", {}).get("gap") if isinstance(stats, dict) else None
-    if told is not None:
-        return abs(float(told))
-    return (1e-10 if problem.status == cp.OPTIMAL else 1e-6) * max(1.0, abs(value))
+    return gap if told is None else abs(float(told))
 
 
 # ---------------------------------------------------------------- losses with kinks
@@ -597,7 +610,7 @@ class _PieceProgram:
     def solve(self, options, height):
         """Solve, and read the answer in the user's units."""
         sizes = self.sizes
-        value = run(self.problem, options)
+        value, gap = run(self.problem, options)
         multipliers, pulls = self.demands.duals()
         price = sizes.zero / sizes.level
         calls = [
@@ -610,7 +623,7 @@ class _PieceProgram:
             pulls * price,
             calls,
             value * sizes.zero + height,
-            own_gap(self.problem, value) * sizes.zero,
+            gap * sizes.zero,
         )
 
 

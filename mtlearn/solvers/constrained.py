@@ -45,11 +45,14 @@ class ConstrainedSolution(Solution):
         Multipliers of the balls: minus the derivative by the radius.
     calls : list of list of ndarray
         Dual values of the callables.
+    x : ndarray of shape (n_unknowns,) or None
+        The unknowns themselves.
     """
 
     prices: np.ndarray = field(default_factory=lambda: np.zeros(0))
     pulls: np.ndarray = field(default_factory=lambda: np.zeros(0))
     calls: list = field(default_factory=list)
+    x: np.ndarray | None = None
 
 
 def solve_constrained(
@@ -84,8 +87,8 @@ def solve_constrained(
     """
     if isinstance(loss, Squared):
         return _solve_squared(data, form, alpha, limits, intercept, tol, options)
-    problem = _Inner(form, intercept, data.n_features, alpha, limits, options)
-    return _solve_margins(problem, data, loss, tol, max_iter)
+    inner = Inner(form, intercept, data.n_features, alpha, limits, options)
+    return solve_margins(inner, data, loss, tol, max_iter)
 
 
 def _solve_squared(data, form, alpha, limits, intercept, tol, options):
@@ -93,7 +96,7 @@ def _solve_squared(data, form, alpha, limits, intercept, tol, options):
     factors = factorise(data)
     if alpha == 0 and factors.full and not limits.callables:
         form = unpenalised(form)
-    problem = _Inner(form, intercept, data.n_features, alpha, limits, options)
+    problem = Inner(form, intercept, data.n_features, alpha, limits, options)
     point, open_bound = problem.solve(factors), 0.0
     if alpha == 0:
         point, open_bound = _without_penalty(problem, factors, point)
@@ -148,7 +151,7 @@ class _Point:
     gap: float = 0.0
 
 
-class _Inner:
+class Inner:
     """Quadratics of one form under the same constraints, one after the other."""
 
     def __init__(self, form, intercept, n_features, alpha, limits, options):
@@ -281,7 +284,9 @@ class _Inner:
             r = r + self.balls.T @ ways.ravel() - self.centre.T @ ways.sum(axis=0)
         return r, loose
 
-    def solution(self, point, coef, b, value, certificate, n_iter, status, history=()):
+    def solution(
+        self, point, coef, b, value, certificate, n_iter, status, history=(), x=None
+    ):
         """Pack an answer."""
         return ConstrainedSolution(
             coef,
@@ -294,18 +299,40 @@ class _Inner:
             prices=-point.multipliers,
             pulls=point.pulls,
             calls=point.calls,
+            x=point.x if x is None else x,
         )
 
 
 # ---------------------------------------------------------------- margin losses
 
 
-def _solve_margins(inner, data, loss, tol, max_iter):
-    """Quadratics of the active rows, and exact searches on the way to their minima."""
+def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
+    """Quadratics of the active rows, and exact searches on the way to their minima.
+
+    Parameters
+    ----------
+    inner : Inner
+    data : TaskData
+    loss : object of `mtlearn.losses`, or with its methods
+    tol : float
+    max_iter : int
+    start : (x, b), default=None
+        Where to begin: unknowns that obey the constraints, and intercepts.
+    floor : float
+        Curvature, relative to the largest, that is lent to rows that pull without one.
+
+    Returns
+    -------
+    ConstrainedSolution
+    """
+    accuracy = 0.05 if floor > 0 else 1e-6
     y, weight = data.labels, data.weights
     scale = loss.value(y, np.zeros(len(y)), weight)
     point = inner.solve(factorise(_active(data, y, weight)))
     x, (coef, b) = point.x, point.quadratic.model(point.x)
+    if start is not None:
+        x, b = start
+        coef = (inner.unknowns.lift @ x).reshape(coef.shape)
     z, history, status = _scores(data, coef, b), [], Status.MAX_ITER
     model, whole, stuck = weight * (z - y), True, False
     for _ in range(max_iter):
@@ -325,11 +352,13 @@ def _solve_margins(inner, data, loss, tol, max_iter):
             status = Status.CONVERGED
             break
         # 2) the minimum of the rows that are active now
+        if floor > 0:
+            h = np.where(g != 0, np.maximum(h, floor * h.max(initial=0.0)), h)
         aims = z - g / np.where(h > 0, h, 1.0)
         point = inner.solve(factorise(_active(data, aims, h)), b, x)
         ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
         dz = _scores(data, coef_ahead, b_ahead) - z
-        step = _search(inner, loss, y, z, dz, weight, x, ahead - x)
+        step = _search(inner, loss, y, z, dz, weight, x, ahead - x, accuracy)
         if step == 0.0:
             if stuck:
                 status = Status.STALLED
@@ -342,7 +371,7 @@ def _solve_margins(inner, data, loss, tol, max_iter):
         model, whole = h * (z - aims), step == 1.0
     value, certificate = history[-1]
     return inner.solution(
-        point, coef, b, value, certificate, len(history), status, history
+        point, coef, b, value, certificate, len(history), status, history, x
     )
 
 
@@ -383,7 +412,7 @@ def _bound(inner, data, point, pull, g, h):
     return loose + norm2 / (2 * inner.alpha) + 0.5 * float(free @ shift)
 
 
-def _search(inner, loss, y, z, dz, weight, x, dx):
+def _search(inner, loss, y, z, dz, weight, x, dx, accuracy):
     """Minimise along the line within [0, 1]; 0 where it does not descend."""
     omega = inner.unknowns.omega @ dx
     first, second = inner.alpha * float(x @ omega), inner.alpha * float(dx @ omega)
@@ -395,12 +424,12 @@ def _search(inner, loss, y, z, dz, weight, x, dx):
     start = slope(0.0)[0]
     if not start < 0:
         return 0.0
-    if slope(1.0)[0] <= 1e-6 * abs(start):
+    if slope(1.0)[0] <= accuracy * abs(start):
         return 1.0
     low, high, step = 0.0, 1.0, 0.5
     for _ in range(_SEARCH_STEPS):
         here, curve = slope(step)
-        if abs(here) <= 1e-6 * abs(start) or high - low <= 1e-14:
+        if abs(here) <= accuracy * abs(start) or high - low <= 1e-14:
             break
         low, high = (step, high) if here < 0 else (low, step)
         step -= here / curve if curve > 0 else 0.0

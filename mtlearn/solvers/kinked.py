@@ -1,25 +1,26 @@
 """Losses with kinks + relation + constraints: few rows at a time in a conic solver.
 
 Far from its kinks a row's loss is a line, whatever the coefficients nearby. Such rows
-are summed to one linear term; only those near a kink, as a squared loss places them,
-are handed over one by one. Where a row of the sum turns out to lie on another line than
-was assumed, it joins the others. A line is never above the loss, so that every problem
-on the way bounds the minimum from below: the certificate is the objective less that
-bound.
+are summed to one linear term; only those near a kink, as a loss with rounded kinks
+places them, are handed over one by one. Where a row of the sum turns out to lie on
+another line than was assumed, it joins the others. A line is never above the loss, so
+that every problem on the way bounds the minimum from below: the certificate is the
+objective less that bound.
 """
 
 import numpy as np
 import scipy.sparse as sp
 
-from ..losses import SquaredEpsilonInsensitive, SquaredHinge
 from ..solution import Status
 from .conic import Pieces, Slope, Unbounded, solve_pieces
-from .constrained import ConstrainedSolution, solve_constrained
+from .constrained import ConstrainedSolution, Inner, solve_margins
 from .newton import goal
 from .quadratic import Unknowns
 
-_SHARE = 0.15  # of each task's rows, those nearest to a kink are handed over at first
-_LOOSE = 1e-3  # tolerance of the squared loss that places the rows
+_LOOSE = 1e-4  # tolerance of the rounded losses that place the rows
+_SHARPER = 3  # rounded losses, each with a parabola narrower than the last
+_STEP = 8.0  # how much narrower
+_LENT = 1e-3  # curvature of rows on a slope, relative to those in a parabola
 
 
 def solve_kinked(
@@ -54,13 +55,11 @@ def solve_kinked(
     Infeasible
         If no coefficients obey the constraints.
     """
-    settings = {"intercept": intercept, "max_iter": max_iter, "options": options}
-    smooth = SquaredHinge() if loss == "hinge" else SquaredEpsilonInsensitive(epsilon)
-    first = solve_constrained(data, smooth, form, alpha, limits, tol=_LOOSE, **settings)
     lines = _Lines(data, loss, epsilon)
+    inner = Inner(form, intercept, data.n_features, alpha, limits, options)
+    z, near = _place(inner, data, lines, max_iter)
     unknowns = Unknowns(form, intercept, data.n_features, explicit=True)
-    z = lines.scores(first.coef, first.intercept)
-    single, history, status = lines.near(z), [], Status.MAX_ITER
+    single, history, status = lines.near(z, near), [], Status.MAX_ITER
     for _ in range(max_iter):
         # 1) a lower bound: the marked rows as they are, the others on a line
         answer = _lower_bound(lines, unknowns, z, single, alpha, limits, options)
@@ -98,6 +97,44 @@ def solve_kinked(
     )
 
 
+def _place(inner, data, lines, max_iter):
+    """Scores near the solution, and how near: by ever sharper rounded kinks."""
+    start, width = None, lines.level
+    for _ in range(_SHARPER):
+        found = solve_margins(
+            inner, data, _Rounded(lines, width), _LOOSE, max_iter, start, _LENT
+        )
+        start, width = (found.x, found.intercept), width / _STEP
+    return lines.scores(found.coef, found.intercept), _STEP * width
+
+
+class _Rounded:
+    """The loss with its kinks replaced by parabolas of a given width."""
+
+    def __init__(self, lines, width):
+        self.lines, self.width = lines, width
+
+    def evaluate(self, y, z, weight):
+        """Weighted sum, and each observation's slope and curvature."""
+        heights, width = self.lines.heights(z), self.width
+        zone = heights.argmax(axis=1)
+        over = heights.max(axis=1)
+        slope = self.lines.slopes[np.arange(len(z)), zone]
+        bent = (over > 0) & (over < width)
+        value = np.where(bent, 0.5 * over**2 / width, over - 0.5 * width * (over > 0))
+        g = weight * slope * np.minimum(over / width, 1.0)
+        return float(weight @ value), g, np.where(bent, weight / width, 0.0)
+
+    def value(self, y, z, weight):
+        """Weighted sum."""
+        return self.evaluate(y, z, weight)[0]
+
+    def along(self, y, z, dz, weight, step):
+        """Value, slope and curvature along the line z + step * dz."""
+        value, g, h = self.evaluate(y, z + step * dz, weight)
+        return value, float(g @ dz), float(h @ dz**2)
+
+
 def _lower_bound(lines, unknowns, z, single, alpha, limits, options):
     """The conic problem of the marked rows; None if it is unbounded, but not all are.
 
@@ -124,6 +161,8 @@ class _Lines:
         else:
             self.slope = np.tile([-1.0, 1.0], (len(y), 1))
             self.height = np.column_stack([y, -y]) - epsilon
+        # zero's line first
+        self.slopes = np.column_stack([np.zeros(len(y)), self.slope])
         self.units = _units(data)
         self.zero = max(self.value(np.zeros(len(y))), 1e-300)
         self.level = 1.0 if loss == "hinge" else max(np.sqrt(np.mean(y**2)), 1e-300)
@@ -145,13 +184,13 @@ class _Lines:
         """The line on which each observation is."""
         return self.heights(z).argmax(axis=1)
 
-    def near(self, z):
-        """The observations of each task that are nearest to a kink."""
+    def near(self, z, width):
+        """Observations that near to a kink, of each task some in any case."""
         heights = np.sort(self.heights(z), axis=1)
         distance = heights[:, -1] - heights[:, -2]
-        data, single = self.data, np.zeros(len(z), dtype=bool)
+        data, single = self.data, distance <= width
+        count = data.n_features + 1
         for s, size in zip(data.starts[:-1], data.sizes, strict=True):
-            count = max(int(_SHARE * size), 2 * (data.n_features + 1))
             part = distance[s : s + size]
             if count >= size:
                 single[s : s + size] = True
@@ -171,7 +210,7 @@ class _Lines:
             self.height[single],
         )
         zone = self.zone(z)
-        slope = np.column_stack([np.zeros(len(z)), self.slope])
+        slope = self.slopes
         height = np.column_stack([np.zeros(len(z)), self.height])
         g = np.zeros(len(z))
         g[rest] = self.weight[rest] * slope[rest, zone[rest]]
