@@ -400,9 +400,10 @@ def _bound(inner, data, point, pull, g, h):
     if B.shape[1]:
         corner = (B.T @ sp.diags_array(data.sums(h)) @ B).tocsc()
         level = corner.diagonal()
-        # without active rows there is no gradient either
+        # where active rows determine nothing there is no gradient either
         empty = level <= 1e-14 * level.max(initial=0.0)
-        corner = corner + sp.diags_array(empty.astype(float))
+        lift = np.where(empty, 1.0, 1e-13 * level)
+        corner = corner + sp.diags_array(lift)
         shift = np.atleast_1d(spsolve(sp.csc_matrix(corner), free))
         u = h * np.repeat(B @ shift, data.sizes)
         G, gb = G - data.adjoint(u), gb - data.sums(u)

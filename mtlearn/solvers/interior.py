@@ -14,6 +14,7 @@ from scipy.sparse.linalg import splu
 
 _ROUNDS = 80
 _ENOUGH = 1e-12  # gap and residuals, relative, at which to stop
+_TINY = 1e-200  # what slacks and multipliers keep
 _BACK = 0.995  # share of the way to the boundary
 
 
@@ -68,7 +69,11 @@ def _walk(H, f, E, e, G, h):
             best = (worst, x, y, z)
         if worst <= _ENOUGH or not np.isfinite(worst):
             break
-        solve = _factor(H, E, G, s / z)
+        try:
+            solve = _factor(H, E, G, s / z)
+        except RuntimeError:
+            # SuperLU's word for a singular matrix: the limits leave no inside
+            break
         step = _direction(solve, n, len(e), dual, equal, inside, s, z, s * z)
         reach = _reach(s, step[3], z, step[2])
         ahead = float((s + reach * step[3]) @ (z + reach * step[2])) / max(n_in, 1)
@@ -76,7 +81,8 @@ def _walk(H, f, E, e, G, h):
         step = _direction(solve, n, len(e), dual, equal, inside, s, z, target)
         reach = min(1.0, _BACK * _reach(s, step[3], z, step[2]))
         x, y = x + reach * step[0], y + reach * step[1]
-        z, s = z + reach * step[2], s + reach * step[3]
+        z = np.maximum(z + reach * step[2], _TINY)
+        s = np.maximum(s + reach * step[3], _TINY)
     return best[1], best[2], best[3], best[0]
 
 
