@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+from itertools import takewhile
+from pathlib import Path
 
 import cvxpy as cp
 import numpy as np
@@ -769,3 +771,17 @@ print("cvxpy" in sys.modules)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_the_guides_code_runs():
+    page = Path(__file__).parents[1] / "docs" / "guide" / "constraints.rst"
+    blocks = page.read_text().split(".. code-block:: python\n")[1:]
+    space = {}
+    for block in blocks:
+        lines = block.split("\n")
+        code = [line[3:] for line in takewhile(lambda x: x[:3].strip() == "", lines)]
+        exec("\n".join(code), space)
+    model = space["model"]
+    assert str(model.coef_.round(2)[0]) == "[0.68 0.32 0.  ]"
+    told = page.read_text().split(">>> model.constraint_duals_\n")[1].split("\n\n")[0]
+    assert repr(model.constraint_duals_).split() == told.split()

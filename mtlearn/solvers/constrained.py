@@ -296,7 +296,7 @@ class Inner:
             n_iter,
             status,
             history=list(history) or [(value, certificate)],
-            prices=-point.multipliers,
+            prices=0.0 - point.multipliers,
             pulls=point.pulls,
             calls=point.calls,
             x=point.x if x is None else x,

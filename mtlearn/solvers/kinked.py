@@ -91,7 +91,7 @@ def solve_kinked(
         len(history),
         status,
         history=history,
-        prices=-answer.multipliers,
+        prices=0.0 - answer.multipliers,
         pulls=answer.pulls,
         calls=answer.calls,
     )
