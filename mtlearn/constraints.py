@@ -74,9 +74,9 @@ class Demand:
 
 @dataclass(frozen=True)
 class ConstraintDual:
-    """What one constraint costs in a fitted model.
+    """What one constraint costs in a fitted model: an entry of `constraint_duals_`.
 
-    Attributes
+    Parameters
     ----------
     constraint : object
         As it was given.
@@ -563,7 +563,7 @@ class SumTo(Constraint):
     >>> y = X @ [0.9, 0.6, -0.2]
     >>> shares = [NonNegative(), SumTo(1)]
     >>> model = PerTaskRegressor(alpha=0, constraints=shares).fit(X, y)
-    >>> round(model.coef_.sum(), 9), bool(model.coef_.min() >= 0)
+    >>> round(float(model.coef_.sum()), 9), bool(model.coef_.min() >= 0)
     (1.0, True)
     """
 

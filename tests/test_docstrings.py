@@ -56,9 +56,13 @@ def documented():
             found |= {f"{name}.{one}" for one in public_names(module)}
         if name == "mtlearn.constraints":
             module = importlib.import_module(name)
-            every = {one: getattr(module, one) for one in public_names(module)}
-            kinds = [n for n, one in every.items() if inspect.isclass(one)]
-            found |= {f"{name}.{one}" for one in kinds if one != "Constraint"}
+            kinds = module.Constraint, module.ConstraintDual
+            found |= {
+                f"{name}.{one}"
+                for one in set(public_names(module)) - {"Constraint"}
+                if inspect.isclass(getattr(module, one))
+                and issubclass(getattr(module, one), kinds)
+            }
         if name.rpartition(".")[2] in ("datasets", "inspection"):
             module = importlib.import_module(name)
             found |= {f"{name}.{one}" for one in public_names(module)}

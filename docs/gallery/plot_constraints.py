@@ -2,10 +2,10 @@
 Cigarettes: effects that make sense in every state
 ==================================================
 
-When cigarettes are cheap across the border, fewer are sold on this side. Learned state by
-state, the data say the opposite for many states: thirty years are few, and prices move
-together. One may learn the states together, and one may *demand* the sign. What does that
-cost, and who pays?
+When cigarettes are cheap across the border, fewer are sold on this side. Learned state
+by state, the data say the opposite for many states: thirty years are few, and prices
+move together. One may learn the states together, and one may *demand* the sign. What
+does that cost, and who pays?
 
 The data are sales per head in 46 states of the USA from 1963 to 1992, with prices,
 incomes, and the lowest price in the states next door [1]_. A task is a state. All are

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from scipy import linalg
 
 from .active_set import solve_binding
 
@@ -218,10 +217,8 @@ class _Conditions:
             B = B.reshape(-1, n)
             A = np.vstack([self.C, J])
             K = np.block([[self.H + B.T @ B, A.T], [A, np.zeros((len(A), len(A)))]])
-            try:
-                step = linalg.solve(K, -np.concatenate([left, short, off]))
-            except (linalg.LinAlgError, linalg.LinAlgWarning):
-                return None
+            here = np.concatenate([self.x, self.y, self.mu])
+            step = _solve(K, -np.concatenate([left, short, off]), here)
             self.x = self.x + step[:n]
             self.y = self.y + step[n : n + n_rows]
             self.mu = self.mu + step[n + n_rows :]
@@ -259,3 +256,20 @@ class _Conditions:
         y[self.binding] = np.where(fixed, self.y, signed)
         mu[self.tight] = np.maximum(self.mu, 0.0)
         return self.x / self.size, y, mu
+
+
+def _solve(K, right, here):
+    """Solve a system for a step from `here`, the shortest where it leaves some open.
+
+    That is where balls, or rows and balls, say the same.
+    """
+    try:
+        step = np.linalg.solve(K, right)
+    except np.linalg.LinAlgError:
+        step = np.full(len(right), np.nan)
+    off = np.linalg.norm(K @ step - right)
+    if off <= 1e-9 * np.linalg.norm(right) and not np.linalg.norm(
+        step
+    ) > 1e3 * np.linalg.norm(here):
+        return step
+    return np.linalg.lstsq(K, right, rcond=1e-14)[0]
