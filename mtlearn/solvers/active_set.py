@@ -231,35 +231,51 @@ class Dense(_System):
 
 
 class Sparse(_System):
-    """By a sparse factorisation of the whole system, for very many unknowns."""
+    """By a sparse factorisation of the whole system, for very many unknowns.
+
+    A binding row of a single unknown settles it: both leave the system.
+    """
 
     def __init__(self, quadratic, C):
         super().__init__(quadratic, C)
         q, n = self.F.shape
-        self.wide = q < n // 2
-        if not self.wide:
-            self.H = self.hessian() + 1e-14 * sp.eye_array(n)
+        near = 1e-14 * sp.eye_array(n)
+        wide = q < n // 2
+        # for an arrowhead the order for symmetric systems: the other may fill it up
+        self.order = "COLAMD" if wide else "MMD_AT_PLUS_A"
+        self.K = None if wide else (self.hessian() + near).tocsr()
+        if wide:
+            # with the residuals as unknowns nothing is squared
+            parts = [[self.Q + near, self.F.T], [self.F, -sp.eye_array(q)]]
+            self.K = sp.block_array(parts).tocsr()
 
     def prepare(self, rows):
         """A function that solves the equations' system with these rows."""
-        C, n = self.C[rows], len(self.size)
-        corner = -1e-14 * sp.eye_array(len(rows))
-        if self.wide:
-            # with the residuals as unknowns nothing is squared
-            residual = -sp.eye_array(self.F.shape[0])
-            parts = [
-                [self.Q + 1e-14 * sp.eye_array(n), self.F.T, C.T],
-                [self.F, residual, None],
-            ]
-            parts.append([C, None, corner])
-        else:
-            parts = [[self.H, C.T], [C, corner]]
-        factor = splu(sp.csc_matrix(sp.block_array(parts)))
-        middle = np.zeros(self.F.shape[0] if self.wide else 0)
+        C, n, size = self.C[rows], len(self.size), self.K.shape[0]
+        single = np.diff(C.indptr) == 1
+        alone, others = np.flatnonzero(single), np.flatnonzero(~single)
+        fixed, scale = C[alone].indices, C[alone].data
+        free = np.setdiff1d(np.arange(size), fixed)
+        rest = sp.hstack([C[others], sp.csr_array((len(others), size - n))]).tocsr()
+        inner, A = self.K[free][:, free], rest[:, free]
+        corner = -1e-14 * sp.eye_array(len(others))
+        factor = splu(
+            sp.csc_matrix(sp.block_array([[inner, A.T], [A, corner]])),
+            permc_spec=self.order,
+        )
 
         def solver(descent, short):
-            solved = factor.solve(np.concatenate([descent, middle, short]))
-            return solved[:n], solved[n + len(middle) :]
+            dx, dy = np.zeros(size), np.zeros(len(short))
+            dx[fixed] = short[alone] / scale
+            right = np.concatenate([descent, np.zeros(size - n)])
+            known = right - self.K @ dx
+            solved = factor.solve(
+                np.concatenate([known[free], short[others] - rest @ dx])
+            )
+            dx[free], dy[others] = solved[: len(free)], solved[len(free) :]
+            left = (right - self.K @ dx - rest.T @ dy[others])[fixed]
+            dy[alone] = left / scale
+            return dx[:n], dy
 
         return solver
 

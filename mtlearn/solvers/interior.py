@@ -97,7 +97,8 @@ def _factor(H, E, G, slack):
     tiny = -1e-13 * sp.eye_array(E.shape[0])
     near = H + 1e-13 * sp.eye_array(H.shape[0])
     blocks = [[near, E.T, G.T], [E, tiny, None], [G, None, -sp.diags_array(slack)]]
-    factor = splu(sp.csc_matrix(sp.block_array(blocks)))
+    system = sp.csc_matrix(sp.block_array(blocks))
+    factor = splu(system, permc_spec="MMD_AT_PLUS_A")
     return lambda *parts: factor.solve(np.concatenate(parts))
 
 

@@ -18,6 +18,7 @@ from ..relations import ArrowForm
 
 _MOMENT_BYTES = 1 << 28  # Grams of all tasks larger than this are not formed
 _COARSE = 1e-9  # 1 - R^2 of a column given others below which moments lose digits
+_PRIVATE = 1e-3  # size of the private parts below which W is no coordinate
 _EMPTY = 1e-13  # the same below which nothing is left of a column of the rows, squared
 
 
@@ -250,14 +251,12 @@ class Unknowns:
     """
 
     def __init__(self, form, intercept, n_features, explicit=False):
-        L = sp.csr_array(form.lift_matrix())
-        keep = np.flatnonzero(abs(L).sum(axis=0) > 0)
-        metric = form.metric(np.eye(L.shape[1]))[np.ix_(keep, keep)]
-        self.L, self.metric = L[:, keep], sp.csr_array(metric)
+        self.coordinates = _Coordinates(form)
+        self.L, self.metric = self.coordinates.L, self.coordinates.metric
+        self.root = self.coordinates.root
         B = sp.csr_array(form.intercept_map(intercept))
-        self.root = sp.csr_array(form.root())[:, keep]
         self.shrunk = intercept == "shrunk"
-        self.keep, self.n_coordinates, self.maps = keep, L.shape[1], B
+        self.maps = B
         own = intercept == "free" and B.shape[0] == B.shape[1]
         own = own and abs(B - sp.eye_array(B.shape[0])).sum() == 0
         self.centred = own and not explicit
@@ -286,10 +285,8 @@ class Unknowns:
         return g + self.shift[:, :n].T @ gb if self.shrunk else g
 
     def full_theta(self, r):
-        """A flat gradient in theta in the form's own shape (n_theta, p)."""
-        full = np.zeros((self.n_coordinates, self.p))
-        full[self.keep] = r.reshape(-1, self.p)
-        return full
+        """A flat gradient in the form's own coordinates (n_theta, p)."""
+        return self.coordinates.back(r.reshape(-1, self.p))
 
     def quadratic(self, factors, alpha, b=None, x=None, anchor=None):
         """The system of a squared loss.
@@ -331,6 +328,62 @@ class Unknowns:
         return Quadratic(
             F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base
         )
+
+
+class _Coordinates:
+    """Coordinates of a form of which W itself is a part, where that is possible.
+
+    A form with private parts, W = L_c u_c + L_p u_p with L_p diagonal, is as well
+    described by (u_c, W): bounds then bind single unknowns, and a task's rows concern
+    nobody else. Not so close to one common model, where u_p = (W - L_c u_c) / L_p
+    loses digits, and not where a task has no private part.
+    """
+
+    def __init__(self, form):
+        L = sp.csc_array(form.lift_matrix())
+        self.size = L.shape[1]
+        count = np.diff(L.indptr)
+        self.keep = np.flatnonzero(abs(L).sum(axis=0) > 0)
+        metric = sp.csr_array(form.metric(np.eye(self.size)))
+        root = sp.csr_array(form.root())
+        private = np.flatnonzero(count == 1)
+        rows = L.indices[L.indptr[private]]
+        sizes = L.data[L.indptr[private]]
+        self.own = len(rows) == form.n_tasks == len(np.unique(rows)) and bool(
+            np.abs(sizes).min() > _PRIVATE
+        )
+        if not self.own:
+            keep = self.keep
+            self.L, self.root = L[:, keep].tocsr(), root[:, keep]
+            self.metric = metric[keep][:, keep]
+            return
+        private, self.sizes = private[np.argsort(rows)], sizes[np.argsort(rows)]
+        common = np.setdiff1d(self.keep, private)
+        self.private, self.common, self.across = private, common, L[:, common].tocsr()
+        n_common, T = len(common), form.n_tasks
+        self.L = sp.hstack([sp.csr_array((T, n_common)), sp.eye_array(T)]).tocsr()
+        inverse = sp.diags_array(1.0 / self.sizes)
+        lower = sp.hstack([-(inverse @ self.across), inverse])
+        upper = sp.hstack([sp.eye_array(n_common), sp.csr_array((n_common, T))])
+        order = np.concatenate([common, private])
+        place = sp.csr_array(
+            (np.ones(len(order)), (order, np.arange(len(order)))),
+            shape=(self.size, len(order)),
+        )
+        change = (place @ sp.vstack([upper, lower])).tocsr()
+        self.root = (root @ change).tocsr()
+        self.metric = (change.T @ metric @ change).tocsr()
+
+    def back(self, r):
+        """A gradient (n, p) in these coordinates, in the form's own."""
+        full = np.zeros((self.size, r.shape[1]))
+        if not self.own:
+            full[self.keep] = r
+            return full
+        n_common = len(self.common)
+        full[self.common] = r[:n_common] + self.across.T @ r[n_common:]
+        full[self.private] = self.sizes[:, None] * r[n_common:]
+        return full
 
 
 def unpenalised(form):
