@@ -31,7 +31,8 @@ Numba's compilation is left out by a first call. "ratio" is plain over "first".
 
 "objective" is ours less the plain model's, relative to the plain one; both from the
 coefficients by one function. "violation" is the largest of the constraints, ours first,
-in the units of the coefficients. Relation SharedMean(0.5), a free intercept per task.
+in the units of the coefficients: where ours is higher in "objective", the plain answer
+violates the constraint. Relation SharedMean(0.5), a free intercept per task.
 """
 
 CONSTRAINTS_HEAD = (

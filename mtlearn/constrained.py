@@ -90,11 +90,17 @@ class _Bound:
     def solve(self, estimator, fit, data):
         """The solution for one set of labels."""
         loss, epsilon, alpha = estimator._loss_under_constraints()
+        options = {} if estimator.solver_options is None else estimator.solver_options
+        if not isinstance(options, dict):
+            raise TypeError(
+                "`solver_options` must be a dict of keywords of cvxpy's Problem.solve, "
+                f"got {options!r}."
+            )
         settings = {
             "intercept": fit.intercept,
             "tol": estimator._tolerance(),
             "max_iter": estimator.max_iter,
-            "options": estimator.solver_options or {},
+            "options": options,
         }
         try:
             if loss in ("hinge", "epsilon_insensitive"):

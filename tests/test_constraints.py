@@ -739,6 +739,13 @@ def test_other_solvers(long_regression, solver):
     assert_allclose(model.coef_, base.coef_, atol=1e-5)
 
 
+def test_options_are_a_dict(long_regression):
+    p = long_regression
+    model = PerTaskRegressor(constraints=[NonNegative()], solver_options="SCS")
+    with pytest.raises(TypeError, match="`solver_options` must be a dict"):
+        model.fit(p.X, p.y, task=p.task)
+
+
 def test_a_solver_that_cannot_do_it(long_regression):
     p = long_regression
     model = PerTaskRegressor(
