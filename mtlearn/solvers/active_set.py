@@ -241,8 +241,7 @@ class Sparse(_System):
         q, n = self.F.shape
         near = 1e-14 * sp.eye_array(n)
         wide = q < n // 2
-        # for an arrowhead the order for symmetric systems: the other may fill it up
-        self.order = "COLAMD" if wide else "MMD_AT_PLUS_A"
+        self.wide = wide
         self.K = None if wide else (self.hessian() + near).tocsr()
         if wide:
             # with the residuals as unknowns nothing is squared
@@ -259,9 +258,11 @@ class Sparse(_System):
         rest = sp.hstack([C[others], sp.csr_array((len(others), size - n))]).tocsr()
         inner, A = self.K[free][:, free], rest[:, free]
         corner = -1e-14 * sp.eye_array(len(others))
+        # COLAMD may fill up a bare arrowhead; the other order is slow on chains of rows
+        order = "COLAMD" if self.wide or len(others) else "MMD_AT_PLUS_A"
         factor = splu(
             sp.csc_matrix(sp.block_array([[inner, A.T], [A, corner]])),
-            permc_spec=self.order,
+            permc_spec=order,
         )
 
         def solver(descent, short):

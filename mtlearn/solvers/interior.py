@@ -98,7 +98,7 @@ def _factor(H, E, G, slack):
     near = H + 1e-13 * sp.eye_array(H.shape[0])
     blocks = [[near, E.T, G.T], [E, tiny, None], [G, None, -sp.diags_array(slack)]]
     system = sp.csc_matrix(sp.block_array(blocks))
-    factor = splu(system, permc_spec="MMD_AT_PLUS_A")
+    factor = splu(system)
     return lambda *parts: factor.solve(np.concatenate(parts))
 
 
