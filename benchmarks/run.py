@@ -21,6 +21,12 @@ import kernel_svm
 import libraries
 import mapping_notes
 import numpy as np
+from constraints import (
+    CONSTRAINTS_HEAD,
+    CONSTRAINTS_NOTE,
+    constraint_problems,
+    constraint_row,
+)
 from hinge import run_hinge
 from libraries import (
     COMPLETE_LIBRARIES,
@@ -514,6 +520,27 @@ def run_import(args):
     write(args, "import.md", "# Import and first fit", IMPORT_NOTE, lines)
 
 
+# ---------------------------------------------------------------- constraints
+
+
+def run_constraints(args):
+    """Time constrained fits against plain cvxpy models; print and write."""
+    lines = ["| " + " | ".join(CONSTRAINTS_HEAD) + " |", "|---|---" + "|---:" * 6 + "|"]
+    ratios = {}
+    for problem in constraint_problems(args.quick, args.problem):
+        row, ratio = constraint_row(problem, args.repeats)
+        ratios.setdefault(problem.name, []).append(ratio)
+        lines.append("| " + " | ".join(row) + " |")
+        print(lines[-1], flush=True)
+    if not ratios:
+        return
+    lines += ["", "Geometric means of the ratios:", ""]
+    lines += [f"* {name}: {mean_ratio(own)}" for name, own in ratios.items()]
+    title = "# Constraints against plain cvxpy models"
+    lines += ["", *facts(args, "cvxpy", "clarabel")]
+    write(args, "constraints.md", title, CONSTRAINTS_NOTE, lines)
+
+
 def in_new_process(script, **environment):
     """Run a script that prints its seconds."""
     done = subprocess.run(
@@ -568,6 +595,7 @@ RUNNERS = {
     "cv_path": run_cv_path,
     "multi_target": run_multi_target,
     "shared_mapping": run_shared_mapping,
+    "constraints": run_constraints,
     "import": run_import,
 }
 

@@ -48,8 +48,7 @@ class KernelMachine:
             return
         if self.constraints:
             raise ValueError(
-                "`constraints` are for the coefficients of kernel='linear'; with "
-                f"kernel={self.kernel!r} there are none to constrain."
+                f"`constraints` need the linear kernel, got `kernel`={self.kernel!r}."
             )
         if self.solver != "auto":
             raise ValueError(

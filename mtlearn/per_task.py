@@ -6,6 +6,7 @@ import numpy as np
 
 from . import checks
 from .base import LogisticClassifier, TaskRegressor
+from .constrained import Constrained
 from .folds import scatter
 from .grid import Batch, GridFit, in_batches
 from .relations import SharedMean, check_relation
@@ -20,7 +21,7 @@ _GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
-class PerTaskRegressor(TaskRegressor):
+class PerTaskRegressor(Constrained, TaskRegressor):
     r"""Ridge regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -41,7 +42,12 @@ class PerTaskRegressor(TaskRegressor):
         `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
         `TaskCovariance`, `Composition`.
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
+        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
+        list of cvxpy constraints.
+    solver_options : dict, default=None
+        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
+        ``{"solver": "CLARABEL"}``.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -57,9 +63,6 @@ class PerTaskRegressor(TaskRegressor):
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
         How the linear system is solved: from per-task moments (n large against d), from
         the rows' inner products (wide data), or matrix-free (wide and sparse).
-    solver_options : dict, default=None
-        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
-        ``{"solver": "CLARABEL"}``.
     tol : float, default=1e-8
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop.
@@ -83,6 +86,10 @@ class PerTaskRegressor(TaskRegressor):
     n_iter_ : int
     optimality_ : float
         The certificate, in the units of `tol`.
+    constraint_duals_ : list of ConstraintDual
+        In the order of `constraints`: where each binds (`binding`) and what it costs
+        (`price`), the derivative of the smallest objective by its limit; each
+        constraint's page gives the shape. Empty without constraints.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -130,12 +137,12 @@ class PerTaskRegressor(TaskRegressor):
         relation="independent",
         *,
         constraints=None,
+        solver_options=None,
         task_column=None,
         task_weight=None,
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        solver_options=None,
         tol=1e-8,
         max_iter=100,
         warm_start=False,
@@ -144,12 +151,12 @@ class PerTaskRegressor(TaskRegressor):
         self.alpha = alpha
         self.relation = relation
         self.constraints = constraints
+        self.solver_options = solver_options
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.solver = solver
-        self.solver_options = solver_options
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
@@ -158,6 +165,9 @@ class PerTaskRegressor(TaskRegressor):
     def _check_parameters(self):
         checks.check_number("alpha", self.alpha, 0)
         checks.check_choice("solver", self.solver, SOLVERS)
+
+    def _loss_under_constraints(self):
+        return "squared", 0.0, float(self.alpha)
 
     def _solve(self, fit, start):
         return solve_squared(

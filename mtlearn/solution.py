@@ -74,3 +74,23 @@ def warn_unless_converged(solution, name, tol):
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def stack_classes(solutions):
+    """One Solution of several one-vs-rest problems: classes on the second axis."""
+    statuses = [s.status for s in solutions if s.status is not Status.CONVERGED]
+    parts = [(s.coef, s.dual) for s in solutions]
+    coef, dual = (
+        None if part[0] is None else np.stack(part, axis=1)
+        for part in zip(*parts, strict=True)
+    )
+    return Solution(
+        coef=coef,
+        intercept=np.stack([s.intercept for s in solutions], axis=1),
+        objective=sum(s.objective for s in solutions),
+        certificate=max(s.certificate for s in solutions),
+        n_iter=max(s.n_iter for s in solutions),
+        status=statuses[0] if statuses else Status.CONVERGED,
+        dual=dual,
+        history=[step for s in solutions for step in s.history],
+    )

@@ -6,13 +6,14 @@ import numpy as np
 
 from . import checks
 from .base import TaskClassifier, TaskRegressor
+from .constrained import Constrained
 from .machine import KernelMachine
-from .solution import Solution, Status
+from .solution import stack_classes
 from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS
 
 
-class MultiTaskSVM(KernelMachine, TaskClassifier):
+class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
     r"""Support vector classifier with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -60,7 +61,13 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         Factor of the weight of each class's rows. "balanced": total weight over
         (n_classes times the class's weight), over all tasks together.
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
+        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
+        list of cvxpy constraints. With more than two classes they hold for each of the
+        one-against-the-rest models.
+    solver_options : dict, default=None
+        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
+        ``{"solver": "CLARABEL"}``.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -80,9 +87,6 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
         start where there are intercepts. Kernels other than
         "linear" have "auto" only.
-    solver_options : dict, default=None
-        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
-        ``{"solver": "CLARABEL"}``.
     tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
@@ -120,6 +124,11 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         "dual-descent" and of kernels.
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
+    constraint_duals_ : list of ConstraintDual
+        In the order of `constraints`: where each binds (`binding`) and what it costs
+        (`price`), the derivative of the smallest objective by its limit; each
+        constraint's page gives the shape, to which more than two classes add a
+        second axis. Empty without constraints.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -200,12 +209,12 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         coef0=0.0,
         class_weight=None,
         constraints=None,
+        solver_options=None,
         task_column=None,
         task_weight=None,
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        solver_options=None,
         tol=None,
         max_iter=100,
         warm_start=False,
@@ -220,12 +229,12 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
         self.coef0 = coef0
         self.class_weight = class_weight
         self.constraints = constraints
+        self.solver_options = solver_options
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.solver = solver
-        self.solver_options = solver_options
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
@@ -242,6 +251,9 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
 
     def _loss_strength(self):
         return float(self.C)
+
+    def _loss_under_constraints(self):
+        return self.loss, 0.0, 1.0
 
     def _weigh(self, fit):
         return _weigh_classes(fit, self.class_weight)
@@ -271,10 +283,10 @@ class MultiTaskSVM(KernelMachine, TaskClassifier):
                 start=begin,
             )
             solutions.append(solution)
-        return solutions[0] if n_labels == 2 else _stack(solutions)
+        return solutions[0] if n_labels == 2 else stack_classes(solutions)
 
 
-class MultiTaskSVR(KernelMachine, TaskRegressor):
+class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
     r"""Support vector regression with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -322,7 +334,12 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
     coef0 : float, default=0.0
         Constant term of the kernels "poly" and "sigmoid".
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables.
+        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
+        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
+        list of cvxpy constraints.
+    solver_options : dict, default=None
+        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
+        ``{"solver": "CLARABEL"}``.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -342,9 +359,6 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
         start where there are intercepts. Kernels other than
         "linear" have "auto" only.
-    solver_options : dict, default=None
-        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
-        ``{"solver": "CLARABEL"}``.
     tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
@@ -377,6 +391,10 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         "dual-descent" and of kernels.
     optimality_ : float
         The certificate, in the units of `tol`.
+    constraint_duals_ : list of ConstraintDual
+        In the order of `constraints`: where each binds (`binding`) and what it costs
+        (`price`), the derivative of the smallest objective by its limit; each
+        constraint's page gives the shape. Empty without constraints.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -430,12 +448,12 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         gamma="scale",
         coef0=0.0,
         constraints=None,
+        solver_options=None,
         task_column=None,
         task_weight=None,
         fit_intercept=True,
         handle_unknown="shared",
         solver="auto",
-        solver_options=None,
         tol=None,
         max_iter=100,
         warm_start=False,
@@ -450,12 +468,12 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
         self.gamma = gamma
         self.coef0 = coef0
         self.constraints = constraints
+        self.solver_options = solver_options
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.solver = solver
-        self.solver_options = solver_options
         self.tol = tol
         self.max_iter = max_iter
         self.warm_start = warm_start
@@ -474,6 +492,9 @@ class MultiTaskSVR(KernelMachine, TaskRegressor):
 
     def _loss_strength(self):
         return float(self.C)
+
+    def _loss_under_constraints(self):
+        return self.loss, float(self.epsilon), 1.0
 
     def _solve(self, fit, start):
         if self._is_machine:
@@ -497,26 +518,6 @@ def _tolerance(estimator):
     if estimator.tol is not None:
         return estimator.tol
     return 1e-8 if estimator.loss.startswith("squared") else 1e-6
-
-
-def _stack(solutions):
-    """One Solution of several one-vs-rest problems: classes on the second axis."""
-    statuses = [s.status for s in solutions if s.status is not Status.CONVERGED]
-    parts = [(s.coef, s.dual) for s in solutions]
-    coef, dual = (
-        None if part[0] is None else np.stack(part, axis=1)
-        for part in zip(*parts, strict=True)
-    )
-    return Solution(
-        coef=coef,
-        intercept=np.stack([s.intercept for s in solutions], axis=1),
-        objective=sum(s.objective for s in solutions),
-        certificate=max(s.certificate for s in solutions),
-        n_iter=max(s.n_iter for s in solutions),
-        status=statuses[0] if statuses else Status.CONVERGED,
-        dual=dual,
-        history=[step for s in solutions for step in s.history],
-    )
 
 
 def _weigh_classes(fit, class_weight):

@@ -587,6 +587,62 @@ def twin(
     return coef, intercept, value
 
 
+def constrained_twin(
+    loss,
+    X,
+    y,
+    codes,
+    weight,
+    strength,
+    K,
+    demands,
+    fit_intercept=True,
+    epsilon=0.0,
+):
+    """Minimiser of ``objective`` under constraints: every row and all of W in cvxpy.
+
+    Parameters
+    ----------
+    loss : "squared", "hinge", "squared_hinge", "epsilon_insensitive" or
+        "squared_epsilon_insensitive"
+    demands : callable, from the expressions (W, b) to a list of cvxpy constraints
+
+    Returns
+    -------
+    coef : ndarray of shape (n_tasks, n_features)
+    intercept : ndarray of shape (n_tasks,)
+    value : float
+    """
+    import cvxpy as cp
+
+    keep = np.asarray(weight) > 0
+    X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
+    F = factor(kernel(K, len(K)))
+    B, V = intercept_maps(F, fit_intercept)
+    U = cp.Variable((F.shape[1], X.shape[1]))
+    v, beta = cp.Variable(max(V.shape[1], 1)), cp.Variable(max(B.shape[1], 1))
+    W, b = F @ U, cp.Constant(np.zeros(len(K)))
+    cost = 0.5 * strength * (cp.sum_squares(U) + cp.sum_squares(v))
+    if B.shape[1]:
+        b = b + B @ beta
+    if V.shape[1]:
+        b = b + V @ v
+    f = cp.sum(cp.multiply(X, W[codes]), axis=1) + b[codes]
+    size = weight @ np.array([row_loss(loss, one, 0.0, epsilon) for one in y])
+    scale = size or 1.0
+    if loss == "squared":
+        fit = 0.5 * cp.sum_squares(cp.multiply(np.sqrt(weight / scale), y - f))
+    else:
+        hinge = loss.endswith("hinge")
+        miss = 1 - cp.multiply(y, f) if hinge else cp.abs(y - f) - epsilon
+        squared = loss.startswith("squared")
+        root = np.sqrt(weight / scale) if squared else weight / scale
+        excess = cp.multiply(root, cp.pos(miss))
+        fit = cp.sum_squares(excess) if squared else cp.sum(excess)
+    value = _solve(cp.Problem(cp.Minimize(fit + cost / scale), demands(W, b))) * scale
+    return W.value, np.broadcast_to(b.value, len(K)), value
+
+
 def _count_tasks(codes, K, n_tasks):
     """Number of tasks: as given, by the kernel, or one more than the largest code."""
     if n_tasks is not None:

@@ -106,7 +106,7 @@ def test_attributes_of_a_long_fit(estimator, p):
     assert_allclose(model.shared_intercept_, model.intercept_.mean())
     assert np.ndim(model.shared_intercept_) == 0
     assert isinstance(model.n_iter_, int) and model.n_iter_ >= 1
-    assert 0 <= model.optimality_ <= model.tol
+    assert 0 <= model.optimality_ <= model._tolerance()
 
 
 @every_linear

@@ -23,12 +23,14 @@ import mtlearn
 from mtlearn import (
     MultiTaskSVM,
     MultiTaskSVR,
+    PerTaskRegressor,
     SharedFeatureClassifier,
     SharedFeatureRegressor,
     SharedMean,
     TaskCovariance,
     TaskGraph,
 )
+from mtlearn.constraints import Bounds, Close, NonNegative, SharedCoefficients
 
 PUBLIC = [getattr(mtlearn, name) for name in mtlearn.__all__]
 ESTIMATORS = [c for c in PUBLIC if issubclass(c, BaseEstimator) and hasattr(c, "fit")]
@@ -116,7 +118,14 @@ def quick(estimator, **params):
     return estimator(**params)
 
 
-@parametrize_with_checks([quick(estimator) for estimator in ESTIMATORS])
+CONSTRAINED = [
+    PerTaskRegressor(constraints=[NonNegative()]),
+    MultiTaskSVM(constraints=[Bounds(-0.5, 0.5), Close(1.0)]),
+    MultiTaskSVR(constraints=[SharedCoefficients([0])]),
+]
+
+
+@parametrize_with_checks([*(quick(one) for one in ESTIMATORS), *CONSTRAINED])
 def test_checks(estimator, check):
     check(estimator)
 
@@ -345,7 +354,7 @@ DEFAULTS = {
 
 @every_estimator
 def test_common_parameters_come_last_in_one_order(estimator):
-    parameters = inspect.signature(estimator).parameters
+    parameters = dict(inspect.signature(estimator).parameters)
     chance = estimator.__name__.startswith("SharedMapping")
     expected = [name for name in COMMON if chance or name != "random_state"]
     assert [name for name in parameters if name in COMMON] == expected
@@ -451,6 +460,8 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
         sometimes |= {"validation_curve_"}
     else:
         documented |= {"coef_", "intercept_", "shared_coef_", "shared_intercept_"}
+    if hasattr(model, "constraints"):
+        documented |= {"constraint_duals_"}
     if hasattr(model, "penalty"):
         documented |= {"components_", "task_components_"}
         documented |= {"rank_", "selected_features_"}

@@ -54,6 +54,15 @@ def documented():
         if name.rpartition(".")[2] in ("compose", "metrics", "model_selection"):
             module = importlib.import_module(name)
             found |= {f"{name}.{one}" for one in public_names(module)}
+        if name == "mtlearn.constraints":
+            module = importlib.import_module(name)
+            kinds = module.Constraint, module.ConstraintDual
+            found |= {
+                f"{name}.{one}"
+                for one in set(public_names(module)) - {"Constraint"}
+                if inspect.isclass(getattr(module, one))
+                and issubclass(getattr(module, one), kinds)
+            }
         if name.rpartition(".")[2] in ("datasets", "inspection"):
             module = importlib.import_module(name)
             found |= {f"{name}.{one}" for one in public_names(module)}

@@ -668,7 +668,7 @@ BAD = SimpleNamespace(X=np.zeros((4, 2)), y=[0, 1, 0, 1])
             ValueError,
             "`solver`='newton-cg' is for",
         ),
-        ({"constraints": []}, ValueError, "`constraints` are for the coefficients"),
+        ({"constraints": [NonNegative()]}, ValueError, "need the linear kernel, got"),
         ({"loss": "hinges"}, ValueError, "`loss` must be one of"),
         ({"kernel": lambda X, Z: np.zeros((3, 3))}, ValueError, "expected shape"),
         ({"kernel": lambda X, Z: (X @ Z.T).astype(str)}, ValueError, "real numbers"),

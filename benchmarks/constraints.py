@@ -1,0 +1,219 @@
+"""Constrained models against the plain cvxpy model that a user would write."""
+
+import time
+import warnings
+from dataclasses import dataclass
+from statistics import median
+
+import cvxpy as cp
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from mtlearn import MultiTaskSVM, PerTaskRegressor, SharedMean
+from mtlearn.constraints import (
+    Bounds,
+    Close,
+    Monotone,
+    NonNegative,
+    SharedCoefficients,
+    SumTo,
+)
+
+RHO = 0.5
+
+CONSTRAINTS_NOTE = """\
+Seconds of processor time. The plain model has the variables w_0, V and b, a sum of
+squares per task over its rows, and the constraint as one would write it in cvxpy; its
+solver is the one that cvxpy chooses (Clarabel), at its own tolerances. Compiling by
+cvxpy is part of its time, and of ours where we need it: "first" is a first fit, with
+the compiled problem of the last fits thrown away, "again" one of another strength.
+Numba's compilation is left out by a first call. "ratio" is plain over "first".
+
+"objective" is ours less the plain model's, relative to the plain one; both from the
+coefficients by one function. "violation" is the largest of the constraints, ours first,
+in the units of the coefficients: where ours is higher in "objective", the plain answer
+violates the constraint. Relation SharedMean(0.5), a free intercept per task.
+"""
+
+CONSTRAINTS_HEAD = (
+    "problem",
+    "constraint",
+    "first",
+    "again",
+    "plain",
+    "ratio",
+    "objective",
+    "violation",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Limited:
+    """Rows of several tasks and what is demanded of their coefficients."""
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+    codes: np.ndarray
+    n_tasks: int
+    loss: str
+    kind: str
+
+
+def limit_first(W, b):
+    """The first effect is at most the second."""
+    return [W[:, 0] <= W[:, 1]]
+
+
+def demanded(kind, n_tasks):
+    """Our constraints, and the same in cvxpy."""
+    ones = np.ones((n_tasks, 1))
+    return {
+        "NonNegative": ([NonNegative()], lambda W, b: [W >= 0]),
+        "Bounds": ([Bounds(-0.2, 0.5)], lambda W, b: [W >= -0.2, W <= 0.5]),
+        "SharedCoefficients": (
+            [SharedCoefficients([0, 1, 2])],
+            lambda W, b: [W[1:, :3] == W[:-1, :3]],
+        ),
+        "SumTo": ([SumTo(1.0)], lambda W, b: [cp.sum(W, axis=1) == 1.0]),
+        "Monotone": (
+            [Monotone([0, 1], list(range(n_tasks)))],
+            lambda W, b: [W[:-1, :2] <= W[1:, :2]],
+        ),
+        "Close": (
+            [Close(0.8)],
+            lambda W, b: [
+                cp.norm(W - ones @ cp.mean(W, axis=0, keepdims=True), 2, axis=1) <= 0.8
+            ],
+        ),
+        "NonNegative, SumTo": (
+            [NonNegative(), SumTo(2.0)],
+            lambda W, b: [W >= 0, cp.sum(W, axis=1) == 2.0],
+        ),
+        "callable": ([limit_first], limit_first),
+    }[kind]
+
+
+KINDS = (
+    "NonNegative",
+    "Bounds",
+    "SharedCoefficients",
+    "SumTo",
+    "Monotone",
+    "Close",
+    "NonNegative, SumTo",
+    "callable",
+)
+SHAPES = {
+    "squares, n=100,000": (100_000, 20, 20, "squared", KINDS),
+    "squares, n=500": (500, 5, 10, "squared", ("NonNegative", "Close", "callable")),
+    "squares, 2,000 tasks": (40_000, 8, 2_000, "squared", ("NonNegative", "Monotone")),
+    "SVM, n=20,000": (20_000, 20, 20, "squared_hinge", ("NonNegative", "Close")),
+    "hinge, n=20,000": (20_000, 20, 20, "hinge", ("NonNegative",)),
+}
+
+
+def constraint_problems(quick=False, name=None):
+    """Yield the problems, a constraint each."""
+    for title, (n, d, n_tasks, loss, kinds) in SHAPES.items():
+        if name and name.lower() not in title.lower():
+            continue
+        rng = np.random.default_rng(0)
+        n = n // 10 if quick else n
+        codes = rng.integers(0, n_tasks, n)
+        X = rng.normal(size=(n, d))
+        W = 0.3 * (rng.normal(size=d) + rng.normal(size=(n_tasks, d)))
+        y = np.einsum("ij,ij->i", X, W[codes]) + rng.normal(size=n) + 2.0
+        y = y if loss == "squared" else np.sign(y - 2.0)
+        for kind in kinds:
+            yield Limited(title, X, y, codes, n_tasks, loss, kind)
+
+
+def estimator(problem, strength=1.0):
+    """Our estimator."""
+    constraints = demanded(problem.kind, problem.n_tasks)[0]
+    relation = SharedMean(RHO)
+    if problem.loss == "squared":
+        return PerTaskRegressor(strength, relation, constraints=constraints)
+    return MultiTaskSVM(strength, relation, problem.loss, constraints=constraints)
+
+
+def fit_ours(problem, strength=1.0):
+    """Seconds, coefficients and intercepts of our fit."""
+    model = estimator(problem, strength)
+    start = time.process_time()
+    model.fit(problem.X, problem.y, task=problem.codes)
+    return time.process_time() - start, model.coef_, model.intercept_
+
+
+def fit_plain(problem):
+    """Seconds, coefficients and intercepts of the plain model."""
+    start = time.process_time()
+    T, d = problem.n_tasks, problem.X.shape[1]
+    common, own, b = cp.Variable((1, d)), cp.Variable((T, d)), cp.Variable(T)
+    W = np.sqrt(RHO) * (np.ones((T, 1)) @ common) + np.sqrt(1 - RHO) * own
+    losses = []
+    for t in range(T):
+        rows = problem.codes == t
+        f = problem.X[rows] @ W[t] + b[t]
+        losses.append(plain_loss(problem.loss, problem.y[rows], f))
+    omega = cp.sum_squares(common) + cp.sum_squares(own)
+    limits = demanded(problem.kind, T)[1](W, b)
+    cp.Problem(cp.Minimize(sum(losses) + 0.5 * omega), limits).solve()
+    return time.process_time() - start, W.value, b.value
+
+
+def plain_loss(loss, y, f):
+    """The loss of one task's rows."""
+    if loss == "squared":
+        return 0.5 * cp.sum_squares(y - f)
+    excess = cp.pos(1 - cp.multiply(y, f))
+    return cp.sum(excess) if loss == "hinge" else cp.sum_squares(excess)
+
+
+def value(problem, W, b):
+    """The objective of given coefficients."""
+    f = np.einsum("ij,ij->i", problem.X, W[problem.codes]) + b[problem.codes]
+    if problem.loss == "squared":
+        loss = 0.5 * np.sum((problem.y - f) ** 2)
+    else:
+        excess = np.maximum(0.0, 1.0 - problem.y * f)
+        loss = np.sum(excess if problem.loss == "hinge" else excess**2)
+    return loss + 0.5 * SharedMean(RHO).omega(W)
+
+
+def violation(problem, W, b):
+    """The largest violation of the plain constraints."""
+    W_var, b_var = cp.Variable(W.shape), cp.Variable(len(b))
+    limits = demanded(problem.kind, problem.n_tasks)[1](W_var, b_var)
+    W_var.value, b_var.value = W, b
+    return max(float(np.max(limit.violation())) for limit in limits)
+
+
+def constraint_row(problem, repeats):
+    """A line of the table as strings, and the ratio."""
+    from mtlearn.solvers.conic import CACHE
+
+    fit_ours(problem)
+    first, again = [], []
+    for _ in range(repeats):
+        CACHE.kept.clear()
+        seconds, W, b = fit_ours(problem)
+        first.append(seconds)
+        again.append(fit_ours(problem, 1.5)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        plain, W_plain, b_plain = fit_plain(problem)
+    ours, theirs = value(problem, W, b), value(problem, W_plain, b_plain)
+    ratio = plain / median(first)
+    off = violation(problem, W, b), violation(problem, W_plain, b_plain)
+    return [
+        problem.name,
+        problem.kind,
+        f"{median(first):.3f}",
+        f"{median(again):.3f}",
+        f"{plain:.2f}",
+        f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}",
+        f"{(ours - theirs) / theirs:.0e}",
+        f"{off[0]:.0e}, {off[1]:.0e}",
+    ], ratio

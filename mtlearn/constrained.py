@@ -1,0 +1,224 @@
+"""The fit under constraints that the linear families share."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from .base import settle_intercepts
+from .constraints import (
+    Constraint,
+    ConstraintDual,
+    Scope,
+    check_constraints,
+    describe,
+)
+from .losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
+from .solution import Solution, stack_classes
+from .solvers.conic import Infeasible, Limits, Unbounded, is_possible
+from .solvers.constrained import solve_constrained
+from .solvers.constrained_kinks import solve_constrained_kinks
+from .solvers.quadratic import Unknowns
+from .tasks import column_position
+
+_BINDING = 1e-6  # prices below this, relative to the highest, are rounding
+
+
+class Constrained:
+    """What an estimator with the parameter `constraints` adds to its family.
+
+    The family says by `_loss_under_constraints` which loss (of `mtlearn.solvers.box`,
+    or "squared"), epsilon and alpha it means.
+    """
+
+    def _solution(self, fit, start):
+        """Solve: under the constraints, if there are any."""
+        constraints = check_constraints(getattr(self, "constraints", None))
+        if not constraints:
+            if hasattr(self, "constraints"):
+                self.constraint_duals_ = []
+            return super()._solution(fit, start)
+        bound = _Bound(self, fit, constraints)
+        if fit.labels is None:
+            solution = bound.solve(self, fit, fit.data)
+            self.constraint_duals_ = bound.duals([solution])
+            return bound.tidy(solution)
+        n_labels, solutions = len(fit.labels), []
+        for k in [1] if n_labels == 2 else range(n_labels):
+            y = fit.data.y
+            signs = np.where(np.isnan(y), np.nan, np.where(y == k, 1.0, -1.0))
+            solutions.append(bound.solve(self, fit, fit.data.relabel(signs)))
+        self.constraint_duals_ = bound.duals(solutions)
+        solutions = [bound.tidy(solution) for solution in solutions]
+        return solutions[0] if n_labels == 2 else stack_classes(solutions)
+
+
+class _Bound:
+    """The constraints of one fit, bound to its tasks and features."""
+
+    def __init__(self, estimator, fit, constraints):
+        n_features = fit.data.n_features
+        self.constraints = constraints
+        self.scope = Scope(estimator.tasks_, _names(estimator), n_features)
+        self.demands = [
+            one.demand(self.scope) if isinstance(one, Constraint) else None
+            for one in constraints
+        ]
+        self.spread, self.spread_b = _spread(fit)
+        self.limits = self._limits(range(len(constraints)))
+
+    def _limits(self, chosen):
+        """Those of the chosen constraints, over the tasks that take part."""
+        chosen, d = list(chosen), self.scope.n_features
+        demands = [self.demands[k] for k in chosen if self.demands[k] is not None]
+        lift = sp.kron(self.spread, sp.eye_array(d)).tocsr()
+        none = sp.csr_array((0, len(self.scope.tasks) * d))
+        balls = [one for one in demands if one.balls is not None]
+
+        def joined(parts):
+            return np.concatenate([np.zeros(0), *parts])
+
+        return Limits(
+            (sp.vstack([none, *(one.rows for one in demands)]) @ lift).tocsr(),
+            joined(one.lower for one in demands),
+            joined(one.upper for one in demands),
+            (sp.vstack([none, *(one.balls for one in balls)]) @ lift).tocsr(),
+            ((balls[0].centre if balls else none) @ lift).tocsr(),
+            joined(one.radius for one in balls),
+            [self.constraints[k] for k in chosen if self.demands[k] is None],
+            self.spread,
+            self.spread_b,
+        )
+
+    def solve(self, estimator, fit, data):
+        """The solution for one set of labels."""
+        loss, epsilon, alpha = estimator._loss_under_constraints()
+        options = {} if estimator.solver_options is None else estimator.solver_options
+        if not isinstance(options, dict):
+            raise TypeError(
+                "`solver_options` must be a dict of keywords of cvxpy's Problem.solve, "
+                f"got {options!r}."
+            )
+        settings = {
+            "intercept": fit.intercept,
+            "tol": estimator._tolerance(),
+            "max_iter": estimator.max_iter,
+            "options": options,
+        }
+        try:
+            if loss in ("hinge", "epsilon_insensitive"):
+                return solve_constrained_kinks(
+                    data, loss, epsilon, fit.form, alpha, self.limits, **settings
+                )
+            smooth = {"squared": Squared, "squared_hinge": SquaredHinge}.get(loss)
+            smooth = smooth() if smooth else SquaredEpsilonInsensitive(epsilon)
+            return solve_constrained(
+                data, smooth, fit.form, alpha, self.limits, **settings
+            )
+        except Infeasible:
+            raise ValueError(self._conflict(fit)) from None
+        except Unbounded:
+            raise ValueError(
+                "The problem is unbounded under `constraints`=["
+                f"{', '.join(map(describe, self.constraints))}]: strengthen the "
+                "penalty."
+            ) from None
+
+    def _conflict(self, fit):
+        """One sentence that names constraints which contradict each other."""
+        chosen = list(range(len(self.constraints)))
+        unknowns = Unknowns(fit.form, fit.intercept, fit.data.n_features, explicit=True)
+        # linear ones last: without the others they need no conic solver
+        linear = [
+            self.demands[k] is not None and self.demands[k].balls is None
+            for k in chosen
+        ]
+        for k in sorted(chosen, key=lambda k: linear[k]):
+            fewer = [j for j in chosen if j != k]
+            if fewer and not is_possible(unknowns, self._limits(fewer)):
+                chosen = fewer
+        named = ", ".join(describe(self.constraints[k]) for k in chosen)
+        if len(chosen) == 1:
+            return f"`constraints` are infeasible: no coefficients obey {named}."
+        return (
+            "`constraints` are infeasible: no coefficients obey all of "
+            f"{named} at once."
+        )
+
+    def tidy(self, solution):
+        """The solution without what rounding has left of a violation."""
+        coef = solution.coef
+        for one in self.constraints:
+            if isinstance(one, Constraint):
+                coef = one.tidy(coef, self.scope)
+        return Solution(
+            coef,
+            solution.intercept,
+            solution.objective,
+            solution.certificate,
+            solution.n_iter,
+            solution.status,
+            history=solution.history,
+        )
+
+    def duals(self, solutions):
+        """A `ConstraintDual` per constraint; with classes, on the second axis."""
+        prices = [self._prices(solution) for solution in solutions]
+        found = []
+        for k, constraint in enumerate(self.constraints):
+            every = [one[k] for one in prices]
+            if self.demands[k] is None:
+                price = [p for own in every for p in own]
+                binding = [_binding(p) for p in price]
+            else:
+                price = every[0] if len(every) == 1 else np.stack(every, axis=1)
+                binding = _binding(price)
+            found.append(ConstraintDual(constraint, price, binding))
+        return found
+
+    def _prices(self, solution):
+        """Prices of every constraint in one solution."""
+        rows = balls = calls = 0
+        prices = []
+        for demand in self.demands:
+            if demand is None:
+                prices.append(solution.calls[calls])
+                calls += 1
+                continue
+            n_rows = len(demand.lower)
+            n_balls = 0 if demand.radius is None else len(demand.radius)
+            own = solution.prices[rows : rows + n_rows]
+            pulls = solution.pulls[balls : balls + n_balls]
+            prices.append(demand.prices(own, -pulls))
+            rows, balls = rows + n_rows, balls + n_balls
+        return prices
+
+
+def _binding(price):
+    """Where a price is more than rounding."""
+    size = np.abs(price)
+    return size > _BINDING * np.max(size, initial=0.0)
+
+
+def _names(estimator):
+    """Names of the features in the order of `coef_`, or None."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        return None
+    names = list(names)
+    if estimator.task_column is not None:
+        del names[column_position(estimator.task_column, names, len(names))]
+    return names
+
+
+def _spread(fit):
+    """Coefficients and intercepts of all tasks by those of the tasks that take part.
+
+    A task without a model of its own has the mean of those that have one.
+    """
+    n_part = int(fit.part.sum())
+    means = sp.csr_array(np.full((1, n_part), 1.0 / n_part))
+    spread = sp.lil_array((len(fit.part), n_part))
+    spread[np.flatnonzero(fit.part), np.arange(n_part)] = 1.0
+    spread = spread.tocsr() + sp.csr_array((~fit.part)[:, None].astype(float)) @ means
+    if fit.intercept != "free" or fit.labelled[fit.part].all():
+        return spread, spread
+    return spread, spread @ sp.csr_array(settle_intercepts(fit, np.eye(n_part)))

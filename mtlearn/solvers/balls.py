@@ -1,0 +1,275 @@
+"""Quadratics under linear constraints and balls |B_k x| <= r_k, by Newton's method.
+
+With multipliers mu of the balls given, a quadratic under linear rows is left; its
+minimum is a concave function of mu. Newton's method on r_k / |B_k x(mu)| = 1, nearly
+linear in mu (the secular equation of More and Sorensen, SIAM J. Scientific and
+Statistical Computing 4, 1983), finds which balls bind; Newton steps on the optimality
+conditions then leave only rounding. They also serve an answer of a conic solver.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from .active_set import solve_binding
+
+_DENSE = 1500  # most unknowns of a dense system
+_STEPS = 8
+_ENOUGH = 1e-13  # relative residual at which to stop
+_ROUNDS = 30  # most Newton steps in the multipliers
+_NEAR = 1e-5  # relative distance from the balls from which the last steps converge
+_ACCEPT = 1e-9  # relative residual above which the answer is not taken
+
+
+def fits(quadratic, rows):
+    """Whether a problem is small enough for the dense systems of this file."""
+    return quadratic.size <= _DENSE and rows.C.shape[0] <= 4 * _DENSE
+
+
+def solve_balls(quadratic, rows, balls, radius, state, pulls):
+    """Minimise a quadratic under linear constraints and balls.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    rows : object with `C`, `lower`, `upper`
+        Linear constraints.
+    balls : csr_array of shape (n_balls * size, n_unknowns)
+    radius : ndarray of shape (n_balls,)
+        Greater than 0.
+    state : ndarray of shape (n_rows,), int8, or None
+        Which rows are thought to bind.
+    pulls : ndarray of shape (n_balls,) or None
+        First guess of the balls' multipliers.
+
+    Returns
+    -------
+    (x, multipliers, pulls, state, n_iter) or None
+        None where it did not end at the solution.
+    """
+    secular = _Secular(quadratic, rows, balls, radius, state)
+    pulls = np.zeros(len(radius)) if pulls is None else pulls
+    here = secular.at(pulls)
+    for n_iter in range(1, _ROUNDS + 1):
+        if here is None:
+            return None
+        if here.near(radius):
+            found = here.x, here.multipliers, here.pulls
+            if not np.any(here.pulls):
+                return (*found, secular.state, n_iter)
+            # rows that depend on other ones have no multiplier
+            binding = here.multipliers != 0
+            better = polish(quadratic, rows, balls, radius, *found, binding)
+            if better is not None:
+                return (*better, secular.state, n_iter)
+        change, ahead = secular.step(here), None
+        for _ in range(_STEPS):
+            pulls = np.maximum(here.pulls + change, 0.0)
+            ahead = secular.at(pulls)
+            if ahead is None or ahead.value >= here.value - 1e-10 * abs(here.value):
+                break
+            change = 0.3 * change
+        here = ahead
+    return None
+
+
+class _Secular:
+    """The minimum of a quadratic under rows as a function of the balls' multipliers."""
+
+    def __init__(self, quadratic, rows, balls, radius, state):
+        self.quadratic, self.rows, self.state = quadratic, rows, state
+        self.balls, self.radius = balls.tocsr(), radius
+        self.balls.data[np.abs(self.balls.data) < 1e-15] = 0.0
+        self.balls.eliminate_zeros()
+        self.width = balls.shape[0] // len(radius)
+
+    def at(self, pulls):
+        """The minimum at some multipliers; None where there is none."""
+        each = np.repeat(pulls / self.radius, self.width)
+        bend = self.balls.T @ (sp.diags_array(each) @ self.balls)
+        bent = replace(self.quadratic, Q=(self.quadratic.Q + bend).tocsr())
+        rows = self.rows
+        binding = solve_binding(bent, rows.C, rows.lower, rows.upper, self.state)
+        if not binding.optimal:
+            return None
+        self.state = binding.state
+        parts = (self.balls @ binding.x).reshape(len(pulls), -1)
+        value = bent.value(binding.x) - 0.5 * float(pulls @ self.radius)
+        return _Moment(binding, parts, pulls, value)
+
+    def step(self, here):
+        """Newton's change of the multipliers for r / |B x| = 1."""
+        length = np.linalg.norm(here.parts, axis=1)
+        tight = np.flatnonzero((here.pulls > 0) | (length > self.radius))
+        if not len(tight):
+            return np.zeros(len(here.pulls))
+        system, state = here.binding.system, here.binding.state
+        solver = system.prepare(np.flatnonzero(state))
+        short = np.zeros(np.count_nonzero(state))
+        B = self.balls @ sp.diags_array(1.0 / system.size)
+        ways = np.zeros((len(tight), len(system.size)))
+        for i, k in enumerate(tight):
+            own = B[k * self.width : (k + 1) * self.width]
+            ways[i] = own.T @ here.parts[k]
+        moved = np.array([solver(way, short)[0] for way in ways])
+        # |B_k x|^2 falls by 2 ways . moved / r per unit of a multiplier
+        slope = ways @ moved.T / self.radius[tight]
+        slope *= (self.radius[tight] / length[tight] ** 3)[:, None]
+        miss = self.radius[tight] / length[tight] - 1.0
+        change = np.zeros(len(here.pulls))
+        change[tight] = -np.linalg.lstsq(slope, miss, rcond=1e-12)[0]
+        return change
+
+
+class _Moment:
+    """The minimum at some multipliers of the balls."""
+
+    def __init__(self, binding, parts, pulls, value):
+        self.binding, self.parts = binding, parts
+        self.x, self.multipliers = binding.x, binding.multipliers
+        self.pulls, self.value = pulls, value
+
+    def near(self, radius):
+        """Whether all balls are nearly where they should be."""
+        off = np.linalg.norm(self.parts, axis=1) / radius - 1.0
+        return np.all(np.where(self.pulls > 0, np.abs(off), off) <= _NEAR)
+
+
+def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):
+    """Solve the optimality conditions from a point near their solution.
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    rows : object with `C`, `lower`, `upper`
+        Linear constraints.
+    balls : csr_array of shape (n_balls * size, n_unknowns)
+    radius : ndarray of shape (n_balls,)
+    x, multipliers, pulls : ndarray
+        The point: unknowns, multipliers of the rows and of the balls.
+    binding : ndarray of shape (n_rows,), bool, default=None
+        Which rows bind; then those balls do that pull. By default what is nearer to its
+        limit than its multiplier is to zero.
+
+    Returns
+    -------
+    (x, multipliers, pulls) or None
+        None where the steps did not end at a solution.
+    """
+    conditions = _Conditions(
+        quadratic, rows, balls, radius, x, multipliers, pulls, binding
+    )
+    return conditions.solve()
+
+
+class _Conditions:
+    """Stationarity and the binding constraints, in scaled unknowns."""
+
+    def __init__(self, quadratic, rows, balls, radius, x, multipliers, pulls, binding):
+        F, Q = quadratic.F.toarray(), quadratic.Q.toarray()
+        self.size = np.sqrt(np.einsum("ij,ij->j", F, F) + np.diag(Q))
+        self.size[self.size <= 0] = 1.0
+        self.F, self.g = F / self.size, quadratic.g
+        self.Q = Q / np.outer(self.size, self.size)
+        self.c, self.x = quadratic.c / self.size, x * self.size
+        self.H = self.F.T @ self.F + self.Q
+        self.rows, self.radius = rows, radius
+        reach = rows.C @ x
+        slack = np.minimum(np.abs(rows.upper - reach), np.abs(reach - rows.lower))
+        fixed = rows.lower == rows.upper
+        level = max(
+            np.abs(multipliers).max(initial=0.0), pulls.max(initial=0.0), 1e-300
+        )
+        span = max(np.abs(reach).max(initial=0.0), radius.max(initial=0.0), 1e-300)
+        near = slack / span < np.abs(multipliers) / level
+        self.binding = np.flatnonzero(fixed | near if binding is None else binding)
+        self.at = np.where(multipliers > 0, rows.upper, rows.lower)[self.binding]
+        self.C = rows.C[self.binding].toarray() / self.size
+        n = len(radius)
+        self.B = balls.toarray().reshape(n, -1, len(x)) / self.size
+        length = np.linalg.norm(self.B @ self.x, axis=1)
+        tight = (radius - length) / span < pulls / level
+        self.tight = np.flatnonzero(tight if binding is None else pulls > 0)
+        self.y, self.mu = multipliers[self.binding], pulls[self.tight]
+
+    def residual(self):
+        """Stationarity, rows and balls; also the balls' gradients."""
+        parts = self.B[self.tight] @ self.x
+        r = self.radius[self.tight]
+        J = np.einsum("kij,ki->kj", self.B[self.tight], parts) / r[:, None]
+        left = self.F.T @ (self.F @ self.x - self.g) + self.Q @ self.x - self.c
+        left += self.C.T @ self.y + J.T @ self.mu
+        off = 0.5 * (np.einsum("ki,ki->k", parts, parts) / r - r)
+        return left, self.C @ self.x - self.at, off, J
+
+    def solve(self):
+        """Newton steps; None where they lead nowhere."""
+        scale = np.abs(self.F.T @ self.g + self.c).max(initial=0.0) + 1e-300
+        n, n_rows = len(self.x), len(self.binding)
+        for _ in range(_STEPS):
+            left, short, off, J = self.residual()
+            r = self.radius[self.tight]
+            B = (
+                self.B[self.tight]
+                * np.sqrt(np.maximum(self.mu, 0.0) / r)[:, None, None]
+            )
+            B = B.reshape(-1, n)
+            A = np.vstack([self.C, J])
+            K = np.block([[self.H + B.T @ B, A.T], [A, np.zeros((len(A), len(A)))]])
+            here = np.concatenate([self.x, self.y, self.mu])
+            step = _solve(K, -np.concatenate([left, short, off]), here)
+            self.x = self.x + step[:n]
+            self.y = self.y + step[n : n + n_rows]
+            self.mu = self.mu + step[n + n_rows :]
+            if np.abs(step[:n]).max(initial=0.0) <= _ENOUGH * np.abs(self.x).max():
+                break
+        left, short, off, _ = self.residual()
+        return self._answer() if self._holds(left, short, off, scale) else None
+
+    def _holds(self, left, short, off, scale):
+        """Whether this is the solution: conditions, signs, and everybody else."""
+        if not np.all(np.isfinite(self.x)):
+            return False
+        rows, x = self.rows, self.x / self.size
+        reach = rows.C @ x
+        span = max(np.abs(reach).max(initial=0.0), self.radius.max(initial=0.0))
+        out = np.maximum(reach - rows.upper, rows.lower - reach).max(initial=0.0)
+        length = np.linalg.norm(self.B @ self.x, axis=1)
+        out = max(out, (length - self.radius).max(initial=0.0))
+        fixed = (rows.lower == rows.upper)[self.binding]
+        upper = self.at == rows.upper[self.binding]
+        wrong = np.where(upper, -self.y, self.y)[~fixed].max(initial=0.0)
+        wrong = max(wrong, (-self.mu).max(initial=0.0))
+        level = max(np.abs(self.y).max(initial=0.0), self.mu.max(initial=0.0), 1e-300)
+        return (
+            np.abs(left).max(initial=0.0) <= _ACCEPT * scale
+            and out <= _ACCEPT * max(span, 1e-300)
+            and wrong <= _ACCEPT * level
+        )
+
+    def _answer(self):
+        y, mu = np.zeros(self.rows.C.shape[0]), np.zeros(len(self.radius))
+        fixed = (self.rows.lower == self.rows.upper)[self.binding]
+        upper = self.at == self.rows.upper[self.binding]
+        signed = np.where(upper, np.maximum(self.y, 0), np.minimum(self.y, 0))
+        y[self.binding] = np.where(fixed, self.y, signed)
+        mu[self.tight] = np.maximum(self.mu, 0.0)
+        return self.x / self.size, y, mu
+
+
+def _solve(K, right, here):
+    """Solve a system for a step from `here`, the shortest where it leaves some open.
+
+    That is where balls, or rows and balls, say the same.
+    """
+    try:
+        step = np.linalg.solve(K, right)
+    except np.linalg.LinAlgError:
+        step = np.full(len(right), np.nan)
+    off = np.linalg.norm(K @ step - right)
+    if off <= 1e-9 * np.linalg.norm(right) and not np.linalg.norm(
+        step
+    ) > 1e3 * np.linalg.norm(here):
+        return step
+    return np.linalg.lstsq(K, right, rcond=1e-14)[0]

@@ -1,0 +1,636 @@
+"""What only a conic solver can do: balls, callables, and losses with kinks, by cvxpy.
+
+A squared loss comes as short factors, never as rows, and all its numbers are
+parameters: problems of the same structure (a grid of strengths, the folds of a
+cross-validation) are compiled once and kept in a small cache.
+"""
+
+import hashlib
+import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..constraints import call
+from .interior import is_feasible
+from .quadratic import diagonal_blocks
+
+_KEPT = 8  # compiled problems in the cache
+_MANY = 300  # tasks beyond which nothing is compiled for later
+_BY_TASK = ("R", "mean")  # numbers that are a parameter per task
+# Tolerances of Clarabel: what it aims at, and what it may settle for; then once more,
+# with shorter steps towards the boundary of the cones
+_CLARABEL = (
+    {"aim": 1e-11, "settle": 1e-8, "max_step_fraction": 0.99},
+    {"aim": 1e-9, "settle": 1e-6, "max_step_fraction": 0.95},
+)
+
+
+class Infeasible(Exception):
+    """No coefficients obey all constraints; the estimators say which."""
+
+
+class Unbounded(Exception):
+    """The objective falls without end."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All constraints of a fit, over the flattened W of the tasks that take part.
+
+    lower <= rows @ vec(W) <= upper; the parts of balls @ vec(W) within `radius` of
+    centre @ vec(W); callables see spread @ W and spread_b @ b.
+
+    Attributes
+    ----------
+    rows : csr_array of shape (n_rows, n_tasks * n_features)
+    lower, upper : ndarray of shape (n_rows,)
+    balls : csr_array of shape (n_balls * n_features, n_tasks * n_features)
+    centre : csr_array of shape (n_features, n_tasks * n_features), or no rows
+    radius : ndarray of shape (n_balls,)
+    callables : list
+    spread, spread_b : csr_array of shape (n_all_tasks, n_tasks)
+    """
+
+    rows: sp.csr_array
+    lower: np.ndarray
+    upper: np.ndarray
+    balls: sp.csr_array
+    centre: sp.csr_array
+    radius: np.ndarray
+    callables: list
+    spread: sp.csr_array
+    spread_b: sp.csr_array
+
+    @property
+    def plain(self):
+        """Whether rows are all there is."""
+        return not len(self.radius) and not self.callables
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the conic solver said.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_unknowns,)
+    multipliers : ndarray of shape (n_rows,)
+        Positive at an upper limit, negative at a lower one.
+    pulls : ndarray of shape (n_balls,)
+        Multipliers of the balls, at least 0.
+    calls : list of list of ndarray
+        cvxpy's dual values of every callable.
+    value : float
+        The objective that was solved.
+    gap : float
+        The solver's own duality gap, where it tells.
+    """
+
+    x: np.ndarray
+    multipliers: np.ndarray
+    pulls: np.ndarray
+    calls: list
+    value: float
+    gap: float
+
+
+# ---------------------------------------------------------------- squared losses
+
+
+def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
+    """Minimise a squared loss plus 1/2 alpha Omega under any constraints.
+
+    Parameters
+    ----------
+    unknowns : Unknowns
+    factors : Factors
+    alpha : float
+    limits : Limits
+    options : dict
+        Keywords of ``Problem.solve``.
+    anchor : ndarray of shape (n_unknowns,), default=None
+        Omega is that of the distance from here.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    Infeasible, Unbounded
+    RuntimeError
+        If the solver failed.
+    """
+    numbers = _Numbers(unknowns, factors, alpha, limits, anchor)
+    if limits.callables or unknowns.n_tasks > _MANY:
+        program = _Program(unknowns, limits, numbers, fixed=True)
+        program.add_callables(limits, numbers)
+        return program.solve(numbers, options)
+    key = _key(unknowns, limits, numbers)
+    program = CACHE.take(key)
+    if program is None:
+        program = CACHE.count(_Program(unknowns, limits, numbers, fixed=False))
+    try:
+        return program.solve(numbers, options)
+    finally:
+        CACHE.put(key, program)
+
+
+def is_possible(unknowns, limits):
+    """Whether any coefficients obey all constraints.
+
+    Parameters
+    ----------
+    unknowns : Unknowns
+        With every intercept among them.
+    limits : Limits
+
+    Returns
+    -------
+    possible : bool
+    """
+    rows = limits.rows @ unknowns.lift
+    possible = is_feasible(rows, limits.lower, limits.upper)
+    if limits.plain or not possible:
+        return possible
+    import cvxpy as cp
+
+    model = _Model(unknowns)
+    flat = cp.reshape(model.V, (unknowns.n_tasks * unknowns.d,), order="C")
+    demands = _Demands(limits, flat, limits.radius)
+    demands.set(limits.lower, limits.upper)
+    W, b = model.V, model.intercepts(1.0)
+    calls = [
+        c
+        for one in limits.callables
+        for c in call(one, limits.spread @ W, limits.spread_b @ b)
+    ]
+    try:
+        run(cp.Problem(cp.Minimize(0), [*demands.constraints, *calls]), {})
+    except Infeasible:
+        return False
+    return True
+
+
+class _Cache:
+    """The last few compiled problems by their structure; one is in use only once."""
+
+    def __init__(self):
+        self.kept, self.n_compiled = OrderedDict(), 0
+
+    def take(self, key):
+        """A compiled problem of this structure, or None; it leaves the cache."""
+        return self.kept.pop(key, None)
+
+    def put(self, key, program):
+        """Keep a problem, and let the oldest go."""
+        self.kept[key] = program
+        while len(self.kept) > _KEPT:
+            self.kept.popitem(last=False)
+
+    def count(self, program):
+        """Count a new problem."""
+        self.n_compiled += 1
+        return program
+
+
+CACHE = _Cache()
+
+
+class _Numbers:
+    """All numbers of a problem in units in which they are near one."""
+
+    def __init__(self, unknowns, factors, alpha, limits, anchor):
+        T, d = unknowns.n_tasks, unknowns.d
+        root = np.sqrt(factors.weight)
+        R = root[:, None, None] * factors.R[factors.group]
+        r = root[:, None] * factors.r
+        if R.shape[1] < d and T * d * d <= 1_000_000:
+            # the same shape whatever the rank of the rows
+            short = d - R.shape[1]
+            R = np.pad(R, ((0, 0), (0, short), (0, 0)))
+            r = np.pad(r, ((0, 0), (0, short)))
+        mass, mean = np.sqrt(factors.mass), factors.mean[factors.group]
+        if unknowns.centred:
+            mass = np.zeros(T)
+        top = mass[:, None] * mean
+        square = np.einsum("tqj,tqj->j", R, R) + np.einsum("tj,tj->j", top, top)
+        unit = np.sqrt(square + alpha)
+        self.unit = np.where(unit > 0, unit, 1.0)
+        self.level = np.sqrt(2.0 * factors.zero) if factors.zero > 0 else 1.0
+        spread = np.sqrt(factors.mass.sum() + alpha)
+        self.b_unit = spread if spread > 0 else 1.0
+        units = np.append(self.unit, self.b_unit)[: unknowns.p]
+        self.values = {
+            "R": R / self.unit,
+            "r": r.ravel() / self.level,
+            "mean": top / self.unit,
+            "mass": mass / self.b_unit,
+            "target": mass * factors.y_mean / self.level,
+            "penalty": np.sqrt(alpha) / units,
+            "unit": 1.0 / self.unit,
+            "lower": limits.lower / self.level,
+            "upper": limits.upper / self.level,
+            "radius": limits.radius / self.level,
+        }
+        self.units = units
+        theta = np.zeros((unknowns.L.shape[1], unknowns.p))
+        if anchor is not None:
+            theta = anchor[: theta.size].reshape(theta.shape)
+        self.values["anchor"] = np.sqrt(alpha) * (unknowns.root @ theta) / self.level
+
+
+def _key(unknowns, limits, numbers):
+    """What a compiled problem depends on: shapes and constant matrices."""
+    text = hashlib.sha256()
+    fixed = limits.lower == limits.upper
+    parts = (
+        *_arrays(unknowns.L, unknowns.root, unknowns.B),
+        *_arrays(limits.rows, limits.balls, limits.centre),
+        fixed,
+        np.isfinite(limits.lower),
+        np.isfinite(limits.upper),
+    )
+    for part in parts:
+        part = np.ascontiguousarray(part)
+        text.update(f"{part.shape}{part.dtype}".encode())
+        text.update(part.tobytes())
+    shapes = numbers.values["R"].shape, unknowns.p, unknowns.centred, unknowns.shrunk
+    return (*shapes, limits.radius.shape, text.hexdigest())
+
+
+def _arrays(*matrices):
+    for matrix in matrices:
+        yield from (matrix.data, matrix.indices, matrix.indptr)
+
+
+class _Program:
+    """A cvxpy problem in which all numbers of the data are parameters.
+
+    Where it will not be used again (callables, very many tasks) they are constants.
+    """
+
+    def __init__(self, unknowns, limits, numbers, fixed):
+        import cvxpy as cp
+
+        self.model, self.parameters = _Model(unknowns), {}
+        T, d = unknowns.n_tasks, unknowns.d
+        get = dict(numbers.values)
+        if not fixed:
+            self.parameters = {
+                name: [cp.Parameter(one.shape) for one in value]
+                if name in _BY_TASK
+                else cp.Parameter(value.shape)
+                for name, value in numbers.values.items()
+                if name not in ("lower", "upper") and value.size
+            }
+            get |= self.parameters
+        # parameters one task at a time: cvxpy's tables grow with their square
+        parts = self._residuals(unknowns, get, fixed)
+        parts.append(self.model.omega @ cp.diag(get["penalty"]) - get["anchor"])
+        self.goal = cp.Minimize(0.5 * sum(cp.sum_squares(part) for part in parts))
+        W = self.model.V @ cp.diag(get["unit"])
+        W = cp.reshape(W, (T * d,), order="C")
+        self.demands = _Demands(limits, W, get.get("radius"))
+        self.calls = []
+        self.problem = cp.Problem(self.goal, self.demands.constraints)
+
+    def _residuals(self, unknowns, get, fixed):
+        """What is squared: by the short factors, and by the means if not out."""
+        import cvxpy as cp
+
+        V, b, parts = self.model.V, self.model.b, []
+        flat = cp.reshape(V, (V.size,), order="C")
+        if len(get["R"]) and get["R"][0].size:
+            if fixed:
+                each = diagonal_blocks(get["R"]) @ flat
+            else:
+                each = cp.hstack([R @ V[t] for t, R in enumerate(get["R"])])
+            parts.append(each - get["r"])
+        if not unknowns.centred:
+            if fixed:
+                score = diagonal_blocks(get["mean"][:, None, :]) @ flat
+            else:
+                score = cp.hstack([m @ V[t] for t, m in enumerate(get["mean"])])
+            if b is not None:
+                score = score + cp.multiply(get["mass"], b)
+            parts.append(score - get["target"])
+        return parts
+
+    def add_callables(self, limits, numbers):
+        """Let the callables speak, in the user's units."""
+        import cvxpy as cp
+
+        W = cp.multiply(self.model.V, numbers.level / numbers.unit[None, :])
+        b = self.model.intercepts(numbers.level / numbers.b_unit)
+        self.calls = [
+            call(one, limits.spread @ W, limits.spread_b @ b)
+            for one in limits.callables
+        ]
+        every = [*self.demands.constraints, *(c for own in self.calls for c in own)]
+        self.problem = cp.Problem(self.goal, every)
+
+    def solve(self, numbers, options):
+        """Put the numbers in, solve, and read the answer in the user's units."""
+        for name, parameter in self.parameters.items():
+            value = numbers.values[name]
+            if name in _BY_TASK:
+                for own, part in zip(parameter, value, strict=True):
+                    own.value = part
+            else:
+                parameter.value = value
+        self.demands.set(numbers.values["lower"], numbers.values["upper"])
+        value, gap = run(self.problem, options)
+        level = numbers.level
+        x = self.model.read(level / numbers.units, level / numbers.b_unit)
+        multipliers, pulls = self.demands.duals()
+        calls = [
+            [np.asarray(c.dual_value, dtype=float) * level**2 for c in own]
+            for own in self.calls
+        ]
+        multipliers, pulls = multipliers * level, pulls * level
+        return Answer(x, multipliers, pulls, calls, value * level**2, gap * level**2)
+
+
+class _Model:
+    """Variables of cvxpy for the unknowns, in units near one, and what they make."""
+
+    def __init__(self, unknowns):
+        import cvxpy as cp
+
+        self.unknowns = unknowns
+        k, p, d = unknowns.L.shape[1], unknowns.p, unknowns.d
+        self.theta = cp.Variable((k, p))
+        Z = unknowns.L @ self.theta
+        self.V, self.omega = Z[:, :d], unknowns.root @ self.theta
+        self.beta = cp.Variable(unknowns.B.shape[1]) if unknowns.B.shape[1] else None
+        self.b = Z[:, d] if unknowns.shrunk else None
+        if self.beta is not None:
+            own = unknowns.B @ self.beta
+            self.b = own if self.b is None else self.b + own
+
+    def intercepts(self, factor):
+        """The intercepts in the user's units, zero where there are none."""
+        import cvxpy as cp
+
+        if self.b is None:
+            return cp.Constant(np.zeros(self.unknowns.n_tasks))
+        return factor * self.b
+
+    def read(self, units, b_unit):
+        """The unknowns as a flat array, times their units."""
+        theta = (self.theta.value * units).ravel()
+        if self.beta is None:
+            return theta
+        return np.concatenate([theta, self.beta.value * b_unit])
+
+
+class _Demands:
+    """Rows between limits and balls, as cvxpy constraints."""
+
+    def __init__(self, limits, W, radius):
+        import cvxpy as cp
+
+        self.fixed = np.flatnonzero(limits.lower == limits.upper)
+        differ = limits.lower != limits.upper
+        self.above = np.flatnonzero(differ & np.isfinite(limits.upper))
+        self.below = np.flatnonzero(differ & np.isfinite(limits.lower))
+        self.n_rows, self.n_balls = len(limits.lower), len(limits.radius)
+        self.constraints, self.limits, self.parts = [], [], []
+        for name, rows in self._kinds():
+            if not len(rows):
+                continue
+            bound = cp.Parameter(len(rows))
+            reach = limits.rows[rows] @ W
+            pair = {"fixed": reach == bound, "above": reach <= bound}
+            self.constraints.append(pair.get(name, reach >= bound))
+            self.limits.append((name, rows, bound))
+        if self.n_balls:
+            # with the centre as a variable of its own the cones stay sparse
+            centre = cp.Variable((1, limits.centre.shape[0]))
+            width = limits.balls.shape[0] // self.n_balls
+            parts = cp.reshape(limits.balls @ W, (self.n_balls, width), order="C")
+            parts = parts - np.ones((self.n_balls, 1)) @ centre
+            self.constraints.append(centre[0] == limits.centre @ W)
+            self.constraints.append(cp.norm(parts, 2, axis=1) <= radius)
+
+    def _kinds(self):
+        return ("fixed", self.fixed), ("above", self.above), ("below", self.below)
+
+    def set(self, lower, upper):
+        """Limits as numbers."""
+        for name, rows, bound in self.limits:
+            bound.value = (lower if name == "below" else upper)[rows]
+
+    def duals(self):
+        """Multipliers of the rows, signed, and of the balls."""
+        multipliers = np.zeros(self.n_rows)
+        for constraint, (name, rows, _) in zip(
+            self.constraints, self.limits, strict=False
+        ):
+            sign = -1.0 if name == "below" else 1.0
+            multipliers[rows] += sign * np.atleast_1d(constraint.dual_value)
+        pulls = np.zeros(self.n_balls)
+        if self.n_balls:
+            pulls += np.atleast_1d(self.constraints[-1].dual_value)
+        return multipliers, pulls
+
+
+def run(problem, options):
+    """Solve a cvxpy problem, or say in one sentence why not.
+
+    Returns
+    -------
+    value : float
+    gap : float
+        What the solver leaves of the duality gap, as it says itself.
+    """
+    import cvxpy as cp
+
+    attempts, told = list(_settings(options)), ""
+    for settings, aim, settle in attempts:
+        with warnings.catch_warnings():
+            # the certificate tells how accurate it is
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")
+            try:
+                value = problem.solve(**settings)
+            except cp.SolverError as error:
+                told = str(error).strip().splitlines()[0].rstrip(".")
+                continue
+        status = problem.status
+        if status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+            raise Infeasible
+        if status in (cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE):
+            raise Unbounded
+        if status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
+            reached = aim if status == cp.OPTIMAL else settle
+            return float(value), _told_gap(problem, reached * max(1.0, abs(value)))
+        told = f"status {status!r}"
+    raise RuntimeError(
+        f"The conic solver failed under `constraints` ({told}): try another one by "
+        "`solver_options`, or scale the features (StandardScaler)."
+    )
+
+
+def _settings(options):
+    """Yield keywords of ``Problem.solve`` and the accuracies that they stand for."""
+    if options.get("solver", "CLARABEL") != "CLARABEL":
+        yield dict(options), 1e-8, 1e-5
+        return
+    for one in _CLARABEL:
+        own = {"solver": "CLARABEL", "max_iter": 300}
+        own["max_step_fraction"] = one["max_step_fraction"]
+        for name in ("gap_abs", "gap_rel", "feas"):
+            own[f"tol_{name}"] = one["aim"]
+            own[f"reduced_tol_{name}"] = one["settle"]
+        yield own | options, 10.0 * one["aim"], one["settle"]
+
+
+def _told_gap(problem, gap):
+    """The duality gap that a solver reports, or the given one."""
+    stats = problem.solver_stats.extra_stats
+    told = stats.get("info", {}).get("gap") if isinstance(stats, dict) else None
+    return gap if told is None else abs(float(told))
+
+
+# ---------------------------------------------------------------- losses with kinks
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A loss that is the largest of some lines, row by row.
+
+    Attributes
+    ----------
+    X : ndarray or csr_array of shape (n_rows, n_features)
+    task : ndarray of shape (n_rows,), int
+    weight : ndarray of shape (n_rows,)
+    slope, height : ndarray of shape (n_rows, n_lines)
+        The lines slope * z + height; the loss is the largest of them and of zero.
+    """
+
+    X: object
+    task: np.ndarray
+    weight: np.ndarray
+    slope: np.ndarray
+    height: np.ndarray
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The part of an objective that is linear: <W, coef> + <b, intercept> + height."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    height: float
+
+
+def solve_pieces(unknowns, pieces, slope, alpha, limits, options, units, level, zero):
+    """Minimise pieces + slope + 1/2 alpha Omega under any constraints.
+
+    Parameters
+    ----------
+    unknowns : Unknowns
+        With every intercept among them.
+    pieces : Pieces
+    slope : Slope
+    alpha : float
+    limits : Limits
+    options : dict
+        Keywords of ``Problem.solve``.
+    units : ndarray of shape (n_features,)
+        Size of the features.
+    level, zero : float
+        Size of the scores and of the objective.
+
+    Returns
+    -------
+    Answer
+
+    Raises
+    ------
+    Infeasible, Unbounded
+    RuntimeError
+        If the solver failed.
+    """
+    sizes = _Sizes(units, np.append(units, 1.0)[: unknowns.p], level, zero)
+    program = _PieceProgram(unknowns, pieces, slope, alpha, limits, sizes)
+    return program.solve(options, slope.height)
+
+
+class _Sizes(NamedTuple):
+    """Units in which every unknown is near one."""
+
+    features: np.ndarray
+    theta: np.ndarray
+    level: float
+    zero: float
+
+
+class _PieceProgram:
+    """A cvxpy problem of rows with kinks, all numbers constant."""
+
+    def __init__(self, unknowns, pieces, slope, alpha, limits, sizes):
+        import cvxpy as cp
+
+        self.sizes, self.model = sizes, _Model(unknowns)
+        model, T, d = self.model, unknowns.n_tasks, unknowns.d
+        flat = cp.reshape(model.V, (T * d,), order="C")
+        z = _design(pieces, T, sizes.features) @ flat
+        xi = cp.Variable(len(pieces.task), nonneg=True)
+        loss = cp.sum(cp.multiply(slope.coef / sizes.features, model.V))
+        loss = loss + pieces.weight @ xi
+        if model.b is not None:
+            z = z + model.b[pieces.task]
+            loss = loss + slope.intercept @ model.b
+        weights = np.sqrt(alpha / sizes.zero) * sizes.level / sizes.theta
+        penalty = cp.sum_squares(model.omega @ np.diag(weights))
+        goal = (sizes.level / sizes.zero) * loss + 0.5 * penalty
+        lines = [
+            xi >= cp.multiply(slope_k, z) + height_k / sizes.level
+            for slope_k, height_k in zip(pieces.slope.T, pieces.height.T, strict=True)
+        ]
+        W = cp.multiply(np.tile(1.0 / sizes.features, T), flat)
+        self.demands = _Demands(limits, W, limits.radius / sizes.level)
+        self.demands.set(limits.lower / sizes.level, limits.upper / sizes.level)
+        W = cp.multiply(model.V, sizes.level / sizes.features[None, :])
+        b = model.intercepts(sizes.level)
+        self.calls = [
+            call(one, limits.spread @ W, limits.spread_b @ b)
+            for one in limits.callables
+        ]
+        every = [*lines, *self.demands.constraints]
+        every += [c for own in self.calls for c in own]
+        self.problem = cp.Problem(cp.Minimize(goal), every)
+
+    def solve(self, options, height):
+        """Solve, and read the answer in the user's units."""
+        sizes = self.sizes
+        value, gap = run(self.problem, options)
+        multipliers, pulls = self.demands.duals()
+        price = sizes.zero / sizes.level
+        calls = [
+            [np.asarray(c.dual_value, dtype=float) * sizes.zero for c in own]
+            for own in self.calls
+        ]
+        return Answer(
+            self.model.read(sizes.level / sizes.theta, sizes.level),
+            multipliers * price,
+            pulls * price,
+            calls,
+            value * sizes.zero + height,
+            gap * sizes.zero,
+        )
+
+
+def _design(pieces, n_tasks, units):
+    """Rows over the flattened coefficients of all tasks, features in their units."""
+    X = sp.csr_array(pieces.X @ sp.diags_array(1.0 / units))
+    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    columns = pieces.task[rows] * X.shape[1] + X.indices
+    shape = X.shape[0], n_tasks * X.shape[1]
+    return sp.csr_array((X.data, (rows, columns)), shape=shape)

@@ -1,0 +1,439 @@
+"""Smooth losses + relation + constraints: quadratics whose rows are short factors.
+
+The squared loss is one quadratic. A margin loss is squared on the rows that are active
+now: a semismooth Newton step is the same quadratic of those rows, and an exact search
+along the line to its solution, which never leaves the constraints, goes on from there.
+
+The certificate is a duality gap. With multipliers y of the constraints and r what is
+left of the Lagrangian's gradient,
+
+    objective - minimum <= sum |y| slack + 1/2 r' H^-1 r
+
+for a quadratic of Hessian H; a margin loss has alpha Omega in place of H.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import spsolve
+
+from ..losses import Squared
+from ..solution import Solution, Status
+from .active_set import Merged, remainder, solve_binding
+from .balls import fits, polish, solve_balls
+from .conic import Infeasible, solve_conic
+from .interior import is_feasible
+from .newton import goal
+from .quadratic import Unknowns, factorise, unpenalised
+
+_OPEN = 1e-7  # share of the smallest curvature that stands in for no penalty at all
+_PROXIMAL = 12  # most steps from there to none
+_SETTLED = 1e-10  # what the last of them may change, relative to the zero model
+_SEARCH_STEPS = 60
+
+
+@dataclass(frozen=True)
+class ConstrainedSolution(Solution):
+    """A Solution with what the constraints cost.
+
+    Attributes
+    ----------
+    prices : ndarray of shape (n_rows,)
+        Derivative of the minimum by the limit of each row of the limits.
+    pulls : ndarray of shape (n_balls,)
+        Multipliers of the balls: minus the derivative by the radius.
+    calls : list of list of ndarray
+        Dual values of the callables.
+    x : ndarray of shape (n_unknowns,) or None
+        The unknowns themselves.
+    """
+
+    prices: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    pulls: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    calls: list = field(default_factory=list)
+    x: np.ndarray | None = None
+
+
+def solve_constrained(
+    data, loss, form, alpha, limits, *, intercept, tol, max_iter, options
+):
+    """Minimise a squared or piecewise squared loss + relation under constraints.
+
+    Parameters
+    ----------
+    data : TaskData
+    loss : object of `mtlearn.losses`
+        `Squared`, or one that is zero or a square, row by row.
+    form : ArrowForm or MatrixForm
+    alpha : float
+        At least 0; greater than 0 unless the loss is `Squared`.
+    limits : Limits
+    intercept : {"free", "shrunk", "shared", "none"}
+    tol : float
+        What the certificate must reach, relative to the zero model.
+    max_iter : int
+    options : dict
+        Keywords of cvxpy's ``Problem.solve``, where it is needed.
+
+    Returns
+    -------
+    ConstrainedSolution
+
+    Raises
+    ------
+    Infeasible
+        If no coefficients obey the constraints.
+    """
+    if isinstance(loss, Squared):
+        return _solve_squared(data, form, alpha, limits, intercept, tol, options)
+    inner = Inner(form, intercept, data.n_features, alpha, limits, options)
+    return solve_margins(inner, data, loss, tol, max_iter)
+
+
+def _solve_squared(data, form, alpha, limits, intercept, tol, options):
+    """One quadratic."""
+    factors = factorise(data)
+    if alpha == 0 and factors.full and not limits.callables:
+        form = unpenalised(form)
+    problem = Inner(form, intercept, data.n_features, alpha, limits, options)
+    point, open_bound = problem.solve(factors), 0.0
+    if alpha == 0:
+        point, open_bound = _without_penalty(problem, factors, point)
+    quadratic, x = point.quadratic, point.x
+    r, loose = problem.residual(point, quadratic.gradient(x))
+    bound = loose + remainder(quadratic, point.system, r) + open_bound
+    if limits.callables:
+        bound = point.gap + open_bound
+    coef, b = quadratic.model(x)
+    omega = float(x @ (problem.unknowns.omega @ x))
+    value = quadratic.loss(x) + 0.5 * alpha * omega
+    certificate = bound / max(factors.zero, 1e-300)
+    enough = bound <= goal(tol, factors.zero, value)
+    status = Status.CONVERGED if enough else Status.STALLED
+    return problem.solution(point, coef, b, value, certificate, point.n_iter, status)
+
+
+def _without_penalty(problem, factors, point):
+    """Proximal steps from the solution with a very small penalty to one without.
+
+    The first solution is nearly that of smallest Omega among them, and what the small
+    penalty takes from the loss is gone after a step or two (Rockafellar, SIAM J.
+    Control and Optimization 14, 1976). Also returns how far the loss may be from its
+    minimum.
+    """
+    omega, alpha = problem.unknowns.omega, problem.strength(factors)
+    before, bound = np.zeros(len(point.x)), np.inf
+    for _ in range(_PROXIMAL):
+        step, size = point.x - before, float(point.x @ (omega @ point.x))
+        bound = 2.0 * alpha * np.sqrt(max(float(step @ (omega @ step)) * size, 0.0))
+        if bound <= _SETTLED * factors.zero:
+            break
+        before = point.x
+        point = problem.solve(factors, anchor=before)
+    return point, bound
+
+
+# ---------------------------------------------------------------- one quadratic
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The solution of one quadratic, with the constraints' multipliers."""
+
+    quadratic: object
+    x: np.ndarray
+    multipliers: np.ndarray
+    pulls: np.ndarray
+    calls: list
+    n_iter: int
+    system: object = None
+    gap: float = 0.0
+
+
+class Inner:
+    """Quadratics of one form under the same constraints, one after the other."""
+
+    def __init__(self, form, intercept, n_features, alpha, limits, options):
+        explicit = bool(limits.callables)
+        self.form, self.alpha, self.limits = form, alpha, limits
+        self.options = options
+        self.unknowns = Unknowns(form, intercept, n_features, explicit)
+        self.C = (limits.rows @ self.unknowns.lift).tocsr()
+        self.balls = (limits.balls @ self.unknowns.lift).tocsr()
+        self.centre = (limits.centre @ self.unknowns.lift).tocsr()
+        self.merged = Merged(self.C, limits.lower, limits.upper)
+        if len(self.merged.empty):
+            raise Infeasible
+        self.state = self.pulls = None
+
+    def strength(self, factors):
+        """alpha, or what stands in for none."""
+        if self.alpha > 0:
+            return self.alpha
+        R = factors.R * np.sqrt(factors.weight.max(initial=0.0))
+        square = np.einsum("gqj,gqj->j", R, R)
+        square = square[square > 0]
+        return _OPEN * square.min(initial=1.0) if len(square) else 1.0
+
+    def solve(self, factors, b=None, x=None, anchor=None):
+        """Minimise one quadratic; `b`, `x` of before where nothing determines them."""
+        alpha = self.strength(factors)
+        quadratic = self.unknowns.quadratic(factors, alpha, b, x, anchor)
+        if self.limits.plain:
+            return self._solve_rows(quadratic)
+        if not self.limits.callables:
+            point = self._solve_balls(quadratic)
+            if point is not None:
+                return point
+        answer = solve_conic(
+            self.unknowns, factors, alpha, self.limits, self.options, anchor
+        )
+        point = _Point(
+            quadratic,
+            answer.x,
+            answer.multipliers,
+            answer.pulls,
+            answer.calls,
+            1,
+            gap=answer.gap,
+        )
+        if self.limits.callables:
+            return point
+        return self._polish(point)
+
+    def _solve_rows(self, quadratic):
+        """Linear constraints: exactly."""
+        merged = self.merged
+        binding = solve_binding(
+            quadratic, merged.C, merged.lower, merged.upper, self.state
+        )
+        if not binding.optimal and not is_feasible(
+            merged.C, merged.lower, merged.upper
+        ):
+            raise Infeasible
+        self.state = binding.state
+        return _Point(
+            quadratic,
+            binding.x,
+            merged.spread(binding.multipliers),
+            np.zeros(0),
+            [],
+            binding.n_iter,
+            binding.system,
+        )
+
+    def _solve_balls(self, quadratic):
+        """Linear constraints and balls, without a conic solver; None if that failed."""
+        merged, radius = self.merged, self.limits.radius
+        if not fits(quadratic, merged):
+            return None
+        found = solve_balls(
+            quadratic, merged, self.dense_balls(), radius, self.state, self.pulls
+        )
+        if found is None:
+            self.state = self.pulls = None
+            if not is_feasible(merged.C, merged.lower, merged.upper):
+                raise Infeasible
+            return None
+        x, multipliers, self.pulls, self.state, n_iter = found
+        return _Point(quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter)
+
+    def dense_balls(self):
+        """The balls with their centre at zero."""
+        n = len(self.limits.radius)
+        return (self.balls - sp.kron(np.ones((n, 1)), self.centre)).tocsr()
+
+    def _polish(self, point):
+        """Newton steps on the optimality conditions, where they improve the gap."""
+        merged, limits = self.merged, self.limits
+        if not fits(point.quadratic, merged):
+            return point
+        better = polish(
+            point.quadratic,
+            merged,
+            self.dense_balls(),
+            limits.radius,
+            point.x,
+            merged.gather(point.multipliers),
+            point.pulls,
+        )
+        if better is None:
+            return point
+        x, multipliers, pulls = better
+        return replace(point, x=x, multipliers=merged.spread(multipliers), pulls=pulls)
+
+    def residual(self, point, gradient):
+        """Gradient of the Lagrangian, and sum |y| slack."""
+        x, y = point.x, point.multipliers
+        reach = self.C @ x
+        with np.errstate(invalid="ignore"):
+            slack = np.where(
+                y > 0, self.limits.upper - reach, reach - self.limits.lower
+            )
+        loose = float(np.abs(y)[y != 0] @ np.maximum(slack[y != 0], 0.0))
+        r = gradient + self.C.T @ y
+        if self.limits.callables:
+            return gradient, 0.0
+        if len(point.pulls):
+            parts = (self.balls @ x).reshape(len(point.pulls), -1) - self.centre @ x
+            length = np.linalg.norm(parts, axis=1)
+            loose += float(point.pulls @ np.maximum(self.limits.radius - length, 0.0))
+            ways = parts / np.where(length > 0, length, 1.0)[:, None]
+            ways *= point.pulls[:, None]
+            r = r + self.balls.T @ ways.ravel() - self.centre.T @ ways.sum(axis=0)
+        return r, loose
+
+    def solution(
+        self, point, coef, b, value, certificate, n_iter, status, history=(), x=None
+    ):
+        """Pack an answer."""
+        return ConstrainedSolution(
+            coef,
+            b,
+            value,
+            certificate,
+            n_iter,
+            status,
+            history=list(history) or [(value, certificate)],
+            prices=0.0 - point.multipliers,
+            pulls=point.pulls,
+            calls=point.calls,
+            x=point.x if x is None else x,
+        )
+
+
+# ---------------------------------------------------------------- margin losses
+
+
+def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
+    """Quadratics of the active rows, and exact searches on the way to their minima.
+
+    Parameters
+    ----------
+    inner : Inner
+    data : TaskData
+    loss : object of `mtlearn.losses`, or with its methods
+    tol : float
+    max_iter : int
+    start : (x, b), default=None
+        Where to begin: unknowns that obey the constraints, and intercepts.
+    floor : float
+        Curvature, relative to the largest, that is lent to rows that pull without one.
+
+    Returns
+    -------
+    ConstrainedSolution
+    """
+    accuracy = 0.05 if floor > 0 else 1e-6
+    y, weight = data.labels, data.weights
+    scale = loss.value(y, np.zeros(len(y)), weight)
+    point = inner.solve(factorise(_active(data, y, weight)))
+    x, (coef, b) = point.x, point.quadratic.model(point.x)
+    if start is not None:
+        x, b = start
+        coef = (inner.unknowns.lift @ x).reshape(coef.shape)
+    z, history, status = _scores(data, coef, b), [], Status.MAX_ITER
+    model, whole, stuck = weight * (z - y), True, False
+    for _ in range(max_iter):
+        # 1) value, gradient, certificate
+        value, g, h = loss.evaluate(y, z, weight)
+        omega = inner.unknowns.omega @ x
+        value += 0.5 * inner.alpha * float(x @ omega)
+        here = replace(point, x=x)
+        if not inner.limits.callables:
+            bound = _bound(inner, data, here, inner.alpha * omega, g, h)
+        else:
+            # their forces balance the quadratic; what is left is the rows' difference
+            bound = point.gap if whole else np.inf
+            bound += _bound(inner, data, here, 0.0 * omega, g - model, h)
+        history.append((value, bound / max(scale, 1e-300)))
+        if bound <= goal(tol, scale, value):
+            status = Status.CONVERGED
+            break
+        # 2) the minimum of the rows that are active now
+        if floor > 0:
+            h = np.where(g != 0, np.maximum(h, floor * h.max(initial=0.0)), h)
+        aims = z - g / np.where(h > 0, h, 1.0)
+        point = inner.solve(factorise(_active(data, aims, h)), b, x)
+        ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
+        dz = _scores(data, coef_ahead, b_ahead) - z
+        step = _search(inner, loss, y, z, dz, weight, x, ahead - x, accuracy)
+        if step == 0.0:
+            if stuck:
+                status = Status.STALLED
+                break
+            # here up to rounding: the quadratic's own solution has its certificate
+            stuck, step = True, 1.0
+        x, b = x + step * (ahead - x), b + step * (b_ahead - b)
+        coef = coef + step * (coef_ahead - coef)
+        z = _scores(data, coef, b)
+        model, whole = h * (z - aims), step == 1.0
+    value, certificate = history[-1]
+    return inner.solution(
+        point, coef, b, value, certificate, len(history), status, history, x
+    )
+
+
+def _active(data, aims, curvature):
+    """The rows of positive curvature, as a weighted squared loss towards `aims`."""
+    shape = data.y.shape
+    at = (data.rows, data.task_of) if data.wide else data.rows
+    y, weight = np.full(shape, np.nan if data.wide else 0.0), np.zeros(shape)
+    y[at], weight[at] = aims, curvature
+    return replace(data, y=y, sample_weight=weight, task_weight=None, _shared={})
+
+
+def _scores(data, coef, b):
+    return data.forward(coef) + np.repeat(b, data.sizes)
+
+
+def _bound(inner, data, point, pull, g, h):
+    """Distance from the minimum, at most: intercepts out, then Omega's own metric.
+
+    `pull` is the part of the gradient in the unknowns that no row has.
+    """
+    unknowns, form = inner.unknowns, inner.form
+    B = unknowns.maps
+    G, gb = data.adjoint(g), data.sums(g)
+    free, shift = B.T @ gb, np.zeros(B.shape[1])
+    if B.shape[1]:
+        corner = (B.T @ sp.diags_array(data.sums(h)) @ B).tocsc()
+        level = corner.diagonal()
+        # where active rows determine nothing there is no gradient either
+        empty = level <= 1e-14 * level.max(initial=0.0)
+        lift = np.where(empty, 1.0, 1e-13 * level)
+        corner = corner + sp.diags_array(lift)
+        shift = np.atleast_1d(spsolve(sp.csc_matrix(corner), free))
+        u = h * np.repeat(B @ shift, data.sizes)
+        G, gb = G - data.adjoint(u), gb - data.sums(u)
+    full, loose = inner.residual(point, pull)
+    r = unknowns.pull(G, gb) + full[: unknowns.n_theta]
+    norm2 = form.dual_norm2(unknowns.full_theta(r))
+    return loose + norm2 / (2 * inner.alpha) + 0.5 * float(free @ shift)
+
+
+def _search(inner, loss, y, z, dz, weight, x, dx, accuracy):
+    """Minimise along the line within [0, 1]; 0 where it does not descend."""
+    omega = inner.unknowns.omega @ dx
+    first, second = inner.alpha * float(x @ omega), inner.alpha * float(dx @ omega)
+
+    def slope(step):
+        _, bend, curve = loss.along(y, z, dz, weight, step)
+        return bend + first + step * second, curve + second
+
+    start = slope(0.0)[0]
+    if not start < 0:
+        return 0.0
+    if slope(1.0)[0] <= accuracy * abs(start):
+        return 1.0
+    low, high, step = 0.0, 1.0, 0.5
+    for _ in range(_SEARCH_STEPS):
+        here, curve = slope(step)
+        if abs(here) <= accuracy * abs(start) or high - low <= 1e-14:
+            break
+        low, high = (step, high) if here < 0 else (low, step)
+        step -= here / curve if curve > 0 else 0.0
+        if not low < step < high:
+            step = 0.5 * (low + high)
+    return step
