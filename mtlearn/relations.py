@@ -37,6 +37,7 @@ class Relation(BaseEstimator):
         Returns
         -------
         part : ndarray of shape (n_tasks,), bool
+            Those with labels, or all where the relation makes models of neighbours'.
         """
         return np.ones(len(tasks), dtype=bool) if self.spreads else labelled
 
@@ -51,6 +52,7 @@ class Relation(BaseEstimator):
         Returns
         -------
         given : ndarray of shape (n_tasks,), bool
+            None, but in a `Composition`.
         """
         return np.zeros(len(tasks), dtype=bool)
 

@@ -111,7 +111,7 @@ def p():
     )
 
 
-V, E, N = ValueError, TypeError, NotImplementedError
+V, E = ValueError, TypeError
 
 PARAMETERS = {
     # relation
@@ -337,21 +337,6 @@ PARAMETERS = {
         lambda p: svm(p, kernel="gaussian"),
         V,
         "`kernel` must be one of 'linear', 'rbf'.*got 'gaussian'",
-    ),
-    "hinge is not there yet": (
-        lambda p: svm(p, loss="hinge"),
-        N,
-        "`loss`='hinge' is not available.*MultiTaskSVM; use 'squared_hinge'",
-    ),
-    "epsilon_insensitive is not there yet": (
-        lambda p: svr(p, loss="epsilon_insensitive"),
-        N,
-        "`loss`='epsilon_insensitive' is not available",
-    ),
-    "rbf is not there yet": (
-        lambda p: svm(p, kernel="rbf"),
-        N,
-        "`kernel`='rbf' is not available.*'linear'",
     ),
     # weights of tasks and classes
     "task_weight misspelt": (

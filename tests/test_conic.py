@@ -20,7 +20,7 @@ from mtlearn.constraints import (
 from mtlearn.losses import Squared, SquaredHinge
 from mtlearn.relations import ArrowForm, Independent, SharedMean, TaskGraph
 from mtlearn.solution import Status
-from mtlearn.solvers import conic, kinked
+from mtlearn.solvers import conic, constrained_kinks
 from mtlearn.solvers.active_set import Merged, remainder, solve_binding
 from mtlearn.solvers.conic import CACHE, Infeasible, Limits, solve_conic
 from mtlearn.solvers.constrained import Inner, solve_constrained
@@ -455,13 +455,13 @@ def test_short_factors_are_the_rows(n, collinear):
 def test_few_rows_with_kinks_are_handed_over(monkeypatch):
     data = rows_of(n=4000)
     data = data.relabel(np.sign(data.y))
-    sizes, given = [], kinked.solve_pieces
+    sizes, given = [], constrained_kinks.solve_pieces
 
     def spy(unknowns, pieces, *args):
         sizes.append(len(pieces.task))
         return given(unknowns, pieces, *args)
 
-    monkeypatch.setattr(kinked, "solve_pieces", spy)
+    monkeypatch.setattr(constrained_kinks, "solve_pieces", spy)
     solution = solve_constrained_kinks(
         data,
         "hinge",
@@ -484,8 +484,8 @@ def test_few_rows_with_kinks_are_handed_over(monkeypatch):
 def test_rounded_kinks_have_their_own_derivatives(loss, epsilon):
     data = rows_of()
     y = np.sign(data.y) if loss == "hinge" else data.y
-    lines = kinked._Lines(data.relabel(y), loss, epsilon)
-    rounded, rng = kinked._Rounded(lines, 0.7), np.random.default_rng(0)
+    lines = constrained_kinks._Lines(data.relabel(y), loss, epsilon)
+    rounded, rng = constrained_kinks._Rounded(lines, 0.7), np.random.default_rng(0)
     z, dz = 2.0 * rng.normal(size=80), rng.normal(size=80)
     weight = data.weights
     value, g, h = rounded.evaluate(None, z, weight)

@@ -30,6 +30,7 @@ from test_per_task import (
 )
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskGraph
+from mtlearn.constraints import NonNegative
 
 EPSILON = 0.3
 HINGES = ("hinge", "squared_hinge")
