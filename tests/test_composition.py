@@ -504,3 +504,38 @@ def test_an_empty_composition_is_its_relation(p):
     model = PerTaskRegressor(relation=Composition({}, "shared_mean"))
     model.fit(p.X, p.y, task=p.task)
     assert_allclose(model.coef_, plain.coef_, rtol=1e-12)
+
+
+# ---------------------------------------------------------------- kernels
+
+
+@pytest.mark.parametrize("rows", [True, False], ids=["rows", "no rows"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "model",
+    [
+        MultiTaskSVM(loss="hinge"),
+        MultiTaskSVM(),
+        MultiTaskSVR(loss="epsilon_insensitive", epsilon=0.1),
+        MultiTaskSVR(epsilon=0.1),
+    ],
+    ids=lambda model: model.loss,
+)
+def test_a_kernel_machine_says_what_the_linear_model_says(model, mode, rows):
+    p = draw(sizes=(15, 9, 12, 8, 10, 12))
+    keep = np.full(len(p.y), True) if rows else p.codes < 4
+    y = p.sign if isinstance(model, MultiTaskSVM) else p.y
+    linear = clone(model).set_params(
+        relation=Composition(RULES, "shared_mean"), fit_intercept=mode, tol=1e-10
+    )
+    machine = clone(linear).set_params(kernel=lambda X, Z: X @ Z.T)
+    tasks = np.repeat([*TASKS, "new"], len(p.X))
+    X = np.tile(p.X, (7, 1))
+    scores = []
+    for one in (linear, machine):
+        one.fit(p.X[keep], y[keep], p.weight[keep], task=p.task[keep])
+        predict = getattr(one, "decision_function", one.predict)
+        scores.append(predict(X, task=tasks))
+    assert_allclose(scores[1], scores[0], atol=1e-6)
+    table = dict(zip([*TASKS, "new"], scores[1].reshape(7, -1), strict=True))
+    assert_allclose(table["pair"], table["east"] + table["north"], atol=1e-9)
