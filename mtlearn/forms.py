@@ -75,7 +75,7 @@ class ArrowForm:
         return sp.hstack([common, self.private * sp.eye_array(self.n_tasks)]).tocsr()
 
     def root(self):
-        """A matrix P with Omega = |P theta|^2."""
+        """A matrix P; Omega is the squared length of P theta."""
         return sp.eye_array(self.n_tasks + 1).tocsr()
 
     def intercept_map(self, intercept):
@@ -155,7 +155,7 @@ class MatrixForm:
         return sp.eye_array(self.n_tasks).tocsr()
 
     def root(self):
-        """A matrix P with Omega = |P theta|^2."""
+        """A matrix P; Omega is the squared length of P theta."""
         A = self.precision
         A = A.toarray() if sp.issparse(A) else A
         return sp.csr_array(linalg.cholesky(A))
@@ -229,7 +229,7 @@ class ComposedForm:
         return (self.mix @ self.base.lift_matrix()).tocsr()
 
     def root(self):
-        """A matrix P with Omega = |P theta|^2."""
+        """A matrix P; Omega is the squared length of P theta."""
         return self.base.root()
 
     def intercept_map(self, intercept):

@@ -83,7 +83,7 @@ class KernelMachine:
             absent = data.weights == 0.0
             dual.lower[absent], dual.upper[absent] = 0.0, 0.0
         return solve_kernel_dual(
-            lambda E: self._make_gram(fit, E),
+            lambda E, unit: self._make_gram(fit, E, unit),
             dual,
             data.task_of,
             fit.form,
@@ -92,11 +92,12 @@ class KernelMachine:
             max_iter=self.max_iter,
         )
 
-    def _make_gram(self, fit, E):
+    def _make_gram(self, fit, E, unit):
         """The Gram matrix; problems one against the rest share it."""
+        units = np.outer(unit, unit)
+        data, K, E = fit.data, fit.form.kernel() / units, E / units
         if self._gram is not None and np.array_equal(self._gram.E, E):
             return self._gram
-        data, K = fit.data, fit.form.kernel()
         memory = {"limit": self._gram_bytes, "least": WORKING_SET}
         if data.wide and data.n_tasks > 1:
             rows = Rows(self._kernel, data.X, fit.kept)

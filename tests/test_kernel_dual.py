@@ -255,7 +255,9 @@ def test_a_kernel_that_is_not_definite_warns_rather_than_runs_away():
     for loss in LOSSES:
         dual = box_dual(loss, labels(loss, 60, rng), np.full(60, 1e3), EPSILON)
         found = solve_kernel_dual(
-            lambda E: LongGram(rows, X, K, E, starts),
+            lambda E, u: LongGram(
+                rows, X, K / np.outer(u, u), E / np.outer(u, u), starts
+            ),
             dual,
             codes,
             form,

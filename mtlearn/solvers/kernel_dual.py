@@ -276,8 +276,9 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     Parameters
     ----------
     make_gram : callable
-        From E of shape (n_tasks, n_tasks), what is added to the Gram matrix by task, to
-        a `LongGram` or `WideGram`.
+        From E of shape (n_tasks, n_tasks), what is added to the Gram matrix by task,
+        and from units (n_tasks,), by which rows and columns of each task are divided
+        then, to a `LongGram` or `WideGram`.
     dual : BoxDual
     task_of : ndarray of shape (n,)
     form : ArrowForm or MatrixForm, or any with `kernel` and `intercept_map`
@@ -298,15 +299,13 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     ends = form.intercept_map(intercept).tocsr()
     scale = max(zero_objective(dual), 1e-300)
     given, dual = dual, _bounded(dual, scale)
-    if not np.all(ends.data == 1.0) or np.any(np.diff(ends.indptr) > 1):
-        point, found, n_iter, status, history = _solve_mixed(
-            make_gram, dual, task_of, E, ends.toarray(), tol, max_iter, scale
-        )
-    else:
-        group = np.full(len(K), -1, dtype=np.int64)
-        group[np.diff(ends.indptr) == 1] = ends.indices
-        problem = BoxProblem(make_gram(E), dual, group[task_of], ends.shape[1])
-        point, found, n_iter, status, history = solve_box(problem, tol, max_iter, scale)
+    here = np.unique(task_of)
+    solve = _solve_grouped
+    if np.any(np.diff(ends[here].indptr) > 1):
+        solve = _solve_mixed
+    point, found, n_iter, status, history = solve(
+        make_gram, dual, task_of, E, ends.toarray(), tol, max_iter, scale
+    )
     if np.any(np.abs(point.beta) >= _bound(given, scale)):
         # only a kernel that is not positive definite gets there
         value, gap = fenchel(given, point.beta, point.f + (ends @ found.b)[task_of])
@@ -345,6 +344,30 @@ def _bounded(dual, scale):
     )
 
 
+def _solve_grouped(make_gram, dual, task_of, E, ends, tol, max_iter, scale):
+    """Intercepts of which every task has one, times a factor of its own, or none.
+
+    In units of that factor the beta of every intercept sum to zero.
+    """
+    known = ends != 0.0
+    group = np.where(known.any(axis=1), known.argmax(axis=1), -1) if known.size else -1
+    group = np.broadcast_to(group, len(E))[task_of].astype(np.int64)
+    unit = np.where(known, ends, 0.0).sum(axis=1)
+    unit[unit == 0.0] = 1.0
+    own = unit[task_of]
+    ends_of_box = np.sort([own * dual.lower, own * dual.upper], axis=0)
+    scaled = dual._replace(
+        lower=ends_of_box[0],
+        upper=ends_of_box[1],
+        diagonal=dual.diagonal / own**2,
+        linear=dual.linear / own,
+        width=dual.width / np.abs(own),
+    )
+    problem = BoxProblem(make_gram(E, unit), scaled, group, ends.shape[1])
+    point, *rest = solve_box(problem, tol, max_iter, scale)
+    return BoxPoint(point.beta / own, point.f * own), *rest
+
+
 _ROUNDS = 100  # most rounds of the method of multipliers
 _PULL = 10.0  # how strongly a round holds sums at zero, relative to the kernel
 
@@ -358,8 +381,9 @@ def _solve_mixed(make_gram, dual, task_of, E, ends, tol, max_iter, scale):
     """
     n_tasks = len(E)
     spread = np.square(ends).sum(axis=1)[task_of].mean()
-    pull = _PULL * make_gram(E).diagonal.mean() / max(spread, 1e-300)
-    gram = make_gram(E + pull * (ends @ ends.T))
+    plain = np.ones(n_tasks)
+    pull = _PULL * make_gram(E, plain).diagonal.mean() / max(spread, 1e-300)
+    gram = make_gram(E + pull * (ends @ ends.T), plain)
     group = np.full(len(task_of), -1, dtype=np.int64)
     b, point, n_iter, history = np.zeros(ends.shape[1]), None, 0, []
     unit = float(np.abs(dual.linear).max())
