@@ -92,7 +92,7 @@ class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
         Most Newton steps; with a kinked loss, most updates of its multipliers; with a
-        kernel, most passes over the rows.
+        kernel, tens of passes over the rows.
     warm_start : bool, default=False
         Begin at the last fit's coefficients; not with a kernel.
     verbose : int, default=0
@@ -121,7 +121,7 @@ class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
         of shape (n_tasks, n_support) or (n_tasks, n_classes, n_support).
     n_iter_ : int
         Newton steps, updates of the multipliers, or passes over the rows of
-        "dual-descent" and of kernels.
+        "dual-descent"; with a kernel, tens of passes.
     optimality_ : float
         The certificate, in the units of `tol`; the largest over one-vs-rest problems.
     constraint_duals_ : list of ConstraintDual
@@ -364,7 +364,7 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
     max_iter : int, default=100
         Most Newton steps; with a kinked loss, most updates of its multipliers; with a
-        kernel, most passes over the rows.
+        kernel, tens of passes over the rows.
     warm_start : bool, default=False
         Begin at the last fit's coefficients; not with a kernel.
     verbose : int, default=0
@@ -388,7 +388,7 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         of shape (n_tasks, n_support).
     n_iter_ : int
         Newton steps, updates of the multipliers, or passes over the rows of
-        "dual-descent" and of kernels.
+        "dual-descent"; with a kernel, tens of passes.
     optimality_ : float
         The certificate, in the units of `tol`.
     constraint_duals_ : list of ConstraintDual

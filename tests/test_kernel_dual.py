@@ -228,8 +228,9 @@ def test_mixed_intercepts(loss, intercept, last):
     starts, weight = np.searchsorted(codes, np.arange(5)), rng.random(60) + 0.5
     rows, limit = Rows(Kernel("rbf", 0.4), X), {"tol": 1e-7, "max_iter": 1000}
 
-    def make(E):
-        return LongGram(rows, X, K, E, starts)
+    def make(E, unit):
+        units = np.outer(unit, unit)
+        return LongGram(rows, X, K / units, E / units, starts)
 
     dual = box_dual(loss, y, weight, EPSILON)
     found = solve_kernel_dual(make, dual, codes, form, intercept, **limit)

@@ -30,6 +30,7 @@ WORKING_SET = 256
 _KEEP = 0.5  # share of a working set that may stay in the next
 _INNER = 0.1  # violation at which a working set is left, relative to the outer one
 _STEPS = 20  # most steps in a working set, per observation in it
+_PASSES = 10  # passes that one step of `max_iter` stands for
 _LOOK = 8  # working sets between two looks at the gap
 # what a number costs, in nanoseconds: in a factorisation, in a pass over rows of the
 # Gram matrix, picked out of it, in a step of a working set, and in choosing one
@@ -93,7 +94,8 @@ def solve_box(problem, tol, max_iter, scale, point=None):
     tol, scale : float
         The gap is compared with what `goal` makes of them.
     max_iter : int
-        Most passes: as many working sets as have room for all observations.
+        Most steps, of ten passes each: a pass is as many working sets as have room for
+        all observations.
     point : BoxPoint, default=None
         Where to begin, changed in place; zero by default.
 
@@ -108,11 +110,11 @@ def solve_box(problem, tol, max_iter, scale, point=None):
     if point is None:
         point = BoxPoint(np.zeros(problem.n), np.zeros(problem.n))
     sets = _WorkingSets(problem)
-    per_pass = -(-problem.n // sets.size)
+    per_step = _PASSES * -(-problem.n // sets.size)
     history, status = [], Status.MAX_ITER
-    for n_sets in range(per_pass * max_iter + 1):
+    for n_sets in range(per_step * max_iter + 1):
         worst = sets.look(point)
-        due = n_sets % _LOOK == 0 or n_sets == per_pass * max_iter
+        due = n_sets % _LOOK == 0 or n_sets == per_step * max_iter
         if due or worst <= sets.settled:
             found = problem.gap(point.beta, point.f)
             history.append((found.value, found.gap / scale))
@@ -131,10 +133,10 @@ def solve_box(problem, tol, max_iter, scale, point=None):
             if sets.end_is_near and finish(problem, point):
                 sets.ended = True
                 continue
-        if n_sets == per_pass * max_iter:
+        if n_sets == per_step * max_iter:
             break
         sets.improve(point)
-    n_iter = max(1, -(-n_sets // per_pass))
+    n_iter = max(1, -(-n_sets // per_step))
     return point, found, n_iter, status, history
 
 
@@ -287,7 +289,7 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
         Duality gap at which to stop, relative to the objective of the zero model (and
         to the objective itself where that is much smaller).
     max_iter : int
-        Most passes over the observations.
+        Most steps of ten passes over the observations.
 
     Returns
     -------
