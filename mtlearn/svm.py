@@ -317,8 +317,8 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
         `TaskCovariance`, `Composition`.
     loss : str, default="squared_epsilon_insensitive"
-        The loss of one error: "squared_epsilon_insensitive", max(0, |y - f| -
-        epsilon)^2, or "epsilon_insensitive", without the square. The second minds
+        The loss of one error e: "squared_epsilon_insensitive", the square of
+        max(0, abs(e) - epsilon), or "epsilon_insensitive", without the square. The second minds
         outliers less; with an `epsilon` of 0 it fits medians.
     kernel : str or callable, default="linear"
         The kernel k of the features: "linear", "rbf", "poly", "sigmoid" (with `gamma`,
