@@ -51,8 +51,7 @@ def hinge():
     )
     return (
         "The hinge and the epsilon-insensitive loss, against LIBLINEAR's dual at equal "
-        f"accuracy: times as fast, geometric mean {rough}, to 1e-4; {fine}, to 1e-6. It "
-        "loses on small easy problems."
+        f"accuracy: times as fast, geometric mean {rough}, to 1e-4; {fine}, to 1e-6."
     )
 
 
@@ -60,8 +59,8 @@ def kernel_svm():
     """Kernel machines against libsvm."""
     text = (RESULTS / "kernel_svm.md").read_text()
     mean, lowest, slower = re.search(
-        r"^Geometric mean of the ratios: (.*), lowest (.*), highest .*\. Ours is slower "
-        r"on: (.*?)\.",
+        r"^Geometric mean of the ratios: (.*), lowest (.*), highest .*\. Ours is "
+        r"slower on: (.*?)\.",
         text,
         re.M,
     ).groups()
@@ -77,9 +76,9 @@ def constraints():
     text = (RESULTS / "constraints.md").read_text()
     found = dict(re.findall(r"^\* (.*): (.*, lowest .*)$", text, re.M))
     return (
-        "Constrained least squares on 100,000 rows and 20 tasks against the plain cvxpy "
-        f"model: times as fast, geometric mean {found['squares, n=100,000']}; on 500 "
-        f"rows {found['squares, n=500']}."
+        "Constrained least squares on 100,000 rows and 20 tasks against the plain "
+        "cvxpy model: times as fast, geometric mean "
+        f"{found['squares, n=100,000']}; on 500 rows {found['squares, n=500']}."
     )
 
 

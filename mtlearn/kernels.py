@@ -151,7 +151,7 @@ class Rows:
                 np.power(values, degree, out=values)
 
 
-def settle_kernel(kernel, X, gamma, degree, coef0):
+def settle_kernel(kernel, X, gamma, degree, coef0, weight=None):
     """Settle what "scale" and "auto" mean for the features `X`.
 
     Parameters
@@ -160,6 +160,8 @@ def settle_kernel(kernel, X, gamma, degree, coef0):
     X : ndarray or csr_array of shape (n_samples, n_features)
     gamma : {"scale", "auto"} or float
     degree, coef0 : float
+    weight : ndarray of shape (n_samples,), default=None
+        What the rows count in "scale", so that a weight of two is two rows.
 
     Returns
     -------
@@ -170,18 +172,24 @@ def settle_kernel(kernel, X, gamma, degree, coef0):
     if gamma == "auto":
         gamma = 1.0 / X.shape[1]
     elif gamma == "scale":
-        variance = _variance(X)
+        variance = _variance(X, weight)
         gamma = 1.0 / (X.shape[1] * variance) if variance > 0 else 1.0
     return Kernel(kernel, float(gamma), degree, float(coef0))
 
 
-def _variance(X):
+def _variance(X, weight):
     """Variance of all entries."""
+    if weight is None:
+        weight = np.ones(X.shape[0])
+    size = weight.sum() * X.shape[1]
     if not sp.issparse(X):
-        return float(X.var())
-    size = X.shape[0] * X.shape[1]
-    mean = X.data.sum() / size
-    return float(X.data @ X.data / size - mean**2)
+        rest = X - float(weight @ X.sum(axis=1) / size)
+        return float(weight @ np.einsum("ij,ij->i", rest, rest) / size)
+    weight = np.repeat(weight, np.diff(X.indptr))
+    mean = float(weight @ X.data / size)
+    # the entries that are not stored lie at -mean
+    stored = float(weight @ (X.data - mean) ** 2)
+    return (stored + (size - weight.sum()) * mean**2) / size
 
 
 def _squares(X):

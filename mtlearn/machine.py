@@ -66,8 +66,10 @@ class KernelMachine:
         if not self._is_machine:
             return super()._solution(fit, start)
         self._gram = None
+        weight = fit.data.sample_weight
+        weight = None if weight is None or weight.ndim > 1 else weight
         self._kernel = settle_kernel(
-            self.kernel, fit.data.X, self.gamma, self.degree, self.coef0
+            self.kernel, fit.data.X, self.gamma, self.degree, self.coef0, weight
         )
         try:
             return self._solve(fit, None)

@@ -53,8 +53,8 @@ class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
         Degree of the kernel "poly", at least 0.
     gamma : {"scale", "auto"} or float, default="scale"
         Factor of the kernels "rbf", "poly" and "sigmoid". "scale": 1 / (n_features
-        times the variance of all entries of `X`); "auto": 1 / n_features. The column of
-        ids does not count.
+        times the variance of all entries of `X`, rows by their weights); "auto": 1 /
+        n_features. The column of ids does not count.
     coef0 : float, default=0.0
         Constant term of the kernels "poly" and "sigmoid".
     class_weight : None, "balanced" or dict, default=None
@@ -318,8 +318,8 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         `TaskCovariance`, `Composition`.
     loss : str, default="squared_epsilon_insensitive"
         The loss of one error e: "squared_epsilon_insensitive", the square of
-        max(0, abs(e) - epsilon), or "epsilon_insensitive", without the square. The second minds
-        outliers less; with an `epsilon` of 0 it fits medians.
+        max(0, abs(e) - epsilon), or "epsilon_insensitive", without the square. The
+        second minds outliers less; with an `epsilon` of 0 it fits medians.
     kernel : str or callable, default="linear"
         The kernel k of the features: "linear", "rbf", "poly", "sigmoid" (with `gamma`,
         `degree`, `coef0` as in scikit-learn's ``SVC``), "precomputed" (`X` holds the
@@ -329,8 +329,8 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         Degree of the kernel "poly", at least 0.
     gamma : {"scale", "auto"} or float, default="scale"
         Factor of the kernels "rbf", "poly" and "sigmoid". "scale": 1 / (n_features
-        times the variance of all entries of `X`); "auto": 1 / n_features. The column of
-        ids does not count.
+        times the variance of all entries of `X`, rows by their weights); "auto": 1 /
+        n_features. The column of ids does not count.
     coef0 : float, default=0.0
         Constant term of the kernels "poly" and "sigmoid".
     constraints : list, default=None

@@ -61,7 +61,7 @@ PENALTIES = [
 ]
 # gamma="scale" is a variance, which repeated rows change and weights do not
 MACHINES = [
-    estimator(kernel="rbf", gamma=0.1, loss=loss)
+    estimator(kernel="rbf", loss=loss)
     for estimator, losses in [
         (MultiTaskSVM, ("hinge", "squared_hinge")),
         (MultiTaskSVR, ("epsilon_insensitive", "squared_epsilon_insensitive")),

@@ -178,8 +178,11 @@ def test_other_kernels(
     model = machine(loss, kernel=kernel, **params, **case.params)
     model.fit(case.X, case.y, **case.fit)
     X = case.rows[0]
-    # rows of weight zero do not count
-    scale = case.X[case.fit["sample_weight"] > 0].var() * X.shape[1]
+    # a weight of two is two rows, one of zero none
+    weight = case.fit["sample_weight"]
+    mean = np.average(case.X, axis=0, weights=weight).mean()
+    spread = np.average((case.X - mean) ** 2, axis=0, weights=weight)
+    scale = spread.mean() * X.shape[1]
     if params.get("gamma", GAMMA) != GAMMA:
         params = {
             **params,
