@@ -57,7 +57,7 @@ class _Bound:
     def __init__(self, estimator, fit, constraints):
         n_features = fit.data.n_features
         self.constraints = constraints
-        self.scope = Scope(estimator.tasks_, _names(estimator), n_features)
+        self.scope = Scope(estimator.tasks_, feature_names(estimator), n_features)
         self.demands = [
             one.demand(self.scope) if isinstance(one, Constraint) else None
             for one in constraints
@@ -198,7 +198,7 @@ def _binding(price):
     return size > _BINDING * np.max(size, initial=0.0)
 
 
-def _names(estimator):
+def feature_names(estimator):
     """Names of the features in the order of `coef_`, or None."""
     names = getattr(estimator, "feature_names_in_", None)
     if names is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from .tasks import as_floats, shorten
 
@@ -651,6 +651,36 @@ def describe(constraint):
     else:
         text = getattr(constraint, "__name__", type(constraint).__name__) + "(W, b)"
     return text if len(text) <= 80 else text[:76] + " ..."
+
+
+def by_position(constraints, names):
+    """The same constraints with positions in the place of the features' names.
+
+    Parameters
+    ----------
+    constraints : list
+    names : list of str or None
+        The features in the order of `coef_`.
+
+    Returns
+    -------
+    constraints : list
+    """
+    place = {} if names is None else {name: j for j, name in enumerate(names)}
+
+    def number(features):
+        if isinstance(features, str):
+            return place.get(features, features)
+        if features is None or isinstance(features, numbers.Integral):
+            return features
+        return [place.get(one, one) for one in features]
+
+    return [
+        clone(one).set_params(features=number(one.features))
+        if hasattr(one, "features")
+        else one
+        for one in constraints
+    ]
 
 
 # ---------------------------------------------------------------- parts

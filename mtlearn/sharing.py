@@ -15,6 +15,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from . import checks
+from .constrained import feature_names
+from .constraints import by_position
 from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
 from .relations import SharedMean
@@ -108,6 +110,7 @@ def compare_sharing(
 
     The offsets of pooled_offset are the coefficients of a constant feature, of which
     the tasks have each their own, while all others are tied (correlation 1 - 1e-12).
+    With a kernel or constraints they are free intercepts, which are not shrunk.
 
     A fold in which a task has no rows to train on predicts it by the shared model.
 
@@ -435,7 +438,13 @@ def _open(estimator, X, y, task):
     head, model = _take_apart(estimator)
     # the ids are where the model looks for them: behind the head
     seen = X if head is None else clone(head).fit_transform(X, y)
-    features, ids = checks.check_features(clone(model), seen, task, reset=True)
+    probe = clone(model)
+    features, ids = checks.check_features(probe, seen, task, reset=True)
+    _refuse_precomputed(model)
+    if getattr(model, "constraints", None):
+        # the folds are arrays, which have no names
+        numbered = by_position(model.constraints, feature_names(probe))
+        model.set_params(constraints=numbered)
     y, names = checks.check_labels(model, features, y, long=ids is not None)
     if is_classifier(model):
         observed = ~np.isnan(checks.check_classes(y)[0])
@@ -449,6 +458,14 @@ def _open(estimator, X, y, task):
         return problem
     weight = checks.check_task_weight(model.task_weight, tasks, problem.sizes())
     return replace(problem, task_weight=weight)
+
+
+def _refuse_precomputed(model):
+    if getattr(model, "kernel", None) == "precomputed":
+        raise ValueError(
+            "compare_sharing needs the features, to take parts of the rows, got "
+            "`kernel`='precomputed': pass the features and the kernel as a function."
+        )
 
 
 def _name_tasks(ids, y, names):
@@ -597,6 +614,9 @@ class _Search:
 
     def __init__(self, problem, train, whole, scoring):
         self.scoring, self.known = scoring, {}
+        model = problem.model
+        linear = getattr(model, "kernel", "linear") == "linear"
+        self.carries_offsets = linear and not getattr(model, "constraints", None)
         variance = whole.variance()
         self.penalties = tuple(variance * penalty for penalty in _PENALTIES)
         self.parts = [
@@ -625,6 +645,8 @@ class _Search:
         if strategy == "independent":
             return self._climb(_Setting(strongest, 0.0, "free"), grid)
         pooled = self.best("pooled")
+        if strategy == "pooled_offset" and not self.carries_offsets:
+            return self._climb(pooled._replace(intercept="free"), grid)
         if strategy == "pooled_offset":
             start = pooled._replace(intercept="offset", offset=_OFFSETS[0])
             return self._climb(start, {"offset": _OFFSETS, **grid})

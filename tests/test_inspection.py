@@ -27,6 +27,7 @@ from mtlearn import (
     sharing,
 )
 from mtlearn.compose import features_only
+from mtlearn.constraints import Bounds
 from mtlearn.datasets import make_task_classification, make_task_regression
 from mtlearn.inspection import (
     STRATEGIES,
@@ -826,3 +827,45 @@ def test_r2_is_not_needed_to_be_positive():
     assert found.greater_is_better
     inner = found.parameters["inner_score"]
     assert (inner <= 0.2).all()
+
+
+# ---------------------------------------------------------------- kernels, constraints
+
+
+def _offsets_and_curves():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 2)), columns=["price", "promotion"])
+    X["shop"] = rng.choice(["a", "b", "c"], len(X))
+    level = X["shop"].map({"a": 0.0, "b": 3.0, "c": -3.0})
+    y = X["promotion"] - X["price"] ** 2 + level + 0.2 * rng.normal(size=len(X))
+    return X, y
+
+
+def test_kernel_machines_with_offsets_of_their_own():
+    X, y = _offsets_and_curves()
+    machine = MultiTaskSVR(kernel="rbf", task_column="shop")
+    summary = compare_sharing(machine, X, y, cv=2).summary.loc["overall"]
+    # the tasks differ in level only
+    assert summary["pooled_offset"] < 0.5 * summary["pooled"]
+    linear = compare_sharing(machine.set_params(kernel="linear"), X, y, cv=2)
+    assert summary["multitask"] < linear.summary.loc["overall", "multitask"]
+
+
+def test_constraints_by_name_hold_in_every_fold():
+    X, y = _offsets_and_curves()
+    free = PerTaskRegressor(task_column="shop")
+    held = clone(free).set_params(constraints=[Bounds(0, 0, "promotion")])
+    gone = compare_sharing(free, X.drop(columns="promotion"), y, cv=2).summary
+    under = compare_sharing(held, X, y, cv=2).summary
+    for name in ("multitask", "independent"):
+        assert under.loc["overall", name] == pytest.approx(
+            gone.loc["overall", name], rel=0.1
+        )
+    assert under.loc["overall", "multitask"] > 0.9
+
+
+def test_precomputed_kernels_are_refused():
+    X, y = _offsets_and_curves()
+    K = X[["price", "promotion"]].to_numpy() @ X[["price", "promotion"]].to_numpy().T
+    with pytest.raises(ValueError, match="needs the features.*'precomputed'"):
+        compare_sharing(MultiTaskSVR(kernel="precomputed"), K, y, task=X["shop"])
