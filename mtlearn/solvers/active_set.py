@@ -16,6 +16,7 @@ from scipy import linalg
 from scipy.sparse.linalg import splu
 
 from .interior import solve_interior
+from .short import ShortEquations, cholesky, is_short
 
 _DENSE = 1500  # most unknowns, and most rows, of a dense system
 _ROUNDS = 60
@@ -108,9 +109,10 @@ def _pivot(system, state, lower, upper, fixed):
 
 
 def _system(quadratic, C):
-    """Dense where that is small."""
-    dense = max(quadratic.size, C.shape[0]) <= _DENSE
-    return (Dense if dense else Sparse)(quadratic, C)
+    """Dense where that is small, short where the rows are few."""
+    if max(quadratic.size, C.shape[0]) <= _DENSE:
+        return Dense(quadratic, C)
+    return (Short if is_short(quadratic, C) else Sparse)(quadratic, C)
 
 
 def remainder(quadratic, system, r):
@@ -203,7 +205,7 @@ class Dense(_System):
         F = self.F.toarray()
         H = F.T @ F + self.Q.toarray()
         np.fill_diagonal(H, H.diagonal() * (1.0 + 1e-15))
-        self.L = _cholesky(H)
+        self.L = cholesky(H)
         self.Y = linalg.solve_triangular(self.L, self.C.T.toarray(), lower=True)
         self.S = self.Y.T @ self.Y
         self.price = 1.0 / np.sqrt(np.maximum(np.diag(self.S), 1e-300))
@@ -228,6 +230,18 @@ class Dense(_System):
             return linalg.solve_triangular(self.L, v, lower=True, trans="T"), dy
 
         return solver
+
+
+class Short(_System):
+    """By a matrix of the size of the rows, where the unknowns are far more."""
+
+    def __init__(self, quadratic, C):
+        super().__init__(quadratic, C)
+        self.equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
+
+    def prepare(self, rows):
+        """A function that solves the equations' system with these rows."""
+        return self.equations.prepare(rows)
 
 
 class Sparse(_System):
@@ -279,18 +293,6 @@ class Sparse(_System):
             return dx[:n], dy
 
         return solver
-
-
-def _cholesky(H):
-    """Lower factor; a definite neighbour's where rounding made H indefinite."""
-    for lift in (0.0, 1e-14, 1e-12, 1e-10):
-        try:
-            return linalg.cholesky(H + lift * np.eye(len(H)), lower=True)
-        except linalg.LinAlgError:
-            continue
-    raise linalg.LinAlgError(
-        "The Hessian of the quadratic is not definite, not even nearly."
-    )
 
 
 # ---------------------------------------------------------------- one row of a kind

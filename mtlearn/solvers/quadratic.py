@@ -211,6 +211,7 @@ class Quadratic:
     lift: sp.csr_array
     shift: sp.csr_array
     base: np.ndarray
+    shape: tuple | None = None
 
     @property
     def size(self):
@@ -325,9 +326,9 @@ class Unknowns:
         c = np.zeros(F.shape[1]) if x is None else np.where(loose, x, 0.0)
         if anchor is not None:
             c += alpha * (self.omega @ anchor)
-        return Quadratic(
-            F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base
-        )
+        shape = self.L.shape[1], self.p
+        F, Q, rest = F.tocsr(), Q.tocsr(), factors.rest
+        return Quadratic(F, g, Q, c, rest, self.lift, shift, base, shape)
 
 
 class _Coordinates:
