@@ -21,7 +21,7 @@ _FILLED = 0.2  # share of nonzeros above which rows are dense
 
 
 def is_short(quadratic, C):
-    """Whether this file's way is open, and the rows are few enough for it.
+    """Whether the rows are few, and Q ties the coefficients of one feature only.
 
     Parameters
     ----------
@@ -36,6 +36,24 @@ def is_short(quadratic, C):
         return False
     n_slots, width = quadratic.shape
     n_rows = quadratic.F.shape[0] + int(_is_wide(C, width).sum())
+    if not are_few(n_rows, n_slots, width):
+        return False
+    Q = quadratic.Q.tocoo()
+    inside = (Q.row < n_slots * width) | (Q.col < n_slots * width)
+    return bool(np.all((Q.row % width == Q.col % width)[inside]))
+
+
+def are_few(n_rows, n_slots, width):
+    """Whether rows are few enough beside (n_slots, width) unknowns.
+
+    Parameters
+    ----------
+    n_rows, n_slots, width : int
+
+    Returns
+    -------
+    few : bool
+    """
     small = n_rows <= _ROWS and width * n_slots**2 <= _BLOCKS
     return small and 2 * n_rows <= n_slots * width
 
@@ -66,6 +84,9 @@ class ShortEquations:
     def __init__(self, F, Q, C, shape):
         self.n_slots, self.width = shape
         n = self.n = self.n_slots * self.width
+        F = F.copy()
+        F.eliminate_zeros()
+        F = F[np.diff(F.indptr) > 0]
         self.C, self.wide = C, _is_wide(C, self.width)
         self.F, self.Q = F[:, :n], Q[:n, :n]
         corner = Q[n:, n:].toarray()
