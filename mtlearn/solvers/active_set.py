@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import LinearOperator, splu
 
 from .interior import solve_interior
 from .short import ShortEquations, cholesky, is_short
 
 _DENSE = 1500  # most unknowns, and most rows, of a dense system
+_SMALL = 400  # unknowns up to which a dense system is always best
 _ROUNDS = 60
 _PATIENCE = 4  # rounds without progress after which one row changes at a time
 _ROUNDING = 1e-10  # violations and wrong signs below this (relative) are rounding
@@ -68,9 +69,7 @@ def solve_binding(quadratic, C, lower, upper, state=None):
     first = _pivot(system, state, lower, upper, fixed)
     if first.optimal:
         return first
-    x, y, accuracy = solve_interior(
-        system.hessian(), system.F.T @ system.g + system.c, system.C, lower, upper
-    )
+    x, y, accuracy = system.inside(lower, upper)
     if not accuracy <= _INSIDE:
         return first
     reach = system.C @ x
@@ -110,9 +109,10 @@ def _pivot(system, state, lower, upper, fixed):
 
 def _system(quadratic, C):
     """Dense where that is small, short where the rows are few."""
-    if max(quadratic.size, C.shape[0]) <= _DENSE:
-        return Dense(quadratic, C)
-    return (Short if is_short(quadratic, C) else Sparse)(quadratic, C)
+    if quadratic.size > _SMALL and is_short(quadratic, C):
+        return Short(quadratic, C)
+    dense = max(quadratic.size, C.shape[0]) <= _DENSE
+    return (Dense if dense else Sparse)(quadratic, C)
 
 
 def remainder(quadratic, system, r):
@@ -167,6 +167,11 @@ class _System:
     def hessian(self):
         """The Hessian."""
         return (self.F.T @ self.F + self.Q).tocsr()
+
+    def inside(self, lower, upper, prepare=None):
+        """The minimum from the inside: unknowns, multipliers, largest residual."""
+        f = self.F.T @ self.g + self.c
+        return solve_interior(self.hessian(), f, self.C, lower, upper, prepare)
 
     def descent(self, x):
         """Minus the gradient; by F and not by its square, which would lose digits."""
@@ -238,6 +243,19 @@ class Short(_System):
     def __init__(self, quadratic, C):
         super().__init__(quadratic, C)
         self.equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
+
+    def hessian(self):
+        """The Hessian, as an operator."""
+
+        def product(x):
+            return self.F.T @ (self.F @ x) + self.Q @ x
+
+        n = len(self.size)
+        return LinearOperator((n, n), matvec=product, dtype=float)
+
+    def inside(self, lower, upper, prepare=None):
+        """The same as elsewhere, by matrices of the size of the rows."""
+        return super().inside(lower, upper, self.equations.prepare)
 
     def prepare(self, rows):
         """A function that solves the equations' system with these rows."""

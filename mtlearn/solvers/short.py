@@ -111,9 +111,22 @@ class ShortEquations:
             slots.append((rows, part.toarray() if filled else part))
         return slots, seen
 
-    def prepare(self, rows):
-        """A function that solves the system with these rows of C as equations."""
-        return _Prepared(self, rows).solve
+    def prepare(self, rows, slack=None):
+        """A function that solves the system with these rows of C as equations.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        slack : ndarray of shape (n_chosen_rows,), default=None
+            At least 0: by how much a row gives way per unit of its multiplier.
+
+        Returns
+        -------
+        solver : callable
+            Of what the gradient and the rows lack.
+        """
+        slack = np.zeros(len(rows)) if slack is None else slack
+        return _Prepared(self, rows, slack).solve
 
     def squared(self, P):
         """G P G', and groups of rows that have to do with each other."""
@@ -143,76 +156,100 @@ class ShortEquations:
 
 
 class _Prepared:
-    """The system with certain rows of C as equations."""
+    """The system with certain rows of C as equations, C x - slack y = short.
 
-    def __init__(self, equations, rows):
+    Without slack a row holds; a positive one lets it give way.
+    """
+
+    def __init__(self, equations, rows, slack):
         self.eq, C = equations, equations.C[rows]
         wide, single = equations.wide[rows], np.diff(C.indptr) == 1
-        self.single, self.across = np.flatnonzero(single), np.flatnonzero(wide)
-        self.inside = np.flatnonzero(~single & ~wide)
+        self.single = np.flatnonzero(single & (slack == 0))
+        self.soft = np.flatnonzero(single & (slack > 0))
+        self.across, inside = np.flatnonzero(wide), ~single & ~wide
+        self.inside = np.flatnonzero(inside)
         self.fixed, self.scale = C[self.single].indices, C[self.single].data
-        self._invert(C[self.inside])
-        q = equations.F.shape[0]
+        soft = C[self.soft]
+        self.bent, self.by = soft.indices, soft.data
+        self.stiff = 1.0 / slack[self.soft]
+        bend = self._gather(self.by * self.by)
+        self._invert(bend)
+        self.A = None
+        if len(self.inside):
+            self._project(C[self.inside], slack[self.inside])
+        q = self.q = equations.F.shape[0]
         chosen = np.concatenate([np.arange(q), equations.place[rows[self.across]]])
-        self.G, self.q = equations.G[chosen], q
-        self._factor(chosen)
+        self.G = equations.G[chosen]
+        give = np.maximum(slack[self.across], _TINY)
+        self._factor(chosen, np.concatenate([np.ones(q), give]))
 
-    def _invert(self, C):
-        """P: the inverse of Q where fixed unknowns and the rows inside a feature are.
+    def _gather(self, values):
+        """What values, one per soft row, do to the unknowns."""
+        values = values * self.stiff
+        return np.bincount(self.bent, weights=values, minlength=self.eq.n)
+
+    def _invert(self, bend):
+        """P: the inverse of Q + `bend` where fixed unknowns are out."""
+        eq = self.eq
+        free = np.ones(eq.n)
+        free[self.fixed] = 0.0
+        self.free = free = eq.columns(free)
+        blocks = eq.blocks * (free[:, :, None] * free[:, None, :])
+        diagonal = np.arange(eq.n_slots)
+        blocks[:, diagonal, diagonal] += 1.0 - free + eq.columns(bend)
+        self.P = np.linalg.inv(blocks)
+        self.P[:, diagonal, diagonal] *= free
+
+    def _project(self, C, slack):
+        """Take from P what rows inside a feature forbid.
 
         Rows that depend on others share what they push with them.
         """
         eq = self.eq
-        free = np.ones(eq.n)
-        free[self.fixed] = 0.0
-        free = eq.columns(free)
-        blocks = eq.blocks * (free[:, :, None] * free[:, None, :])
-        diagonal = np.arange(eq.n_slots)
-        blocks[:, diagonal, diagonal] += 1.0 - free
-        P = np.linalg.inv(blocks)
-        P[:, diagonal, diagonal] *= free
-        self.P, self.A = P, None
-        if not C.shape[0]:
-            return
         # 1) the rows of every feature that has some, padded
         feature = C.indices[C.indptr[:-1]] % eq.width
         self.features, which = np.unique(feature, return_inverse=True)
-        order = np.argsort(which, kind="stable")
-        count = np.bincount(which)
+        order, count = np.argsort(which, kind="stable"), np.bincount(which)
         rank = np.empty(len(which), dtype=np.intp)
         rank[order] = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
         self.at = which, rank
-        A = np.zeros((len(count), count.max(), eq.n_slots))
+        self.A = np.zeros((len(count), count.max(), eq.n_slots))
         of = np.repeat(np.arange(len(which)), np.diff(C.indptr))
-        A[which[of], rank[of], C.indices // eq.width] = C.data
-        self.A = A
-        # 2) take from P what they forbid
-        inner = P[self.features]
-        reach = (A * free[self.features][:, None]) @ inner
-        self.W = np.linalg.pinv(
-            reach @ A.transpose(0, 2, 1), rcond=_DEPENDENT, hermitian=True
+        self.A[which[of], rank[of], C.indices // eq.width] = C.data
+        # 2) their matrix in the metric of P, scaled to a diagonal of ones
+        inner = self.P[self.features]
+        self.reach = (self.A * self.free[self.features][:, None]) @ inner
+        square = self.reach @ self.A.transpose(0, 2, 1)
+        every = np.arange(square.shape[1])
+        give = np.zeros(square.shape[:2])
+        give[self.at] = slack
+        square[:, every, every] += give
+        size = np.sqrt(np.maximum(square[:, every, every], 0.0))
+        size[size == 0] = 1.0
+        size = size[:, :, None] * size[:, None, :]
+        W = np.linalg.pinv(square / size, rcond=_DEPENDENT, hermitian=True)
+        self.W = W / size
+        self.P[self.features] = inner - self.reach.transpose(0, 2, 1) @ (
+            self.W @ self.reach
         )
-        self.reach = reach
-        P[self.features] = inner - reach.transpose(0, 2, 1) @ (self.W @ reach)
 
-    def _factor(self, chosen):
+    def _factor(self, chosen, give):
         """Factors of what is left, for each group of rows."""
-        eq, q = self.eq, self.q
-        S, group = eq.squared(self.P)
-        if len(chosen) < len(S):
+        S, group = self.eq.squared(self.P)
+        if len(chosen) != len(S) or np.any(chosen != np.arange(len(S))):
             S, group = S[np.ix_(chosen, chosen)], group[chosen]
         diagonal = np.arange(len(S))
-        S[diagonal, diagonal] += np.where(diagonal < q, 1.0, _TINY)
+        S[diagonal, diagonal] += give
         self.factors = []
         order = np.argsort(group, kind="stable")
         ends = np.flatnonzero(np.diff(group[order])) + 1
         for part in np.split(order, ends):
             own = S if len(part) == len(S) else S[np.ix_(part, part)]
             self.factors.append((part, cholesky(own)))
-        self.B = np.zeros((len(S), eq.B.shape[1]))
-        self.B[:q] = eq.B
+        self.B = np.zeros((len(S), self.eq.B.shape[1]))
+        self.B[: self.q] = self.eq.B
         self.SB = self._apply(self.B)
-        corner = self.B.T @ self.SB + eq.corner
+        corner = self.B.T @ self.SB + self.eq.corner
         self.corner = cholesky(corner) if len(corner) else None
 
     def _apply(self, right):
@@ -239,16 +276,19 @@ class _Prepared:
         eq, n = self.eq, self.eq.n
         settled, b = np.zeros(n), np.zeros(len(descent) - n)
         settled[self.fixed] = short[self.single] / self.scale
-        right = descent[:n] - eq.Q @ settled
-        x = settled + self._move(right)
+        right = descent[:n] + self._gather(self.by * short[self.soft])
+        free = right - eq.Q @ settled
+        # 1) as if no rows were across features, nor rows of data
+        x = settled + self._move(free)
         if self.A is not None:
             miss = np.zeros(self.A.shape[:2])
             miss[self.at] = short[self.inside]
-            miss -= np.einsum(
-                "fmk,fk->fm", self.A, eq.columns(settled)[self.features]
-            )
-            moved = np.einsum("fmk,fmn,fn->fk", self.reach, self.W, miss, optimize=True)
+            known = eq.columns(settled)[self.features]
+            miss -= np.einsum("fmk,fk->fm", self.A, known)
+            push = np.einsum("fmn,fn->fm", self.W, miss)
+            moved = np.einsum("fmk,fm->fk", self.reach, push)
             eq.columns(x)[self.features] += moved
+        # 2) those: their residuals and multipliers, and the intercepts
         h = self.G @ x
         h[self.q :] -= short[self.across]
         z = self._apply(h)
@@ -257,17 +297,19 @@ class _Prepared:
             z = z + self.SB @ b
         pull = self.G.T @ z
         x = x - self._move(pull)
+        # 3) multipliers inside features
         dy = np.zeros(len(short))
         dy[self.across] = z[self.q :]
-        left = descent[:n] - pull
+        left = right - pull
         if self.A is not None:
-            price = (right - pull) if len(self.fixed) else left
-            price = eq.columns(price)[self.features]
+            price = eq.columns(free - pull)[self.features]
             price = np.einsum("fmk,fk->fm", self.reach, price) - miss
             price = np.einsum("fmn,fn->fm", self.W, price)
             dy[self.inside] = price[self.at]
-            eq.columns(left)[self.features] -= np.einsum("fmk,fm->fk", self.A, price)
+            forced = np.einsum("fmk,fm->fk", self.A, price)
+            eq.columns(left)[self.features] -= forced
         dy[self.single] = (left - eq.Q @ x)[self.fixed] / self.scale
+        dy[self.soft] = self.stiff * (self.by * x[self.bent] - short[self.soft])
         return np.concatenate([x, b]), dy
 
     def _move(self, v):
