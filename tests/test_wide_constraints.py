@@ -19,7 +19,8 @@ from mtlearn.losses import Squared, SquaredHinge
 from mtlearn.relations import Composition, Independent, SharedMean, TaskGraph
 from mtlearn.solution import Status
 from mtlearn.solvers import active_set, constrained
-from mtlearn.solvers.active_set import Dense, Merged, Short
+from mtlearn.solvers.active_set import Arrow, Dense, Merged, Short
+from mtlearn.solvers.arrow import find_head
 from mtlearn.solvers.interior import solve_interior
 from mtlearn.solvers.quadratic import SparseRows, Unknowns, factorise
 from mtlearn.solvers.short import is_short
@@ -220,3 +221,77 @@ def test_classes_on_sparse_data_of_many_features():
     two = model.fit(X.toarray(), y, task=codes).coef_
     assert_allclose(one, two, atol=1e-5)
     assert np.abs(one).max() <= 0.1
+
+
+# ---------------------------------------------------------------- arrowheads
+
+
+def arrow_of(kind, name, intercept, monkeypatch):
+    """As `system_of`, with an arrowhead found."""
+    monkeypatch.setattr("mtlearn.solvers.arrow._WIDTH", 1)
+    quadratic, rows = system_of(kind, name, intercept, explicit=True)
+    head = find_head(quadratic, rows.C)
+    return quadratic, rows, head
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONSTRAINTS if kind != "close"])
+@pytest.mark.parametrize("name", ["independent", "shared", "graph"])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+def test_an_arrow_solves_the_equations(kind, name, intercept, soft, monkeypatch):
+    quadratic, rows, head = arrow_of(kind, name, intercept, monkeypatch)
+    assert head is not None
+    assert len(head) == {"independent": 0, "shared": 1, "graph": 2}[name]
+    system = Arrow(quadratic, rows.C, head)
+    rng = np.random.default_rng(1)
+    n_rows = rows.C.shape[0]
+    some = np.sort(rng.choice(n_rows, n_rows // 3, replace=False))
+    slack = 10.0 ** rng.integers(-3, 3, len(some)) if soft else np.zeros(len(some))
+    x, y = rng.normal(size=quadratic.size), rng.normal(size=len(some))
+    C = system.C[some]
+    H = (system.F.T @ system.F + system.Q).toarray()
+    descent, short = H @ x + C.T @ y, C @ x - slack * y
+    dx, dy = system.equations.prepare(some, slack)(descent, short)
+    size = np.abs(descent).max() + np.abs(dy).max(initial=0.0)
+    assert_allclose(H @ dx + C.T @ dy, descent, atol=1e-8 * size)
+    assert_allclose(C @ dx - slack * dy, short, atol=1e-8 * size)
+
+
+def test_tasks_that_meet_in_too_much_are_no_arrow(monkeypatch):
+    everybody = TaskGraph(np.ones((T, T)) - np.eye(T))
+    monkeypatch.setitem(FORMS, "complete graph", everybody)
+    assert arrow_of("sum", "complete graph", "free", monkeypatch)[2] is None
+    monkeypatch.setattr("mtlearn.solvers.arrow._BORDER", D - 1)
+    assert arrow_of("nonnegative", "shared", "free", monkeypatch)[2] is None
+
+
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+@pytest.mark.parametrize("name", ["independent", "shared"])
+@pytest.mark.parametrize("intercept", ["free", "shared"])
+@pytest.mark.parametrize("loss", [Squared(), SquaredHinge()], ids=["squared", "hinge"])
+def test_the_same_as_by_arrows(kind, name, intercept, loss, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 9)) + 0.5
+    y = X @ rng.normal(size=9) + 3 * rng.normal(size=400)
+    y = np.sign(y) if isinstance(loss, SquaredHinge) else y
+    data = TaskData(X, y, T, np.arange(400) % T)
+    limits = limits_of(CONSTRAINTS[kind], T, 9)
+    args = data, loss, FORMS[name].form(TASKS), 30.0, limits, intercept
+    dense = solve(*args)
+    monkeypatch.setattr(active_set, "_DENSE", 0)
+    monkeypatch.setattr("mtlearn.solvers.arrow._WIDTH", 1)
+    calls, make = [], Arrow.__init__
+
+    def count(self, *args):
+        calls.append(self)
+        make(self, *args)
+
+    monkeypatch.setattr(Arrow, "__init__", count)
+    found = solve(*args)
+    assert calls
+    assert found.status is Status.CONVERGED
+    assert_allclose(found.objective, dense.objective, rtol=1e-9)
+    assert_allclose(found.coef, dense.coef, atol=1e-6)
+    # rows that say the same share a multiplier in more than one way
+    push, other = limits.rows.T @ found.prices, limits.rows.T @ dense.prices
+    assert_allclose(push, other, atol=1e-5 * (1 + np.abs(other).max()))

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, splu
 
+from .arrow import ArrowEquations, find_head
 from .interior import solve_interior
 from .short import ShortEquations, cholesky, is_short
 
@@ -108,11 +109,13 @@ def _pivot(system, state, lower, upper, fixed):
 
 
 def _system(quadratic, C):
-    """Dense where that is small, short where the rows are few."""
+    """Short where the rows are few, dense where that is small, or by tasks."""
     if quadratic.size > _SMALL and is_short(quadratic, C):
         return Short(quadratic, C)
-    dense = max(quadratic.size, C.shape[0]) <= _DENSE
-    return (Dense if dense else Sparse)(quadratic, C)
+    if max(quadratic.size, C.shape[0]) <= _DENSE:
+        return Dense(quadratic, C)
+    head = find_head(quadratic, C)
+    return Sparse(quadratic, C) if head is None else Arrow(quadratic, C, head)
 
 
 def remainder(quadratic, system, r):
@@ -237,12 +240,10 @@ class Dense(_System):
         return solver
 
 
-class Short(_System):
-    """By a matrix of the size of the rows, where the unknowns are far more."""
+class Structured(_System):
+    """By equations that use what is known of the unknowns: `short`, `arrow`."""
 
-    def __init__(self, quadratic, C):
-        super().__init__(quadratic, C)
-        self.equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
+    equations = None
 
     def hessian(self):
         """The Hessian, as an operator."""
@@ -254,12 +255,28 @@ class Short(_System):
         return LinearOperator((n, n), matvec=product, dtype=float)
 
     def inside(self, lower, upper, prepare=None):
-        """The same as elsewhere, by matrices of the size of the rows."""
+        """The same as elsewhere, by the structured equations."""
         return super().inside(lower, upper, self.equations.prepare)
 
     def prepare(self, rows):
         """A function that solves the equations' system with these rows."""
         return self.equations.prepare(rows)
+
+
+class Short(Structured):
+    """By a matrix of the size of the rows, where the unknowns are far more."""
+
+    def __init__(self, quadratic, C):
+        super().__init__(quadratic, C)
+        self.equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
+
+
+class Arrow(Structured):
+    """By a matrix per task and one of what they have in common."""
+
+    def __init__(self, quadratic, C, head):
+        super().__init__(quadratic, C)
+        self.equations = ArrowEquations(self.F, self.Q, self.C, quadratic.shape, head)
 
 
 class Sparse(_System):
