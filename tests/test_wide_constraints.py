@@ -18,9 +18,10 @@ from mtlearn.constraints import (
 from mtlearn.losses import Squared, SquaredHinge
 from mtlearn.relations import Composition, Independent, SharedMean, TaskGraph
 from mtlearn.solution import Status
-from mtlearn.solvers import active_set, constrained
+from mtlearn.solvers import active_set, conic, constrained
 from mtlearn.solvers.active_set import Arrow, Dense, Merged, Short
 from mtlearn.solvers.arrow import find_head
+from mtlearn.solvers.close import solve_close
 from mtlearn.solvers.interior import solve_interior
 from mtlearn.solvers.quadratic import SparseRows, Unknowns, factorise
 from mtlearn.solvers.short import is_short
@@ -295,3 +296,51 @@ def test_the_same_as_by_arrows(kind, name, intercept, loss, monkeypatch):
     # rows that say the same share a multiplier in more than one way
     push, other = limits.rows.T @ found.prices, limits.rows.T @ dense.prices
     assert_allclose(push, other, atol=1e-5 * (1 + np.abs(other).max()))
+
+
+# ---------------------------------------------------------------- tasks near a centre
+
+
+@pytest.mark.parametrize("name", ["independent", "shared"])
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("loss", [Squared(), SquaredHinge()], ids=["squared", "hinge"])
+@pytest.mark.parametrize("radius", [0.05, 0.5, 5.0])
+def test_many_tasks_near_their_centre(name, intercept, loss, radius, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 4)) + 0.5
+    y = X @ rng.normal(size=4) + 2 * rng.normal(size=90)
+    y = np.sign(y) if isinstance(loss, SquaredHinge) else y
+    data = TaskData(X, y, 7, np.arange(90) % 7, rng.uniform(0.5, 2.0, 90))
+    relation = Independent() if name == "independent" else SharedMean(0.3)
+    limits = limits_of([Close(radius)], 7, 4)
+    args = data, loss, relation.form(np.arange(7)), 0.5, limits, intercept
+    dense = solve(*args, tol=1e-10)
+    monkeypatch.setattr("mtlearn.solvers.balls._DENSE", 0)
+    monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
+    found = solve(*args, tol=1e-10)
+    assert found.status is Status.CONVERGED
+    assert_allclose(found.objective, dense.objective, rtol=1e-9)
+    assert_allclose(found.coef, dense.coef, atol=1e-6)
+    assert_allclose(found.pulls, dense.pulls, atol=1e-4 * (1 + dense.pulls.max()))
+    distance = np.linalg.norm(found.coef - found.coef.mean(axis=0), axis=1)
+    assert distance.max() <= radius * (1 + 1e-9)
+    assert np.any(found.pulls > 0) == (radius < 5.0)
+
+
+def test_many_tasks_near_their_centre_without_a_penalty(monkeypatch):
+    data = TaskData(rows_of().X[:, :3], rows_of().y, T, np.arange(N) % T)
+    limits = limits_of([Close(0.1)], T, 3)
+    args = data, Squared(), FORMS["shared"].form(TASKS), 0.0, limits
+    dense = solve(*args)
+    monkeypatch.setattr("mtlearn.solvers.balls._DENSE", 0)
+    monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
+    assert_allclose(solve(*args).coef, dense.coef, atol=1e-6)
+
+
+def test_tasks_tied_otherwise_go_the_conic_way(monkeypatch):
+    for name in ("graph", "nearly pooled", "composed"):
+        unknowns = Unknowns(FORMS[name].form(TASKS), "free", D)
+        quadratic = unknowns.quadratic(factorise(rows_of()), 0.3)
+        limits = limits_of([Close(0.2)], T, D)
+        balls, centre = limits.balls @ unknowns.lift, limits.centre @ unknowns.lift
+        assert solve_close(quadratic, balls, centre, limits.radius, None) is None

@@ -22,6 +22,7 @@ from ..losses import Squared
 from ..solution import Solution, Status
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls
+from .close import solve_close
 from .conic import Infeasible, solve_conic
 from .interior import is_feasible
 from .newton import goal
@@ -253,7 +254,7 @@ class Inner:
         """Linear constraints and balls, without a conic solver; None if that failed."""
         merged, radius = self.merged, self.limits.radius
         if not fits(quadratic, merged):
-            return None
+            return self._solve_close(quadratic)
         found = solve_balls(
             quadratic, merged, self.dense_balls(), radius, self.state, self.pulls
         )
@@ -264,6 +265,19 @@ class Inner:
             return None
         x, multipliers, self.pulls, self.state, n_iter = found
         return _Point(quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter)
+
+    def _solve_close(self, quadratic):
+        """Very many tasks near their centre, and nothing else; None if that failed."""
+        if self.merged.C.shape[0]:
+            return None
+        balls, radius = self.balls, self.limits.radius
+        found = solve_close(quadratic, balls, self.centre, radius, self.pulls)
+        self.pulls = None if found is None else found[1]
+        if found is None:
+            return None
+        x, pulls, n_iter = found
+        none = np.zeros(len(self.limits.lower))
+        return _Point(quadratic, x, none, pulls, [], n_iter)
 
     def dense_balls(self):
         """The balls with their centre at zero."""
