@@ -344,3 +344,31 @@ def test_tasks_tied_otherwise_go_the_conic_way(monkeypatch):
         limits = limits_of([Close(0.2)], T, D)
         balls, centre = limits.balls @ unknowns.lift, limits.centre @ unknowns.lift
         assert solve_close(quadratic, balls, centre, limits.radius, None) is None
+
+
+@pytest.mark.parametrize("more", [[], [NonNegative()], [SumTo(1.0)]])
+@pytest.mark.parametrize("name", FORMS)
+def test_balls_on_many_features(more, name, short, monkeypatch):
+    limits = limits_of([Close(0.2), *more], T, D)
+    args = rows_of(), Squared(), FORMS[name].form(TASKS), 0.3, limits
+    dense = solve(*args)
+    monkeypatch.setattr("mtlearn.solvers.balls._DENSE", 0)
+    monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
+    found = solve(*args)
+    assert found.status is Status.CONVERGED
+    assert_allclose(found.objective, dense.objective, rtol=1e-8)
+    assert_allclose(found.coef, dense.coef, atol=1e-6)
+    assert_allclose(found.pulls, dense.pulls, atol=1e-4 * (1 + dense.pulls.max()))
+    distance = np.linalg.norm(found.coef - found.coef.mean(axis=0), axis=1)
+    assert distance.max() <= 0.2 * (1 + 1e-8)
+
+
+def test_a_kinked_loss_on_sparse_data_of_many_features():
+    rng = np.random.default_rng(0)
+    X = sp.random(60, 150, 0.1, random_state=0, format="csr")
+    y, codes = rng.choice([-1, 1], 60), np.arange(60) % 3
+    model = MultiTaskSVM(loss="hinge", constraints=[NonNegative()])
+    one = model.fit(X, y, task=codes).coef_
+    assert model.optimality_ <= 1e-6
+    two = model.fit(X.toarray(), y, task=codes).coef_
+    assert_allclose(one, two, atol=1e-4)

@@ -27,7 +27,7 @@ from .conic import Infeasible, solve_conic
 from .interior import is_feasible
 from .newton import goal
 from .quadratic import SparseRows, Unknowns, factorise, unpenalised
-from .short import are_few
+from .short import are_few, is_short
 
 _OPEN = 1e-7  # share of the smallest curvature that stands in for no penalty at all
 _PROXIMAL = 12  # most steps from there to none
@@ -253,10 +253,12 @@ class Inner:
     def _solve_balls(self, quadratic):
         """Linear constraints and balls, without a conic solver; None if that failed."""
         merged, radius = self.merged, self.limits.radius
-        if not fits(quadratic, merged):
+        small = fits(quadratic, merged)
+        if not small and not is_short(quadratic, merged.C):
             return self._solve_close(quadratic)
+        balls = self.dense_balls()
         found = solve_balls(
-            quadratic, merged, self.dense_balls(), radius, self.state, self.pulls
+            quadratic, merged, balls, radius, self.state, self.pulls, small
         )
         if found is None:
             self.state = self.pulls = None
