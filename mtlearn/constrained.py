@@ -62,6 +62,7 @@ class _Bound:
             one.demand(self.scope) if isinstance(one, Constraint) else None
             for one in constraints
         ]
+        self.form = fit.form
         self.spread, self.spread_b = _spread(fit)
         self.limits = self._limits(range(len(constraints)))
 
@@ -149,6 +150,9 @@ class _Bound:
         for one in self.constraints:
             if isinstance(one, Constraint):
                 coef = one.tidy(coef, self.scope)
+        if self.form.composed:
+            # the rules come first: a limit at a composed task may keep its rounding
+            coef = self.form.mix @ coef[self.form.free]
         return Solution(
             coef,
             solution.intercept,

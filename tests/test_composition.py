@@ -4,6 +4,7 @@ import pickle
 import warnings
 from types import SimpleNamespace
 
+import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +27,7 @@ from mtlearn import (
     TaskCovariance,
     TaskGraph,
 )
+from mtlearn.constraints import Bounds, Close, Monotone, NonNegative, SumTo
 from mtlearn.model_selection import TaskStratifiedKFold
 
 # free tasks come first, in the order of the twins; "all" is a chain of two rules
@@ -347,6 +349,99 @@ def test_integer_ids_and_a_column_of_them(p):
     ids = np.repeat([0, 1, 10], 5)
     z = model.predict(np.column_stack([ids, X])).reshape(3, 5)
     assert_allclose(z[0] + z[1], z[2])
+
+
+# ---------------------------------------------------------------- constraints
+
+# what is demanded, and the same of W in the order of TASKS
+DEMANDS = {
+    "nonnegative": ([NonNegative()], lambda W: [W >= 0]),
+    "bounds": ([Bounds(-0.5, 0.7, [1, 2])], lambda W: [cp.abs(W[:, 1:] - 0.1) <= 0.6]),
+    "monotone": (
+        [Monotone([0, 1], ["east", "pair", "all"])],
+        lambda W: [W[0, :2] <= W[4, :2], W[4, :2] <= W[5, :2]],
+    ),
+    "sum": ([SumTo(0.0)], lambda W: [cp.sum(W, axis=1) == 0]),
+    "close": (
+        [Close(0.5)],
+        lambda W: [cp.norm(W - np.ones((6, 6)) / 6 @ W, 2, axis=1) <= 0.5],
+    ),
+    "callable": ([lambda W, b: [W[0] >= 0.1, b[0] >= 2]], None),
+}
+
+
+def constrained_twin(p, kind, mode):
+    """Smallest objective of a squared loss, shared mean 0.5, under a demand."""
+    V, beta = cp.Variable((4, 3)), cp.Variable(4)
+    W, b = MIX @ V, MIX @ beta
+    precision = np.linalg.inv(reference.shared_mean(0.5, 4))
+    root = np.linalg.cholesky(precision).T
+    demand = DEMANDS[kind][1]
+    # in the order of `tasks_` the first is "all"
+    limits = demand(W) if demand else [W[5] >= 0.1, b[5] >= 2]
+    penalty = cp.sum_squares(root @ V)
+    if mode is False:
+        limits = [*limits, beta == 0]
+    f = cp.sum(cp.multiply(p.X, W[p.codes]), axis=1) + b[p.codes]
+    loss = cp.sum(cp.multiply(p.weight, cp.square(p.y - f)))
+    problem = cp.Problem(cp.Minimize(0.5 * loss + 0.5 * penalty), limits)
+    return problem.solve(solver=cp.CLARABEL)
+
+
+@pytest.mark.parametrize("kind", DEMANDS)
+@pytest.mark.parametrize("rows", ["all rows", "no rows of composed tasks"])
+@pytest.mark.parametrize("mode", [True, False])
+def test_constraints_hold_for_composed_tasks(p, kind, rows, mode):
+    if kind == "callable" and mode is False:
+        pytest.skip("it speaks of an intercept")
+    if rows != "all rows":
+        keep = p.codes < 4
+        for name in ("X", "y", "sign", "codes", "task", "weight"):
+            setattr(p, name, getattr(p, name)[keep])
+    model = PerTaskRegressor(
+        relation=Composition(RULES, "shared_mean"),
+        constraints=DEMANDS[kind][0],
+        fit_intercept=mode,
+    ).fit(p.X, p.y, p.weight, task=p.task)
+    coef, intercept = in_order(model)
+    assert_allclose(coef, MIX @ coef[:4], atol=1e-14)
+    assert_allclose(intercept, MIX @ intercept[:4], atol=1e-13)
+    value = reference.objective(
+        "squared",
+        coef,
+        intercept,
+        p.X,
+        p.y,
+        p.codes,
+        p.weight,
+        1.0,
+        reference.shared_mean(0.5, 4),
+        mode,
+        rules=MIX,
+    )
+    assert_allclose(value, constrained_twin(p, kind, mode), rtol=1e-6)
+    if DEMANDS[kind][1] is None:
+        assert coef[5].min() >= 0.1 - 1e-7 and intercept[5] >= 2 - 1e-7
+        return
+    W = cp.Variable((6, 3), value=coef)
+    for limit in DEMANDS[kind][1](W):
+        assert np.max(limit.violation()) <= 1e-8
+
+
+@pytest.mark.parametrize("mode", ["shrunk", "shared"])
+@pytest.mark.parametrize("loss", ["squared", "squared_hinge", "epsilon_insensitive"])
+def test_constraints_and_rules_with_every_loss(p, loss, mode):
+    keep = p.codes < 4
+    model = clone(LOSSES[loss]).set_params(
+        relation=Composition(RULES, "shared_mean"),
+        constraints=[NonNegative([0]), Monotone([1], ["east", "all"])],
+        fit_intercept=mode,
+    )
+    model.fit(p.X[keep], labels(p, loss)[keep], task=p.task[keep])
+    coef, intercept = in_order(model)
+    assert_allclose(coef, MIX @ coef[:4], atol=1e-14)
+    assert_allclose(intercept, MIX @ intercept[:4], atol=1e-13)
+    assert coef[:, 0].min() >= -1e-14 and coef[0, 1] <= coef[5, 1] + 1e-14
 
 
 # ---------------------------------------------------------------- the rest of the house

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import LinearOperator, splu
 
+from .arrow import ArrowEquations, find_head
 from .interior import solve_interior
+from .short import ShortEquations, cholesky, is_short
 
 _DENSE = 1500  # most unknowns, and most rows, of a dense system
+_SMALL = 400  # unknowns up to which a dense system is always best
 _ROUNDS = 60
 _PATIENCE = 4  # rounds without progress after which one row changes at a time
 _ROUNDING = 1e-10  # violations and wrong signs below this (relative) are rounding
@@ -67,9 +70,7 @@ def solve_binding(quadratic, C, lower, upper, state=None):
     first = _pivot(system, state, lower, upper, fixed)
     if first.optimal:
         return first
-    x, y, accuracy = solve_interior(
-        system.hessian(), system.F.T @ system.g + system.c, system.C, lower, upper
-    )
+    x, y, accuracy = system.inside(lower, upper)
     if not accuracy <= _INSIDE:
         return first
     reach = system.C @ x
@@ -108,9 +109,13 @@ def _pivot(system, state, lower, upper, fixed):
 
 
 def _system(quadratic, C):
-    """Dense where that is small."""
-    dense = max(quadratic.size, C.shape[0]) <= _DENSE
-    return (Dense if dense else Sparse)(quadratic, C)
+    """Short where the rows are few, dense where that is small, or by tasks."""
+    if quadratic.size > _SMALL and is_short(quadratic, C):
+        return Short(quadratic, C)
+    if max(quadratic.size, C.shape[0]) <= _DENSE:
+        return Dense(quadratic, C)
+    head = find_head(quadratic, C)
+    return Sparse(quadratic, C) if head is None else Arrow(quadratic, C, head)
 
 
 def remainder(quadratic, system, r):
@@ -166,6 +171,11 @@ class _System:
         """The Hessian."""
         return (self.F.T @ self.F + self.Q).tocsr()
 
+    def inside(self, lower, upper, prepare=None):
+        """The minimum from the inside: unknowns, multipliers, largest residual."""
+        f = self.F.T @ self.g + self.c
+        return solve_interior(self.hessian(), f, self.C, lower, upper, prepare)
+
     def descent(self, x):
         """Minus the gradient; by F and not by its square, which would lose digits."""
         return self.c - self.F.T @ (self.F @ x - self.g) - self.Q @ x
@@ -203,7 +213,7 @@ class Dense(_System):
         F = self.F.toarray()
         H = F.T @ F + self.Q.toarray()
         np.fill_diagonal(H, H.diagonal() * (1.0 + 1e-15))
-        self.L = _cholesky(H)
+        self.L = cholesky(H)
         self.Y = linalg.solve_triangular(self.L, self.C.T.toarray(), lower=True)
         self.S = self.Y.T @ self.Y
         self.price = 1.0 / np.sqrt(np.maximum(np.diag(self.S), 1e-300))
@@ -228,6 +238,45 @@ class Dense(_System):
             return linalg.solve_triangular(self.L, v, lower=True, trans="T"), dy
 
         return solver
+
+
+class Structured(_System):
+    """By equations that use what is known of the unknowns: `short`, `arrow`."""
+
+    equations = None
+
+    def hessian(self):
+        """The Hessian, as an operator."""
+
+        def product(x):
+            return self.F.T @ (self.F @ x) + self.Q @ x
+
+        n = len(self.size)
+        return LinearOperator((n, n), matvec=product, dtype=float)
+
+    def inside(self, lower, upper, prepare=None):
+        """The same as elsewhere, by the structured equations."""
+        return super().inside(lower, upper, self.equations.prepare)
+
+    def prepare(self, rows):
+        """A function that solves the equations' system with these rows."""
+        return self.equations.prepare(rows)
+
+
+class Short(Structured):
+    """By a matrix of the size of the rows, where the unknowns are far more."""
+
+    def __init__(self, quadratic, C):
+        super().__init__(quadratic, C)
+        self.equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
+
+
+class Arrow(Structured):
+    """By a matrix per task and one of what they have in common."""
+
+    def __init__(self, quadratic, C, head):
+        super().__init__(quadratic, C)
+        self.equations = ArrowEquations(self.F, self.Q, self.C, quadratic.shape, head)
 
 
 class Sparse(_System):
@@ -279,18 +328,6 @@ class Sparse(_System):
             return dx[:n], dy
 
         return solver
-
-
-def _cholesky(H):
-    """Lower factor; a definite neighbour's where rounding made H indefinite."""
-    for lift in (0.0, 1e-14, 1e-12, 1e-10):
-        try:
-            return linalg.cholesky(H + lift * np.eye(len(H)), lower=True)
-        except linalg.LinAlgError:
-            continue
-    raise linalg.LinAlgError(
-        "The Hessian of the quadratic is not definite, not even nearly."
-    )
 
 
 # ---------------------------------------------------------------- one row of a kind

@@ -19,6 +19,7 @@ _STEPS = 8
 _ENOUGH = 1e-13  # relative residual at which to stop
 _ROUNDS = 30  # most Newton steps in the multipliers
 _NEAR = 1e-5  # relative distance from the balls from which the last steps converge
+_THERE = 1e-10  # the same at which to stop where there are no last steps
 _ACCEPT = 1e-9  # relative residual above which the answer is not taken
 
 
@@ -27,7 +28,7 @@ def fits(quadratic, rows):
     return quadratic.size <= _DENSE and rows.C.shape[0] <= 4 * _DENSE
 
 
-def solve_balls(quadratic, rows, balls, radius, state, pulls):
+def solve_balls(quadratic, rows, balls, radius, state, pulls, polished=True):
     """Minimise a quadratic under linear constraints and balls.
 
     Parameters
@@ -42,6 +43,9 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls):
         Which rows are thought to bind.
     pulls : ndarray of shape (n_balls,) or None
         First guess of the balls' multipliers.
+    polished : bool
+        Whether the last steps are those of `polish`; without them Newton's method in
+        the multipliers goes on to the end.
 
     Returns
     -------
@@ -54,9 +58,9 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls):
     for n_iter in range(1, _ROUNDS + 1):
         if here is None:
             return None
-        if here.near(radius):
+        if here.near(radius, _NEAR if polished else _THERE):
             found = here.x, here.multipliers, here.pulls
-            if not np.any(here.pulls):
+            if not polished or not np.any(here.pulls):
                 return (*found, secular.state, n_iter)
             # rows that depend on other ones have no multiplier
             binding = here.multipliers != 0
@@ -130,10 +134,10 @@ class _Moment:
         self.x, self.multipliers = binding.x, binding.multipliers
         self.pulls, self.value = pulls, value
 
-    def near(self, radius):
-        """Whether all balls are nearly where they should be."""
+    def near(self, radius, off_by):
+        """Whether all balls are where they should be, nearly."""
         off = np.linalg.norm(self.parts, axis=1) / radius - 1.0
-        return np.all(np.where(self.pulls > 0, np.abs(off), off) <= _NEAR)
+        return np.all(np.where(self.pulls > 0, np.abs(off), off) <= off_by)
 
 
 def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):

@@ -22,10 +22,12 @@ from ..losses import Squared
 from ..solution import Solution, Status
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls
+from .close import solve_close
 from .conic import Infeasible, solve_conic
 from .interior import is_feasible
 from .newton import goal
-from .quadratic import Unknowns, factorise, unpenalised
+from .quadratic import SparseRows, Unknowns, factorise, unpenalised
+from .short import are_few, is_short
 
 _OPEN = 1e-7  # share of the smallest curvature that stands in for no penalty at all
 _PROXIMAL = 12  # most steps from there to none
@@ -87,16 +89,18 @@ def solve_constrained(
     """
     if isinstance(loss, Squared):
         return _solve_squared(data, form, alpha, limits, intercept, tol, options)
-    inner = Inner(form, intercept, data.n_features, alpha, limits, options)
+    sparse = stay_sparse(data, form, limits)
+    inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     return solve_margins(inner, data, loss, tol, max_iter)
 
 
 def _solve_squared(data, form, alpha, limits, intercept, tol, options):
     """One quadratic."""
-    factors = factorise(data)
+    sparse = stay_sparse(data, form, limits)
+    factors = SparseRows.from_data(data) if sparse else factorise(data)
     if alpha == 0 and factors.full and not limits.callables:
         form = unpenalised(form)
-    problem = Inner(form, intercept, data.n_features, alpha, limits, options)
+    problem = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     point, open_bound = problem.solve(factors), 0.0
     if alpha == 0:
         point, open_bound = _without_penalty(problem, factors, point)
@@ -134,6 +138,23 @@ def _without_penalty(problem, factors, point):
     return point, bound
 
 
+def stay_sparse(data, form, limits):
+    """Whether rows are sparse, and too few beside the unknowns to be made short.
+
+    Parameters
+    ----------
+    data : TaskData
+    form : ArrowForm or MatrixForm
+    limits : Limits
+
+    Returns
+    -------
+    sparse : bool
+    """
+    few = are_few(len(data.labels), form.n_tasks, data.n_features)
+    return few and data.sparse and limits.plain
+
+
 # ---------------------------------------------------------------- one quadratic
 
 
@@ -154,8 +175,11 @@ class _Point:
 class Inner:
     """Quadratics of one form under the same constraints, one after the other."""
 
-    def __init__(self, form, intercept, n_features, alpha, limits, options):
-        explicit = bool(limits.callables)
+    def __init__(
+        self, form, intercept, n_features, alpha, limits, options, sparse=False
+    ):
+        explicit = bool(limits.callables) or sparse
+        self.sparse = sparse
         self.form, self.alpha, self.limits = form, alpha, limits
         self.options = options
         self.unknowns = Unknowns(form, intercept, n_features, explicit)
@@ -167,12 +191,15 @@ class Inner:
             raise Infeasible
         self.state = self.pulls = None
 
+    def factors(self, data):
+        """Rows in the shape in which `solve` wants them."""
+        return SparseRows.from_data(data) if self.sparse else factorise(data)
+
     def strength(self, factors):
         """alpha, or what stands in for none."""
         if self.alpha > 0:
             return self.alpha
-        R = factors.R * np.sqrt(factors.weight.max(initial=0.0))
-        square = np.einsum("gqj,gqj->j", R, R)
+        square = factors.squares
         square = square[square > 0]
         return _OPEN * square.min(initial=1.0) if len(square) else 1.0
 
@@ -226,10 +253,12 @@ class Inner:
     def _solve_balls(self, quadratic):
         """Linear constraints and balls, without a conic solver; None if that failed."""
         merged, radius = self.merged, self.limits.radius
-        if not fits(quadratic, merged):
-            return None
+        small = fits(quadratic, merged)
+        if not small and not is_short(quadratic, merged.C):
+            return self._solve_close(quadratic)
+        balls = self.dense_balls()
         found = solve_balls(
-            quadratic, merged, self.dense_balls(), radius, self.state, self.pulls
+            quadratic, merged, balls, radius, self.state, self.pulls, small
         )
         if found is None:
             self.state = self.pulls = None
@@ -238,6 +267,19 @@ class Inner:
             return None
         x, multipliers, self.pulls, self.state, n_iter = found
         return _Point(quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter)
+
+    def _solve_close(self, quadratic):
+        """Very many tasks near their centre, and nothing else; None if that failed."""
+        if self.merged.C.shape[0]:
+            return None
+        balls, radius = self.balls, self.limits.radius
+        found = solve_close(quadratic, balls, self.centre, radius, self.pulls)
+        self.pulls = None if found is None else found[1]
+        if found is None:
+            return None
+        x, pulls, n_iter = found
+        none = np.zeros(len(self.limits.lower))
+        return _Point(quadratic, x, none, pulls, [], n_iter)
 
     def dense_balls(self):
         """The balls with their centre at zero."""
@@ -328,7 +370,7 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
     accuracy = 0.05 if floor > 0 else 1e-6
     y, weight = data.labels, data.weights
     scale = loss.value(y, np.zeros(len(y)), weight)
-    point = inner.solve(factorise(_active(data, y, weight)))
+    point = inner.solve(inner.factors(_active(data, y, weight)))
     x, (coef, b) = point.x, point.quadratic.model(point.x)
     if start is not None:
         x, b = start
@@ -355,7 +397,7 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
         if floor > 0:
             h = np.where(g != 0, np.maximum(h, floor * h.max(initial=0.0)), h)
         aims = z - g / np.where(h > 0, h, 1.0)
-        point = inner.solve(factorise(_active(data, aims, h)), b, x)
+        point = inner.solve(inner.factors(_active(data, aims, h)), b, x)
         ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
         dz = _scores(data, coef_ahead, b_ahead) - z
         step = _search(inner, loss, y, z, dz, weight, x, ahead - x, accuracy)

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from ..solution import Status
 from .conic import Pieces, Slope, Unbounded, solve_pieces
-from .constrained import ConstrainedSolution, Inner, solve_margins
+from .constrained import ConstrainedSolution, Inner, solve_margins, stay_sparse
 from .newton import goal
 from .quadratic import Unknowns
 
@@ -56,7 +56,8 @@ def solve_constrained_kinks(
         If no coefficients obey the constraints.
     """
     lines = _Lines(data, loss, epsilon)
-    inner = Inner(form, intercept, data.n_features, alpha, limits, options)
+    sparse = stay_sparse(data, form, limits)
+    inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     z, near = _place(inner, data, lines, max_iter)
     unknowns = Unknowns(form, intercept, data.n_features, explicit=True)
     single, history, status = lines.near(z, near), [], Status.MAX_ITER

@@ -18,16 +18,19 @@ _TINY = 1e-200  # what slacks and multipliers keep
 _BACK = 0.995  # share of the way to the boundary
 
 
-def solve_interior(H, f, C, lower, upper):
+def solve_interior(H, f, C, lower, upper, prepare=None):
     """Minimise a convex quadratic under linear constraints.
 
     Parameters
     ----------
-    H : csr_array of shape (n, n)
+    H : csr_array or LinearOperator of shape (n, n)
         Scaled to about one on its diagonal.
     f : ndarray of shape (n,)
     C : csr_array of shape (n_rows, n)
     lower, upper : ndarray of shape (n_rows,)
+    prepare : callable, default=None
+        Of chosen rows of C and their slacks: makes a function that solves H x + C' y =
+        p, C x - slack y = q for (p, q), where H is not a matrix.
 
     Returns
     -------
@@ -42,7 +45,20 @@ def solve_interior(H, f, C, lower, upper):
     below = np.flatnonzero((lower < upper) & np.isfinite(lower))
     G = sp.vstack([C[above], -C[below]]).tocsr()
     h = np.concatenate([upper[above], -lower[below]])
-    x, y, z, accuracy = _walk(H, f, C[fixed], lower[fixed], G, h)
+    E = C[fixed]
+    if prepare is None:
+
+        def factor(slack):
+            return _factor(H, E, G, slack)
+    else:
+        rows = np.concatenate([fixed, above, below])
+        signs = np.repeat([1.0, -1.0], [len(fixed) + len(above), len(below)])
+
+        def factor(slack):
+            solve = prepare(rows, np.concatenate([np.zeros(len(fixed)), slack]))
+            return _signed(solve, signs)
+
+    x, y, z, accuracy = _walk(factor, H, f, E, lower[fixed], G, h)
     multipliers = np.zeros(len(lower))
     multipliers[fixed] = y
     multipliers[above] += z[: len(above)]
@@ -50,10 +66,20 @@ def solve_interior(H, f, C, lower, upper):
     return x, multipliers, accuracy
 
 
-def _walk(H, f, E, e, G, h):
+def _signed(solve, signs):
+    """The solver for rows times their signs."""
+
+    def signed(f, *limits):
+        x, y = solve(f, signs * np.concatenate(limits))
+        return np.concatenate([x, signs * y])
+
+    return signed
+
+
+def _walk(factor, H, f, E, e, G, h):
     """Predictor-corrector steps for E x = e, G x <= h; keeps the best point."""
     n, n_in = len(f), len(h)
-    solve = _factor(H, E, G, np.ones(n_in))
+    solve = factor(np.ones(n_in))
     x, y, z = np.split(solve(f, e, h), [n, n + len(e)])
     # both must be positive, and not by too little
     s, z = _inside(h - G @ x), _inside(z)
@@ -70,9 +96,9 @@ def _walk(H, f, E, e, G, h):
         if worst <= _ENOUGH or not np.isfinite(worst):
             break
         try:
-            solve = _factor(H, E, G, s / z)
-        except RuntimeError:
-            # SuperLU's word for a singular matrix: the limits leave no inside
+            solve = factor(s / z)
+        except (RuntimeError, np.linalg.LinAlgError):
+            # a singular matrix (SuperLU, LAPACK): the limits leave no inside
             break
         step = _direction(solve, n, len(e), dual, equal, inside, s, z, s * z)
         reach = _reach(s, step[3], z, step[2])

@@ -55,6 +55,109 @@ class Factors:
     zero: float
     full: bool
 
+    @property
+    def squares(self):
+        """Sum of squares of every feature, tasks that share rows counted once."""
+        R = self.R * np.sqrt(self.weight.max(initial=0.0))
+        return np.einsum("gqj,gqj->j", R, R)
+
+    def system(self, unknowns):
+        """F and g of the least squares, and the means for what is minimised out.
+
+        Parameters
+        ----------
+        unknowns : Unknowns
+
+        Returns
+        -------
+        F : csr_array of shape (n_rows, n_unknowns)
+        g : ndarray of shape (n_rows,)
+        mean : csr_array of shape (n_tasks, n_unknowns)
+            Scores of the tasks' mean rows.
+        """
+        root = np.sqrt(self.weight)[:, None, None]
+        F = diagonal_blocks(root * self.R[self.group]) @ unknowns.lift
+        g = (root[:, :, 0] * self.r).ravel()
+        mean = diagonal_blocks(self.mean[self.group][:, None, :]) @ unknowns.lift
+        if not unknowns.centred:
+            heavy = sp.diags_array(np.sqrt(self.mass))
+            F = sp.vstack([F, heavy @ (mean + unknowns.shift)])
+            g = np.concatenate([g, np.sqrt(self.mass) * self.y_mean])
+        return F.tocsr(), g, mean
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """Few sparse rows as they are, |X w - y|^2, with all intercepts as unknowns.
+
+    Attributes
+    ----------
+    X : csr_array of shape (n_rows, n_tasks * n_features)
+        Over the flattened coefficients, times the roots of the weights.
+    y : ndarray of shape (n_rows,)
+        Labels, alike.
+    owner : csr_array of shape (n_rows, n_tasks)
+        The root of a row's weight in the column of its task.
+    n_features : int
+    zero : float
+        The objective of the zero model.
+    """
+
+    X: sp.csr_array
+    y: np.ndarray
+    owner: sp.csr_array
+    n_features: int
+    zero: float
+    rest: float = 0.0
+    full: bool = False
+
+    @classmethod
+    def from_data(cls, data):
+        """The rows of positive weight of sparse data.
+
+        Parameters
+        ----------
+        data : TaskData
+
+        Returns
+        -------
+        SparseRows
+        """
+        kept = np.flatnonzero(data.weights > 0)
+        root, task = np.sqrt(data.weights[kept]), data.task_of[kept]
+        d, T = data.n_features, data.n_tasks
+        rows = sp.csr_array(data.features)[data.place[kept]]
+        size = np.diff(rows.indptr)
+        columns = rows.indices + d * np.repeat(task.astype(np.int64), size)
+        values = rows.data * np.repeat(root, size)
+        X = sp.csr_array((values, columns, rows.indptr), shape=(len(kept), T * d))
+        where = np.arange(len(kept) + 1)
+        owner = sp.csr_array((root, task, where), shape=(len(kept), T))
+        y = root * data.labels[kept]
+        return cls(X, y, owner, d, 0.5 * float(y @ y))
+
+    @property
+    def squares(self):
+        """Sum of squares of every feature."""
+        return self.X.multiply(self.X).sum(axis=0).reshape(-1, self.n_features).sum(0)
+
+    def system(self, unknowns):
+        """F and g; no intercept is minimised out.
+
+        Parameters
+        ----------
+        unknowns : Unknowns
+            With every intercept among them.
+
+        Returns
+        -------
+        F : csr_array of shape (n_rows, n_unknowns)
+        g : ndarray of shape (n_rows,)
+        mean : None
+        """
+        F = self.X @ unknowns.lift + self.owner @ unknowns.shift
+        return F.tocsr(), self.y, None
+
 
 def factorise(data):
     """Short factors of all tasks, by their moments, or the rows where those are coarse.
@@ -211,6 +314,7 @@ class Quadratic:
     lift: sp.csr_array
     shift: sp.csr_array
     base: np.ndarray
+    shape: tuple | None = None
 
     @property
     def size(self):
@@ -293,7 +397,7 @@ class Unknowns:
 
         Parameters
         ----------
-        factors : Factors
+        factors : Factors or SparseRows
         alpha : float
         b : ndarray of shape (n_tasks,), default=None
             Intercepts of tasks without rows, where they are minimised out.
@@ -306,28 +410,21 @@ class Unknowns:
         -------
         Quadratic
         """
-        root = np.sqrt(factors.weight)[:, None, None]
-        F = diagonal_blocks(root * factors.R[factors.group]) @ self.lift
-        g = (root[:, :, 0] * factors.r).ravel()
-        mean = diagonal_blocks(factors.mean[factors.group][:, None, :]) @ self.lift
+        F, g, mean = factors.system(self)
         shift, base = self.shift, np.zeros(self.n_tasks)
         if self.centred:
             empty = factors.mass <= 0
             shift = (sp.diags_array(np.where(empty, 0.0, -1.0)) @ mean).tocsr()
             base = np.where(empty, 0.0 if b is None else b, factors.y_mean)
-        else:
-            heavy = sp.diags_array(np.sqrt(factors.mass))
-            F = sp.vstack([F, heavy @ (mean + shift)])
-            g = np.concatenate([g, np.sqrt(factors.mass) * factors.y_mean])
         Q = (alpha * self.omega).tocsr()
         loose = F.multiply(F).sum(axis=0) + Q.diagonal() <= 0
         Q = Q + sp.diags_array(loose.astype(float))
         c = np.zeros(F.shape[1]) if x is None else np.where(loose, x, 0.0)
         if anchor is not None:
             c += alpha * (self.omega @ anchor)
-        return Quadratic(
-            F.tocsr(), g, Q.tocsr(), c, factors.rest, self.lift, shift, base
-        )
+        shape = self.L.shape[1], self.p
+        Q, rest = Q.tocsr(), factors.rest
+        return Quadratic(F, g, Q, c, rest, self.lift, shift, base, shape)
 
 
 class _Coordinates:
