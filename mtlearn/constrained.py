@@ -19,6 +19,7 @@ from .solvers.constrained_kinks import solve_constrained_kinks
 from .solvers.quadratic import Unknowns
 from .tasks import column_position
 
+_SILENT = 1e-11  # the same, relative to what a price can be
 _BINDING = 1e-6  # prices below this, relative to the highest, are rounding
 
 
@@ -64,6 +65,7 @@ class _Bound:
         ]
         self.form = fit.form
         self.spread, self.spread_b = _spread(fit)
+        self.silent = _silent(fit)
         self.limits = self._limits(range(len(constraints)))
 
     def _limits(self, chosen):
@@ -166,15 +168,16 @@ class _Bound:
     def duals(self, solutions):
         """A `ConstraintDual` per constraint; with classes, on the second axis."""
         prices = [self._prices(solution) for solution in solutions]
+        floor = self.silent * max(solution.objective for solution in solutions)
         found = []
         for k, constraint in enumerate(self.constraints):
             every = [one[k] for one in prices]
             if self.demands[k] is None:
                 price = [p for own in every for p in own]
-                binding = [_binding(p) for p in price]
+                binding = [_binding(p, floor) for p in price]
             else:
                 price = every[0] if len(every) == 1 else np.stack(every, axis=1)
-                binding = _binding(price)
+                binding = _binding(price, floor)
             found.append(ConstraintDual(constraint, price, binding))
         return found
 
@@ -196,10 +199,20 @@ class _Bound:
         return prices
 
 
-def _binding(price):
+def _binding(price, floor):
     """Where a price is more than rounding."""
     size = np.abs(price)
-    return size > _BINDING * np.max(size, initial=0.0)
+    return size > max(_BINDING * np.max(size, initial=0.0), floor)
+
+
+def _silent(fit):
+    """Prices below this times the objective are rounding.
+
+    A coefficient that moves the scores by the size of a label costs about the objective.
+    """
+    X = fit.data.X.data if sp.issparse(fit.data.X) else fit.data.X
+    label = 1.0 if fit.labels is not None else np.abs(fit.data.labels).max()
+    return _SILENT * max(X.max(initial=0.0), -X.min(initial=0.0)) / max(label, 1e-300)
 
 
 def feature_names(estimator):
