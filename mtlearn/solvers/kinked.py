@@ -26,7 +26,8 @@ _STEPS_PER_DIGIT = 6.0  # Newton steps that the gap costs by experience
 _ROUNDS = 100  # sets of rows that are tried
 _UPDATES = 2  # of the multipliers for one set of rows
 _SHARE = 0.6  # of the rows from which on all of them are taken
-_SMALL = 1000  # rows that are always taken all
+_SMALL = 1000  # rows that are always taken all, and to the end
+_END = 1e-13  # the tolerance of that end
 _DOUBT = 2  # rounds without a better gap after which all rows are taken
 _REACH = 2.0  # how far rows are near, over the mean distance of those in the wrong
 _FIRST = 0.05  # sharpness over that at which kinks are as wide as the gap allows
@@ -229,11 +230,18 @@ class _Fit:
         self.history.append((self.value, self.gap))
 
     def solve(self, tol, max_iter, solver):
-        """Rounds on the rows that are near a kink; returns a Status."""
+        """Rounds on the rows that are near a kink; returns a Status.
+
+        Of few rows the last digits cost next to nothing: they are had, as far as
+        rounding allows.
+        """
         near, last, lowest, idle, self.best = None, np.inf, np.inf, 0, None
-        while not (self.feasible and self.gap <= goal(tol, self.scale, self.value)):
-            if self.n_iter >= max_iter or idle >= _TIRED:
-                return self._give_up(idle)
+        asked, tol = tol, min(tol, _END) if len(self.z) <= _SMALL else tol
+        while not self._within(tol):
+            enough = 1 if self._within(asked) else _TIRED
+            if self.n_iter >= max_iter or idle >= enough:
+                status = self._give_up(idle)
+                return Status.CONVERGED if self._within(asked) else status
             fresh = near is None or self.gap < 0.5 * last
             near = self._near() if fresh else self._near() | near
             if idle >= _DOUBT:
@@ -244,6 +252,10 @@ class _Fit:
             lowest = min(lowest, self.gap)
             self._keep_best()
         return Status.CONVERGED
+
+    def _within(self, tol):
+        """Whether the gap is what `tol` asks for."""
+        return self.feasible and self.gap <= goal(tol, self.scale, self.value)
 
     def _give_up(self, idle):
         """Take the best answer that there was."""
