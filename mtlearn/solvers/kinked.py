@@ -178,9 +178,8 @@ class _Fit:
             newton = self._entry_cost() + needed * self._digit_cost(n_active)
             if last < np.inf and self._sweep_cost(visits) * needed > digits * newton:
                 break
-            sweeps.wake(self.z)
-            if left < last:
-                sweeps.settle()
+            moved = sweeps.settle() if left < last else 0.0
+            sweeps.wake(self.z + moved)
             last, due = left, gain * max(0.03, min(0.5, aim / left))
         self.rough = not self.value <= 1e3 * self.scale
         if self.rough:

@@ -4,8 +4,9 @@ One sweep visits the tasks in random order, and in each its rows in random order
 an exact step in every dual variable. While a task is visited only its own coefficients
 move; what the other tasks have of it, by the task kernel, they get at the end of the
 visit. Rows that sit at a bound with room to spare are left out of the following sweeps
-until all others are done (Hsieh et al. 2008). Unpenalised intercepts are held by a
-penalty around their last values, which are moved on from time to time.
+(Hsieh et al. 2008), until the scores of all rows, which the duality gap needs anyway,
+tell which of them to visit again. Unpenalised intercepts are held by a penalty around
+their last values, which are moved on from time to time.
 """
 
 from typing import NamedTuple
@@ -136,8 +137,13 @@ class Sweeps:
         _wake(self.starts, box, z, beta, self.limit, self.order, self.active)
 
     def settle(self):
-        """Move on the values around which the intercepts are held."""
-        self.offset += self._levels()
+        """Move on the values around which the intercepts are held.
+
+        Returns by how much the scores rise, of shape (n,).
+        """
+        levels = self._levels()
+        self.offset += levels
+        return np.repeat(levels, self.data.sizes)
 
     def held(self):
         """What holding the intercepts adds to the objective; 0 where they balance."""
