@@ -90,6 +90,8 @@ class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
     tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
+        Up to a thousand rows cost little: losses without a square are then solved
+        to the limits of rounding, whatever `tol`.
     max_iter : int, default=100
         Most Newton steps; with a kinked loss, most updates of its multipliers; with a
         kernel, tens of passes over the rows.
@@ -362,6 +364,8 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
     tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
+        Up to a thousand rows cost little: losses without a square are then solved
+        to the limits of rounding, whatever `tol`.
     max_iter : int, default=100
         Most Newton steps; with a kinked loss, most updates of its multipliers; with a
         kernel, tens of passes over the rows.

@@ -192,6 +192,14 @@ def test_a_smaller_tol_is_a_smaller_certificate(problems, loss, mode, tol):
     assert model.optimality_ <= (1e-6 if tol is None else tol)
 
 
+@every_mode
+@every_loss
+def test_few_rows_are_solved_to_the_end(problems, loss, mode):
+    X, y, codes, weight = rows(loss, problems)
+    model = estimator(loss, tol=1e-3, fit_intercept=mode)
+    assert model.fit(X, y, weight, task=codes).optimality_ <= 1e-11
+
+
 def solve(loss, X, y, codes, weight, alpha, mode, tol):
     """The solver's own answer, with its dual, for SharedMean(0.6)."""
     kind = {True: "free", False: "none"}.get(mode, mode)

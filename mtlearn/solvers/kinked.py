@@ -20,13 +20,15 @@ from .newton import Problem, as_user, goal, shift_intercepts
 from .steps import State
 from .sweeps import Sweeps
 
-_BATCH = 10  # sweeps from one look at the gap to the next
+_BATCH = 10  # sweeps from one look at the gap to the next, at most
+_BLIND = 1e-4  # what a sweep gains, over the zero model's objective, at a first look
 _BATCHES = 40
 _STEPS_PER_DIGIT = 6.0  # Newton steps that the gap costs by experience
 _ROUNDS = 100  # sets of rows that are tried
 _UPDATES = 2  # of the multipliers for one set of rows
 _SHARE = 0.6  # of the rows from which on all of them are taken
-_SMALL = 1000  # rows that are always taken all
+_SMALL = 1000  # rows that are always taken all, and to the end
+_END = 1e-13  # the tolerance of that end
 _DOUBT = 2  # rounds without a better gap after which all rows are taken
 _REACH = 2.0  # how far rows are near, over the mean distance of those in the wrong
 _FIRST = 0.05  # sharpness over that at which kinks are as wide as the gap allows
@@ -162,26 +164,37 @@ class _Fit:
     def _sweep(self, tol):
         """Sweeps for as long as they earn digits faster than Newton steps would."""
         sweeps = Sweeps(self.data, self.box, self.form, self.intercept)
-        last = np.inf
+        last, due = np.inf, max(tol, _BLIND) * self.scale
         for _ in range(_BATCHES):
-            visits = sum(sweeps.sweep() for _ in range(_BATCH))
+            visits, gain = self._batch(sweeps, due)
             self._take(sweeps)
             left = self.gap + sweeps.held()
-            if left <= 0.5 * goal(tol, self.scale, self.value):
+            aim = 0.5 * goal(tol, self.scale, self.value)
+            if left <= aim or not np.isfinite(left):
                 break
             digits = np.log10(last / left) if last > left > 0 else 0.0
-            if last < np.inf and self._sweep_cost(visits) > digits * self._digit_cost(
-                int(sweeps.active.sum())
-            ):
+            needed = np.log10(left / aim)
+            n_active = int(sweeps.active.sum())
+            newton = self._entry_cost() + needed * self._digit_cost(n_active)
+            if last < np.inf and self._sweep_cost(visits) * needed > digits * newton:
                 break
-            if left < last:
-                sweeps.settle()
-            last = left
-            sweeps.wake()
+            moved = sweeps.settle() if left < last else 0.0
+            sweeps.wake(self.z + moved)
+            last, due = left, gain * max(0.03, min(0.5, aim / left))
         self.rough = not self.value <= 1e3 * self.scale
         if self.rough:
             # rounding, or features in very different units: better from zero
             self.state, self.beta = self.problem.start(), np.zeros(len(self.weight))
+
+    def _batch(self, sweeps, due):
+        """Sweeps until one gains at most `due`; visits, and the last one's gain."""
+        visits = 0
+        for _ in range(_BATCH):
+            visited, gain = sweeps.sweep()
+            visits += visited
+            if gain <= due:
+                break
+        return visits, gain
 
     def _take(self, sweeps):
         """The model of the sweeps; its gap is one with the intercepts held."""
@@ -195,16 +208,20 @@ class _Fit:
     def _sweep_cost(self, visits):
         """Seconds of a batch, about."""
         d, n_tasks = self.data.n_features, self.data.n_tasks
-        cost = visits * (2e-8 + 2e-9 * d)
+        cost = visits * (2e-8 + 2e-9 * d) + len(self.weight) * (1e-8 + 5e-10 * d)
         if not isinstance(self.form, ArrowForm):
             cost += _BATCH * 3e-10 * d * n_tasks**2
         return cost
+
+    def _entry_cost(self):
+        """Seconds before the first of the Newton steps, about."""
+        return 1e-3 + 5e-8 * len(self.weight)
 
     def _digit_cost(self, n_rows):
         """Seconds of the Newton steps that gain one digit, about."""
         n_tasks = self.data.n_tasks
         d = min(self.data.n_features, len(self.weight) / n_tasks)
-        step = 2.5e-4 + n_rows * (6e-8 + 4e-9 * d) + 4e-10 * n_tasks * d**3
+        step = 2.5e-4 + n_rows * (6e-8 + 4e-9 * d) + 2e-10 * n_tasks * d**3
         return _STEPS_PER_DIGIT * step
 
     def _sharpness(self):
@@ -229,11 +246,18 @@ class _Fit:
         self.history.append((self.value, self.gap))
 
     def solve(self, tol, max_iter, solver):
-        """Rounds on the rows that are near a kink; returns a Status."""
+        """Rounds on the rows that are near a kink; returns a Status.
+
+        Of few rows the last digits cost next to nothing: they are had, as far as
+        rounding allows.
+        """
         near, last, lowest, idle, self.best = None, np.inf, np.inf, 0, None
-        while not (self.feasible and self.gap <= goal(tol, self.scale, self.value)):
-            if self.n_iter >= max_iter or idle >= _TIRED:
-                return self._give_up(idle)
+        asked, tol = tol, min(tol, _END) if len(self.z) <= _SMALL else tol
+        while not self._within(tol):
+            enough = 1 if self._within(asked) else _TIRED
+            if self.n_iter >= max_iter or idle >= enough:
+                status = self._give_up(idle)
+                return Status.CONVERGED if self._within(asked) else status
             fresh = near is None or self.gap < 0.5 * last
             near = self._near() if fresh else self._near() | near
             if idle >= _DOUBT:
@@ -244,6 +268,10 @@ class _Fit:
             lowest = min(lowest, self.gap)
             self._keep_best()
         return Status.CONVERGED
+
+    def _within(self, tol):
+        """Whether the gap is what `tol` asks for."""
+        return self.feasible and self.gap <= goal(tol, self.scale, self.value)
 
     def _give_up(self, idle):
         """Take the best answer that there was."""

@@ -4,8 +4,9 @@ One sweep visits the tasks in random order, and in each its rows in random order
 an exact step in every dual variable. While a task is visited only its own coefficients
 move; what the other tasks have of it, by the task kernel, they get at the end of the
 visit. Rows that sit at a bound with room to spare are left out of the following sweeps
-until all others are done (Hsieh et al. 2008). Unpenalised intercepts are held by a
-penalty around their last values, which are moved on from time to time.
+(Hsieh et al. 2008), until the scores of all rows, which the duality gap needs anyway,
+tell which of them to visit again. Unpenalised intercepts are held by a penalty around
+their last values, which are moved on from time to time.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from numba import njit
 from sklearn.utils import check_random_state
 
 from ..forms import ArrowForm
-from .box import best_dual, spare_slope
+from .box import spare_slope
 
 
 class Sides(NamedTuple):
@@ -49,6 +50,13 @@ def sides(form, intercept, spread):
     return Sides(0.0, 1.0, K), Sides(0.0, 1.0, np.ascontiguousarray(extra))
 
 
+def _own(sides, n_tasks):
+    """How strongly rows of a task are coupled with each other, for every task."""
+    if sides.kernel.shape[0]:
+        return sides.kernel.diagonal()
+    return np.full(n_tasks, sides.common + sides.private)
+
+
 class Sweeps:
     """Dual variables of all rows, and the model that goes with them.
 
@@ -73,11 +81,19 @@ class Sweeps:
     def __init__(self, data, box, form, intercept, seed=0):
         X, d = data.features, data.n_features
         self.data, self.box, self.intercept = data, box, intercept
-        self.X = np.ascontiguousarray(X)
-        self.square = np.einsum("ij,ij->i", self.X, self.X)
-        spread = 0.1 * float(self.square.mean()) or 1.0
+        self.X, self.place = np.ascontiguousarray(X), data.place
+        self.starts = np.ascontiguousarray(data.starts)
+        square = np.einsum("ij,ij->i", self.X, self.X)
+        spread = 0.1 * float(square.mean()) or 1.0
         self.spread, self.data_map = spread, form.intercept_map(intercept)
         self.coef_sides, self.free_sides = sides(form, intercept, spread)
+        first, second = (
+            _own(s, data.n_tasks) for s in (self.coef_sides, self.free_sides)
+        )
+        self.bends = square[self.place] * np.repeat(first, data.sizes)
+        self.bends += np.repeat(second, data.sizes) + box.diagonal
+        # a row without features, under a kinked loss, goes straight to a bound
+        self.inverse = 1.0 / np.maximum(self.bends, 1e-300)
         n = data.n_tasks
         self.common, self.own = np.zeros(d), np.zeros((n, d))
         self.level = np.zeros(1 + n)
@@ -90,18 +106,18 @@ class Sweeps:
         self.limit = np.inf
 
     def sweep(self):
-        """One sweep; returns how many rows it visited."""
-        data = self.data
+        """One sweep; returns how many rows it visited and what the dual gained."""
         visits = int(self.active.sum())
-        _, self.limit = _sweep(
+        gain, self.limit = _sweep(
             self.X,
-            data.place,
-            data.starts,
+            self.place,
+            self.starts,
             self.box,
-            self.square,
+            self.bends,
+            self.inverse,
             self.coef_sides,
             self.free_sides,
-            self.rng.permutation(data.n_tasks),
+            self.rng.permutation(len(self.active)),
             self.order,
             self.active,
             self.limit,
@@ -112,16 +128,22 @@ class Sweeps:
             self.offset,
             self.beta,
         )
-        return visits
+        return visits, gain
 
-    def wake(self):
-        """Visit all rows again."""
-        self.active[:] = self.data.sizes
-        self.limit = np.inf
+    def wake(self, z):
+        """Decide by the scores `z` of the model which rows are visited next."""
+        box, beta = self.box, self.beta
+        self.limit = _largest_pull(box, self.bends, self.inverse, z, beta)
+        _wake(self.starts, box, z, beta, self.limit, self.order, self.active)
 
     def settle(self):
-        """Move on the values around which the intercepts are held."""
-        self.offset += self._levels()
+        """Move on the values around which the intercepts are held.
+
+        Returns by how much the scores rise, of shape (n,).
+        """
+        levels = self._levels()
+        self.offset += levels
+        return np.repeat(levels, self.data.sizes)
 
     def held(self):
         """What holding the intercepts adds to the objective; 0 where they balance."""
@@ -161,7 +183,8 @@ def _sweep(
     place,
     starts,
     box,
-    square,
+    bends,
+    inverse,
     coef,
     free,
     tasks,
@@ -200,14 +223,21 @@ def _sweep(
             state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
             state ^= state >> np.uint64(7)
             state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-            pick = k + int((state >> np.uint64(11)) % np.uint64(size - k))
+            # the upper half times the number of them: no division
+            pick = k + int(
+                ((state >> np.uint64(32)) * np.uint64(size - k)) >> np.uint64(32)
+            )
             i = order[s + pick]
             order[s + pick] = order[s + k]
             order[s + k] = i
             x = X[place[i]]
-            bend = own_coef * square[place[i]] + own_free + box.diagonal[i]
+            bend = bends[i]
             slope = box.linear[i] - _dot(x, w) - b - box.diagonal[i] * beta[i]
-            best = best_dual(box, i, slope + bend * beta[i], bend)
+            # as in best_dual, with a product for the division
+            pull = slope + bend * beta[i]
+            room = box.width[i]
+            pull = max(pull - room, 0.0) + min(pull + room, 0.0)
+            best = min(max(pull * inverse[i], box.lower[i]), box.upper[i])
             step = best - beta[i]
             if step == 0.0:
                 if spare_slope(box, i, beta[i], slope) > limit:
@@ -248,3 +278,36 @@ def _sweep(
             level[1 + u] += free.kernel[u, t] * total
     noise[0] = state
     return gain, worst
+
+
+# Both loops over all rows without a branch: who moves and who rests is hard to predict.
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
+def _largest_pull(box, bends, inverse, z, beta):
+    """The largest step that a row would make alone, times its bend."""
+    worst = 0.0
+    for i in range(z.shape[0]):
+        pull = box.linear[i] - z[i] + (bends[i] - box.diagonal[i]) * beta[i]
+        room = box.width[i]
+        pull = max(pull - room, 0.0) + min(pull + room, 0.0)
+        best = min(max(pull * inverse[i], box.lower[i]), box.upper[i])
+        worst = max(worst, abs(best - beta[i]) * bends[i])
+    return worst
+
+
+@njit(cache=True)
+def _wake(starts, box, z, beta, limit, order, active):
+    """Rows that may move to the front of their task, as in `spare_slope`."""
+    for t in range(starts.shape[0] - 1):
+        front, back = starts[t], starts[t + 1] - 1
+        for i in range(starts[t], starts[t + 1]):
+            slope = box.linear[i] - z[i] - box.diagonal[i] * beta[i]
+            room = box.width[i] + limit
+            rests = (beta[i] == box.upper[i]) & (slope > room)
+            rests |= (beta[i] == box.lower[i]) & (slope < -room)
+            inside = (box.lower[i] < 0.0) & (0.0 < box.upper[i]) & (beta[i] == 0.0)
+            rests |= inside & (box.width[i] - abs(slope) > limit)
+            order[front] = i
+            order[back] = i
+            front += 1 - rests
+            back -= rests
+        active[t] = front - starts[t]
