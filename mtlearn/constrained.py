@@ -208,7 +208,7 @@ def _binding(price, floor):
 def _silent(fit):
     """Prices below this times the objective are rounding.
 
-    A coefficient that moves the scores by the size of a label costs about the objective.
+    A coefficient that moves the scores by a label costs about the objective.
     """
     X = fit.data.X.data if sp.issparse(fit.data.X) else fit.data.X
     label = 1.0 if fit.labels is not None else np.abs(fit.data.labels).max()
