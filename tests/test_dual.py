@@ -126,7 +126,7 @@ def test_sweeps_end_at_the_minimum(problems, adjacency, loss, kind):
     for k in range(3000):
         gains.append(sweeps.sweep())
         if k % 20 == 19:
-            sweeps.wake()
+            sweeps.wake(data.forward(sweeps.model()[0]))
     assert min(gains) >= -1e-9
     args = X, y, codes, 0.1 * weight, 1.0, K, False
     value = reference.twin(loss, *args, epsilon=EPSILON)[2]
