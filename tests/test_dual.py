@@ -124,7 +124,7 @@ def test_sweeps_end_at_the_minimum(problems, adjacency, loss, kind):
     sweeps = Sweeps(data, box, form, "none")
     gains = []
     for k in range(3000):
-        gains.append(sweeps.sweep())
+        gains.append(sweeps.sweep()[1])
         if k % 20 == 19:
             sweeps.wake(data.forward(sweeps.model()[0]))
     assert min(gains) >= -1e-9
