@@ -165,7 +165,7 @@ class Envelope(_Loss):
         gap : float
             Sum of loss(z) + conjugate(-beta) + beta z, in terms that are >= 0.
         """
-        return _excess(self.box, z, beta)
+        return excess(self.box, z, beta)
 
     def steepest(self, z):
         """The multiplier that the loss itself asks for at each score.
@@ -365,7 +365,7 @@ def _along_envelope(box, centre, penalty, z, dz, step):
 
 
 @njit(cache=True)
-def _loss_multiplier(box, i, z):
+def loss_multiplier(box, i, z):
     """The beta of the loss at a score, without an envelope."""
     over = box.linear[i] - z
     rest = abs(over) - box.width[i]
@@ -380,15 +380,16 @@ def _loss_multiplier(box, i, z):
 @njit(cache=True)
 def _steepest(box, z, best):
     for i in range(z.shape[0]):
-        best[i] = _loss_multiplier(box, i, z[i])
+        best[i] = loss_multiplier(box, i, z[i])
 
 
 @njit(cache=True)
-def _excess(box, z, beta):
+def excess(box, z, beta):
+    """Sum of the losses at z, and of what separates each from the dual at beta."""
     value = 0.0
     gap = 0.0
     for i in range(z.shape[0]):
-        best = _loss_multiplier(box, i, z[i])
+        best = loss_multiplier(box, i, z[i])
         over = box.linear[i] - z[i]
         half = 0.5 * box.diagonal[i]
         value += best * (over - half * best) - box.width[i] * abs(best)

@@ -8,11 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
 from mtlearn.kernels import Kernel, Rows
+from mtlearn.losses import Envelope, excess
 from mtlearn.relations import SharedMean
 from mtlearn.solution import Status
 from mtlearn.solvers import kernel_dual
 from mtlearn.solvers.box import LOSSES, box_dual
-from mtlearn.solvers.gap import duality_gap, fenchel, respond, zero_objective
+from mtlearn.solvers.gap import duality_gap, zero_objective
 from mtlearn.solvers.gram import LongGram, RowCache, WideGram
 from mtlearn.solvers.kernel_active_set import finish
 from mtlearn.solvers.kernel_dual import (
@@ -55,7 +56,7 @@ def test_five_arrays_are_the_loss(loss):
     rng = np.random.default_rng(0)
     y, z, weight = labels(loss, 50, rng), 2 * rng.normal(size=50), rng.random(50) + 0.1
     dual = box_dual(loss, y, weight, EPSILON)
-    value, _ = fenchel(dual, np.zeros(50), z)
+    value, _ = excess(dual, z, np.zeros(50))
     expected = sum(
         weight[i] * reference.kernel_loss(loss, y[i], z[i], EPSILON) for i in range(50)
     )
@@ -64,11 +65,11 @@ def test_five_arrays_are_the_loss(loss):
         weight[i] * reference.kernel_loss(loss, y[i], 0.0, EPSILON) for i in range(50)
     )
     assert_allclose(zero_objective(dual), zero)
-    # the response is minus the slope, and attains the loss
-    beta = respond(dual, z)
-    up, down = (fenchel(dual, beta, z + h)[0] for h in (1e-6, -1e-6))
+    # the multiplier is minus the slope, and attains the loss
+    beta = Envelope(dual, np.zeros(50), np.ones(50)).steepest(z)
+    up, down = (excess(dual, z + h, beta)[0] for h in (1e-6, -1e-6))
     assert_allclose((up - down) / 2e-6, -beta.sum(), rtol=1e-5)
-    assert_allclose(fenchel(dual, beta, z)[1], 0.0, atol=1e-12)
+    assert_allclose(excess(dual, z, beta)[1], 0.0, atol=1e-12)
 
 
 @every_loss
@@ -87,7 +88,7 @@ def test_intercepts_are_best(loss, one_class):
         part = type(dual)(*(values[rows] for values in dual))
 
         def value(b, part=part, rows=rows):
-            return fenchel(part, np.zeros(len(part.linear)), f[rows] + b)[0]
+            return excess(part, f[rows] + b, np.zeros(len(part.linear)))[0]
 
         grid = np.linspace(-6, 6, 2001)
         start = grid[np.argmin([value(b) for b in grid])]

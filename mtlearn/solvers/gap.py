@@ -1,14 +1,11 @@
-"""Losses of the box duals at given scores, the intercepts that are best there, the gap.
-
-The five arrays of a `BoxDual` say what a loss is: at the score z it is the largest
-beta (linear - z) - 1/2 diagonal beta^2 - width |beta| over the box. The beta that
-attains it is the response, minus the loss's slope.
-"""
+"""Duality gap of a box dual at given scores, at the intercepts that are best there."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from ..losses import excess, loss_multiplier
 
 _ZERO = 1e-14  # sums below this share of their terms are rounding
 _ROOT_STEPS = 200
@@ -42,63 +39,19 @@ def duality_gap(dual, beta, f, order, starts):
     if len(b):
         kinked = not np.any(dual.diagonal)
         _shift_groups(dual, f, order, starts, kinked, b, z)
-    value, gap = fenchel(dual, beta, z)
+    value, gap = excess(dual, z, beta)
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 
 
 def zero_objective(dual):
     """Loss of the scores zero."""
-    return fenchel(dual, np.zeros_like(dual.linear), np.zeros_like(dual.linear))[0]
-
-
-def respond(dual, z):
-    """Response of every observation to its score, (n,)."""
-    out = np.empty_like(z)
-    _respond(dual, z, out)
-    return out
-
-
-@njit(cache=True)
-def _response(z, lower, upper, diagonal, linear, width):
-    rest = linear - z
-    over = abs(rest) - width
-    if over <= 0.0:
-        return 0.0
-    if diagonal == 0.0:
-        return upper if rest > 0.0 else lower
-    beta = (over if rest > 0.0 else -over) / diagonal
-    return min(max(beta, lower), upper)
-
-
-@njit(cache=True)
-def _respond(dual, z, out):
-    lower, upper, diagonal, linear, width = dual
-    for i in range(z.shape[0]):
-        out[i] = _response(z[i], lower[i], upper[i], diagonal[i], linear[i], width[i])
-
-
-@njit(cache=True)
-def _gain(beta, rest, diagonal, width):
-    return beta * rest - 0.5 * diagonal * beta * beta - width * abs(beta)
-
-
-@njit(cache=True)
-def fenchel(dual, beta, z):
-    """Sum of the losses at z, and of what separates each from the dual at beta."""
-    lower, upper, diagonal, linear, width = dual
-    value, gap = 0.0, 0.0
-    for i in range(z.shape[0]):
-        best = _response(z[i], lower[i], upper[i], diagonal[i], linear[i], width[i])
-        rest = linear[i] - z[i]
-        loss = _gain(best, rest, diagonal[i], width[i])
-        value += loss
-        gap += max(loss - _gain(beta[i], rest, diagonal[i], width[i]), 0.0)
-    return value, gap
+    zeros = np.zeros_like(dual.linear)
+    return excess(dual, zeros, zeros)[0]
 
 
 @njit(cache=True)
 def _shift_groups(dual, f, order, starts, kinked, b, z):
-    """Find the intercept of every group at which its responses sum to zero."""
+    """Find the intercept of every group at which its multipliers sum to zero."""
     for k in range(starts.shape[0] - 1):
         rows = order[starts[k] : starts[k + 1]]
         if rows.shape[0] == 0:
@@ -110,7 +63,7 @@ def _shift_groups(dual, f, order, starts, kinked, b, z):
 
 @njit(cache=True)
 def _median(dual, f, rows):
-    """Best intercept of kinked losses: where the sum of responses jumps past zero.
+    """Best intercept of kinked losses: where the sum of multipliers jumps past zero.
 
     It is zero over a whole interval often: the middle, or the end that is finite.
     """
@@ -154,9 +107,7 @@ def _root(dual, f, rows):
     for _ in range(_ROOT_STEPS):
         total, size, slope = 0.0, 0.0, 0.0
         for i in rows:
-            beta = _response(
-                f[i] + b, lower[i], upper[i], diagonal[i], linear[i], width[i]
-            )
+            beta = loss_multiplier(dual, i, f[i] + b)
             total += beta
             size += abs(beta)
             if lower[i] < beta < upper[i] and beta != 0.0:

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..losses import excess
 from ..solution import Solution, Status
-from .gap import Gap, duality_gap, fenchel, zero_objective
+from .gap import Gap, duality_gap, zero_objective
 from .kernel_active_set import finish
 from .newton import goal
 from .working_set import descend_alone, descend_pairs, violations
@@ -310,7 +311,7 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     )
     if np.any(np.abs(point.beta) >= _bound(given, scale)):
         # only a kernel that is not positive definite gets there
-        value, gap = fenchel(given, point.beta, point.f + (ends @ found.b)[task_of])
+        value, gap = excess(given, point.f + (ends @ found.b)[task_of], point.beta)
         found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)
         status = Status.STALLED
     b = ends @ found.b
