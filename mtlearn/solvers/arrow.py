@@ -11,6 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from .equations import Equations, SingleRows
+
 _BLOCKS = 20_000_000  # most entries of all tasks' blocks
 _BORDER = 1500  # most unknowns in which tasks meet, and most rows of C that do so
 _WIDTH = 40  # features below which a sparse factorisation is as fast
@@ -51,7 +53,7 @@ def find_head(quadratic, C):
     return head if apart and small and len(rest) > 1 else None
 
 
-class ArrowEquations:
+class ArrowEquations(Equations):
     """What all systems of one quadratic have in common.
 
     Parameters
@@ -83,22 +85,8 @@ class ArrowEquations:
         self.H_dot = lambda x: F.T @ (F @ x) + Q @ x
         self.meet = (heads.T @ by_column + Q[self.head]).tocsc()
 
-    def prepare(self, rows, slack=None):
-        """A function that solves the system with these rows of C as equations.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        slack : ndarray of shape (n_chosen_rows,), default=None
-            At least 0: by how much a row gives way per unit of its multiplier.
-
-        Returns
-        -------
-        solver : callable
-            Of what the gradient and the rows lack.
-        """
-        slack = np.zeros(len(rows)) if slack is None else slack
-        return _Prepared(self, rows, slack).solve
+    def _system(self, rows, slack):
+        return _Prepared(self, rows, slack)
 
 
 class _Prepared:
@@ -106,23 +94,14 @@ class _Prepared:
 
     def __init__(self, equations, rows, slack):
         self.eq, C = equations, equations.C[rows]
-        single = np.diff(C.indptr) == 1
-        self.single = np.flatnonzero(single & (slack == 0))
-        self.soft = np.flatnonzero(single & (slack > 0))
-        self.across = np.flatnonzero(~single)
-        self.fixed, self.scale = C[self.single].indices, C[self.single].data
-        soft, self.stiff = C[self.soft], 1.0 / slack[self.soft]
-        self.bent, self.by, self.A = soft.indices, soft.data, C[self.across]
+        self.single = SingleRows(C, slack)
+        self.across = np.flatnonzero(~self.single.all)
+        self.A = C[self.across]
         self.free = np.ones(equations.size)
-        self.free[self.fixed] = 0.0
-        bend = self._gather(self.by * self.by) + 1.0 - self.free
+        self.free[self.single.fixed] = 0.0
+        bend = self.single.gather(self.single.by, equations.size) + 1.0 - self.free
         self._invert(bend)
         self._border(bend[equations.head], np.maximum(slack[self.across], _TINY))
-
-    def _gather(self, values):
-        """What values, one per soft row, do to the unknowns."""
-        values = values * self.stiff
-        return np.bincount(self.bent, weights=values, minlength=self.eq.size)
 
     def _invert(self, bend):
         """P: the inverses of the blocks where fixed unknowns are out."""
@@ -168,10 +147,10 @@ class _Prepared:
         -------
         dx, dy : ndarray
         """
-        eq, head = self.eq, self.eq.head
+        eq, head, single = self.eq, self.eq.head, self.single
         x = np.zeros(eq.size)
-        x[self.fixed] = short[self.single] / self.scale
-        right = descent + self._gather(self.by * short[self.soft])
+        x[single.fixed] = single.settle(short)
+        right = descent + single.gather(short[single.soft], eq.size)
         known = (right - eq.H_dot(x)) * self.free
         miss = short[self.across] - self.A @ x
         push = np.concatenate([known[head], miss]) - self.E @ self._move(known)
@@ -183,8 +162,7 @@ class _Prepared:
         dy = np.zeros(len(short))
         dy[self.across] = z[len(head) :]
         left = right - eq.H_dot(x) - self.A.T @ dy[self.across]
-        dy[self.single] = left[self.fixed] / self.scale
-        dy[self.soft] = self.stiff * (self.by * x[self.bent] - short[self.soft])
+        single.price(dy, left, x, short)
         return x, dy
 
     def _move(self, v):

@@ -13,6 +13,8 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.csgraph import connected_components
 
+from .equations import Equations, SingleRows
+
 _ROWS = 4000  # most rows of F, and of C that concern several features
 _BLOCKS = 20_000_000  # most entries of all features' blocks
 _DEPENDENT = 1e-11  # 1 - R^2 of a row given the other binding ones
@@ -69,7 +71,7 @@ def _is_wide(C, width):
     return wide
 
 
-class ShortEquations:
+class ShortEquations(Equations):
     """What all systems of one quadratic have in common.
 
     Parameters
@@ -111,22 +113,8 @@ class ShortEquations:
             slots.append((rows, part.toarray() if filled else part))
         return slots, seen
 
-    def prepare(self, rows, slack=None):
-        """A function that solves the system with these rows of C as equations.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        slack : ndarray of shape (n_chosen_rows,), default=None
-            At least 0: by how much a row gives way per unit of its multiplier.
-
-        Returns
-        -------
-        solver : callable
-            Of what the gradient and the rows lack.
-        """
-        slack = np.zeros(len(rows)) if slack is None else slack
-        return _Prepared(self, rows, slack).solve
+    def _system(self, rows, slack):
+        return _Prepared(self, rows, slack)
 
     def squared(self, P):
         """G P G', and groups of rows that have to do with each other."""
@@ -163,17 +151,10 @@ class _Prepared:
 
     def __init__(self, equations, rows, slack):
         self.eq, C = equations, equations.C[rows]
-        wide, single = equations.wide[rows], np.diff(C.indptr) == 1
-        self.single = np.flatnonzero(single & (slack == 0))
-        self.soft = np.flatnonzero(single & (slack > 0))
-        self.across, inside = np.flatnonzero(wide), ~single & ~wide
-        self.inside = np.flatnonzero(inside)
-        self.fixed, self.scale = C[self.single].indices, C[self.single].data
-        soft = C[self.soft]
-        self.bent, self.by = soft.indices, soft.data
-        self.stiff = 1.0 / slack[self.soft]
-        bend = self._gather(self.by * self.by)
-        self._invert(bend)
+        self.single, wide = SingleRows(C, slack), equations.wide[rows]
+        self.across = np.flatnonzero(wide)
+        self.inside = np.flatnonzero(~self.single.all & ~wide)
+        self._invert(self.single.gather(self.single.by, equations.n))
         self.A = None
         if len(self.inside):
             self._project(C[self.inside], slack[self.inside])
@@ -183,16 +164,11 @@ class _Prepared:
         give = np.maximum(slack[self.across], _TINY)
         self._factor(chosen, np.concatenate([np.ones(q), give]))
 
-    def _gather(self, values):
-        """What values, one per soft row, do to the unknowns."""
-        values = values * self.stiff
-        return np.bincount(self.bent, weights=values, minlength=self.eq.n)
-
     def _invert(self, bend):
         """P: the inverse of Q + `bend` where fixed unknowns are out."""
         eq = self.eq
         free = np.ones(eq.n)
-        free[self.fixed] = 0.0
+        free[self.single.fixed] = 0.0
         self.free = free = eq.columns(free)
         blocks = eq.blocks * (free[:, :, None] * free[:, None, :])
         diagonal = np.arange(eq.n_slots)
@@ -273,10 +249,10 @@ class _Prepared:
         -------
         dx, dy : ndarray
         """
-        eq, n = self.eq, self.eq.n
+        eq, n, single = self.eq, self.eq.n, self.single
         settled, b = np.zeros(n), np.zeros(len(descent) - n)
-        settled[self.fixed] = short[self.single] / self.scale
-        right = descent[:n] + self._gather(self.by * short[self.soft])
+        settled[single.fixed] = single.settle(short)
+        right = descent[:n] + single.gather(short[single.soft], n)
         free = right - eq.Q @ settled
         # 1) as if no rows were across features, nor rows of data
         x = settled + self._move(free)
@@ -308,8 +284,7 @@ class _Prepared:
             dy[self.inside] = price[self.at]
             forced = np.einsum("fmk,fm->fk", self.A, price)
             eq.columns(left)[self.features] -= forced
-        dy[self.single] = (left - eq.Q @ x)[self.fixed] / self.scale
-        dy[self.soft] = self.stiff * (self.by * x[self.bent] - short[self.soft])
+        single.price(dy, left - eq.Q @ x, x, short)
         return np.concatenate([x, b]), dy
 
     def _move(self, v):
