@@ -653,30 +653,20 @@ def describe(constraint):
     return text if len(text) <= 80 else text[:76] + " ..."
 
 
-def by_position(constraints, names):
+def by_position(constraints, scope):
     """The same constraints with positions in the place of the features' names.
 
     Parameters
     ----------
     constraints : list
-    names : list of str or None
-        The features in the order of `coef_`.
+    scope : Scope
 
     Returns
     -------
     constraints : list
     """
-    place = {} if names is None else {name: j for j, name in enumerate(names)}
-
-    def number(features):
-        if isinstance(features, str):
-            return place.get(features, features)
-        if features is None or isinstance(features, numbers.Integral):
-            return features
-        return [place.get(one, one) for one in features]
-
     return [
-        clone(one).set_params(features=number(one.features))
+        clone(one).set_params(features=one._features(scope))
         if hasattr(one, "features")
         else one
         for one in constraints

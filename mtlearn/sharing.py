@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from . import checks
 from .constrained import feature_names
-from .constraints import by_position
+from .constraints import Scope, by_position
 from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
 from .relations import SharedMean
@@ -443,8 +443,8 @@ def _open(estimator, X, y, task):
     _refuse_precomputed(model)
     if getattr(model, "constraints", None):
         # the folds are arrays, which have no names
-        numbered = by_position(model.constraints, feature_names(probe))
-        model.set_params(constraints=numbered)
+        scope = Scope(None, feature_names(probe), features.shape[1])
+        model.set_params(constraints=by_position(model.constraints, scope))
     y, names = checks.check_labels(model, features, y, long=ids is not None)
     if is_classifier(model):
         observed = ~np.isnan(checks.check_classes(y)[0])
