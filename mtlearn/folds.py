@@ -195,7 +195,7 @@ class HeldOut:
         else:
             total, poor = _squares(self.moments, coef, intercept)
         for k in np.flatnonzero(poor):
-            z = self.data.forward(coef[k]) + np.repeat(intercept[k], self.data.sizes)
+            z = self.data.scores(coef[k], intercept[k])
             total[k] = np.sum((self.data.labels - z) ** 2)
         return total / self.n_labels
 

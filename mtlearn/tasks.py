@@ -569,6 +569,20 @@ class TaskData:
             _forward_dense(X, self.starts, W, z)
         return z
 
+    def scores(self, W, b):
+        """Linear scores x_i . w_t + b_t of all observations.
+
+        Parameters
+        ----------
+        W : ndarray of shape (n_tasks, n_features)
+        b : ndarray of shape (n_tasks,)
+
+        Returns
+        -------
+        z : ndarray of shape (n_observations,)
+        """
+        return self.forward(W) + np.repeat(b, self.sizes)
+
     def adjoint(self, g):
         """Carry one number per observation back: sum_i g_i x_i for every task.
 

@@ -375,7 +375,7 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
     if start is not None:
         x, b = start
         coef = (inner.unknowns.lift @ x).reshape(coef.shape)
-    z, history, status = _scores(data, coef, b), [], Status.MAX_ITER
+    z, history, status = data.scores(coef, b), [], Status.MAX_ITER
     model, whole, stuck = weight * (z - y), True, False
     for _ in range(max_iter):
         # 1) value, gradient, certificate
@@ -399,7 +399,7 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
         aims = z - g / np.where(h > 0, h, 1.0)
         point = inner.solve(inner.factors(_active(data, aims, h)), b, x)
         ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
-        dz = _scores(data, coef_ahead, b_ahead) - z
+        dz = data.scores(coef_ahead, b_ahead) - z
         step = _search(inner, loss, y, z, dz, weight, x, ahead - x, accuracy)
         if step == 0.0:
             if stuck:
@@ -409,7 +409,7 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
             stuck, step = True, 1.0
         x, b = x + step * (ahead - x), b + step * (b_ahead - b)
         coef = coef + step * (coef_ahead - coef)
-        z = _scores(data, coef, b)
+        z = data.scores(coef, b)
         model, whole = h * (z - aims), step == 1.0
     value, certificate = history[-1]
     return inner.solution(
@@ -424,10 +424,6 @@ def _active(data, aims, curvature):
     y, weight = np.full(shape, np.nan if data.wide else 0.0), np.zeros(shape)
     y[at], weight[at] = aims, curvature
     return replace(data, y=y, sample_weight=weight, task_weight=None, _shared={})
-
-
-def _scores(data, coef, b):
-    return data.forward(coef) + np.repeat(b, data.sizes)
 
 
 def _bound(inner, data, point, pull, g, h):

@@ -70,7 +70,7 @@ def solve_constrained_kinks(
         # 2) the objective itself at its solution
         coef = (unknowns.lift @ answer.x).reshape(data.n_tasks, -1)
         b = unknowns.shift @ answer.x
-        ahead = lines.scores(coef, b)
+        ahead = data.scores(coef, b)
         penalty = 0.5 * alpha * float(answer.x @ (unknowns.omega @ answer.x))
         value = lines.value(ahead) + penalty
         bound = max(value - answer.value, 0.0) + answer.gap
@@ -106,7 +106,7 @@ def _place(inner, data, lines, max_iter):
             inner, data, _Rounded(lines, width), _LOOSE, max_iter, start, _LENT
         )
         start, width = (found.x, found.intercept), width / _STEP
-    return lines.scores(found.coef, found.intercept), _STEP * width
+    return data.scores(found.coef, found.intercept), _STEP * width
 
 
 class _Rounded:
@@ -167,10 +167,6 @@ class _Lines:
         self.units = _units(data)
         self.zero = max(self.value(np.zeros(len(y))), 1e-300)
         self.level = 1.0 if loss == "hinge" else max(np.sqrt(np.mean(y**2)), 1e-300)
-
-    def scores(self, coef, b):
-        """Scores of all observations."""
-        return self.data.forward(coef) + np.repeat(b, self.data.sizes)
 
     def heights(self, z):
         """Value of every line at the scores, zero's first."""

@@ -63,7 +63,7 @@ def solve_least_norm(data, form, *, intercept="free"):
     d = data.n_features
     coef = np.ascontiguousarray(W[:, :d])
     b = _intercepts(data, coef, intercept, W, beta)
-    z = data.forward(coef) + np.repeat(b, data.sizes)
+    z = data.scores(coef, b)
     value = 0.5 * float(data.weights @ (data.labels - z) ** 2)
     scale = 0.5 * float(data.weights @ data.labels**2)
     bound = explained / max(scale, 1e-300)
@@ -264,24 +264,35 @@ def _task_weights(data):
 
 def _block(data, t, intercept):
     """Rows, labels and a constant of one task, times the roots of the row weights."""
-    part = slice(data.starts[t], data.starts[t + 1])
-    place = data.place[part]
-    rows = data.features[place]
-    rows = rows.toarray() if data.sparse else rows
-    y, ones = data.labels[part].copy(), np.ones(len(place))
-    weight = ones
-    if data.sample_weight is not None:
-        weight = data.take(data.sample_weight)[part]
+    rows, y, weight = task_rows(data, t)
+    ones = np.ones(len(y))
     if intercept == "shrunk":
         rows = np.column_stack([rows, ones])
     elif intercept == "free" and len(y):
-        level = np.abs(rows).max(axis=0)
-        rows = rows - np.average(rows, axis=0, weights=weight)
-        # what centring leaves of a constant column is rounding, not a feature
-        rows[:, np.abs(rows).max(axis=0) <= 1e-14 * len(y) * level] = 0.0
-        y -= np.average(y, weights=weight)
+        rows, y, _, _ = centred_rows(rows, y, weight)
     root = np.sqrt(weight)
     return rows * root[:, None], y * root, ones * root
+
+
+def task_rows(data, t):
+    """Rows of one task, dense, their labels and sample weights."""
+    part = slice(data.starts[t], data.starts[t + 1])
+    rows = data.features[data.place[part]]
+    rows = rows.toarray() if data.sparse else rows
+    weight = np.ones(len(rows))
+    if data.sample_weight is not None:
+        weight = data.take(data.sample_weight)[part]
+    return rows, data.labels[part], weight
+
+
+def centred_rows(rows, y, weight):
+    """Rows and labels without their weighted means, and the means."""
+    mean = np.average(rows, axis=0, weights=weight)
+    y_mean = float(np.average(y, weights=weight))
+    level, rows = np.abs(rows).max(axis=0), rows - mean
+    # what centring leaves of a constant column is rounding, not a feature
+    rows[:, np.abs(rows).max(axis=0) <= 1e-14 * len(y) * level] = 0.0
+    return rows, y - y_mean, mean, y_mean
 
 
 def _shared_intercept(units):

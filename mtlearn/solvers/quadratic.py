@@ -13,8 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
+from ..forms import ArrowForm
 from ..moments import TaskMoments, same_rows
-from ..relations import ArrowForm
+from .least_squares import centred_rows, task_rows
 
 _MOMENT_BYTES = 1 << 28  # Grams of all tasks larger than this are not formed
 _COARSE = 1e-9  # 1 - R^2 of a column given others below which moments lose digits
@@ -247,21 +248,13 @@ def _centred_rows(data, t):
 
     Also returns (mean, y_mean, mass), the task weight not counted.
     """
-    part = slice(data.starts[t], data.starts[t + 1])
-    rows = data.features[data.place[part]]
-    rows = rows.toarray() if data.sparse else rows
-    y, weight = data.labels[part], np.ones(part.stop - part.start)
-    if data.sample_weight is not None:
-        weight = data.take(data.sample_weight)[part]
+    rows, y, weight = task_rows(data, t)
     mass = weight.sum()
     if mass <= 0:
         return rows[:0], y[:0], (np.zeros(data.n_features), 0.0, 0.0)
-    mean, y_mean = weight @ rows / mass, float(weight @ y / mass)
-    level, rows = np.abs(rows).max(axis=0), rows - mean
-    # what centring leaves of a constant column is rounding, not a feature
-    rows[:, np.abs(rows).max(axis=0) <= 1e-14 * len(y) * level] = 0.0
+    rows, y, mean, y_mean = centred_rows(rows, y, weight)
     root = np.sqrt(weight)
-    return rows * root[:, None], (y - y_mean) * root, (mean, y_mean, mass)
+    return rows * root[:, None], y * root, (mean, y_mean, mass)
 
 
 def _from_rows(data):
