@@ -39,8 +39,8 @@ class Fit:
     labelled : ndarray of shape (n_tasks,), bool
     labels : ndarray or None
         Classifiers: the sorted union of the labels.
-    kept : ndarray
-        Row numbers, as given to `fit`, of the rows of `data`.
+    kept : ndarray or None
+        Row numbers, as given to `fit`, of the rows of `data`; None if all are there.
     """
 
     data: TaskData
@@ -50,6 +50,11 @@ class Fit:
     labelled: np.ndarray
     labels: np.ndarray | None = None
     kept: np.ndarray | None = None
+
+    @property
+    def row_numbers(self):
+        """Number, as given to `fit`, of every row of `data`."""
+        return np.arange(self.data.X.shape[0]) if self.kept is None else self.kept
 
     @property
     def composed_rows(self):
@@ -177,7 +182,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         data = TaskData(X, y, len(tasks), codes, weight, task_weight)
         if not part.all():
             data = data.only(part)
-            kept = kept if codes is None else kept[part[codes]]
+            if codes is not None:
+                rows = np.flatnonzero(part[codes])
+                kept = rows if kept is None else kept[rows]
         form = relation.form(tasks[part])
         return Fit(data, form, intercept, part, labelled, labels, kept)
 
@@ -208,7 +215,9 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         """Solve; where rows in common are fewer than features, in their span."""
         if fit.form.composed and not fit.composed_rows:
             inner = None if start is None else tuple(m[fit.form.free] for m in start)
-            return compose(self._solution(fit.of_free_tasks(), inner), fit.form)
+            solution = self._solution(fit.of_free_tasks(), inner)
+            coef, b = map(fit.form.expand, (solution.coef, solution.intercept))
+            return replace(solution, coef=coef, intercept=b)
         return in_row_space(
             lambda data, start: self._solve(replace(fit, data=data), start),
             fit.data,
@@ -591,15 +600,6 @@ class LogisticClassifier(TaskClassifier):
             return [np.log(one) for one in p] if isinstance(p, list) else np.log(p)
 
 
-def compose(solution, form):
-    """The solution for all tasks, of one for the free tasks of a `ComposedForm`."""
-    coef, intercept = (
-        (form.mix @ m.reshape(len(m), -1)).reshape(form.n_tasks, *m.shape[1:])
-        for m in (solution.coef, solution.intercept)
-    )
-    return replace(solution, coef=coef, intercept=intercept)
-
-
 def settle_intercepts(fit, intercept):
     """Give intercepts that no label determines the mean of the others.
 
@@ -615,18 +615,31 @@ def settle_intercepts(fit, intercept):
     -------
     intercept : ndarray of shape (n_part, ...)
     """
-    if fit.intercept != "free":
-        return intercept
-    rules = fit.form.intercept_map("free")
     labelled = fit.labelled[fit.part]
-    seen = np.asarray(abs(rules[labelled]).sum(axis=0)).ravel() > 0
+    if fit.intercept != "free" or labelled.all():
+        return intercept
+    if not fit.form.composed:
+        settled = intercept.copy()
+        settled[~labelled] = intercept[labelled].mean(axis=0)
+        return settled
+    rules, own = fit.form.mix, intercept[fit.form.free]
+    seen = abs(rules[labelled]).sum(axis=0) > 0
     if seen.all():
         return intercept
-    loose = np.asarray(abs(rules[:, ~seen]).sum(axis=1)).ravel() > 0
-    free = fit.form.free if fit.form.composed else np.arange(len(intercept))
-    own = intercept[free]
+    loose = abs(rules[:, ~seen]).sum(axis=1) > 0
     own[~seen] = intercept[~loose].mean(axis=0)
-    return (rules @ own.reshape(len(own), -1)).reshape(intercept.shape)
+    return fit.form.expand(own)
+
+
+def against_the_rest(fit):
+    """Yield the data of every one-against-the-rest problem, with labels -1 and +1.
+
+    Two classes are a single one.
+    """
+    y, n_labels = fit.data.y, len(fit.labels)
+    for k in [1] if n_labels == 2 else range(n_labels):
+        signs = np.where(y == k, 1.0, -1.0)
+        yield fit.data.relabel(np.where(np.isnan(y), np.nan, signs))
 
 
 def present_classes(data, n_labels):
@@ -655,10 +668,10 @@ def _observed_columns(y, fitted, sample_weight):
 def _drop_weightless(X, y, ids, weight):
     """Remove rows of weight zero before anyone sees their ids or labels.
 
-    Also returns the numbers of the rows that are left.
+    Also returns the numbers of the rows that are left, None if all are.
     """
     if weight is None or weight.ndim == 2 or weight.all():
-        return X, y, ids, weight, np.arange(len(y))
+        return X, y, ids, weight, None
     keep = np.flatnonzero(weight)
     if ids is not None:
         ids = ids.iloc[keep] if hasattr(ids, "iloc") else np.asarray(ids)[keep]

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from .base import settle_intercepts
+from .base import against_the_rest, settle_intercepts
 from .constraints import (
     Constraint,
     ConstraintDual,
@@ -42,14 +42,10 @@ class Constrained:
             solution = bound.solve(self, fit, fit.data)
             self.constraint_duals_ = bound.duals([solution])
             return bound.tidy(solution)
-        n_labels, solutions = len(fit.labels), []
-        for k in [1] if n_labels == 2 else range(n_labels):
-            y = fit.data.y
-            signs = np.where(np.isnan(y), np.nan, np.where(y == k, 1.0, -1.0))
-            solutions.append(bound.solve(self, fit, fit.data.relabel(signs)))
+        solutions = [bound.solve(self, fit, data) for data in against_the_rest(fit)]
         self.constraint_duals_ = bound.duals(solutions)
         solutions = [bound.tidy(solution) for solution in solutions]
-        return solutions[0] if n_labels == 2 else stack_classes(solutions)
+        return solutions[0] if len(solutions) == 1 else stack_classes(solutions)
 
 
 class _Bound:

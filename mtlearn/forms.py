@@ -196,6 +196,11 @@ class ComposedForm:
         """W of theta."""
         return self.mix @ self.base.lift(theta)
 
+    def expand(self, own):
+        """What all tasks have of what is given for the free ones, (n_free, ...)."""
+        flat = self.mix @ own.reshape(len(own), -1)
+        return flat.reshape(self.n_tasks, *own.shape[1:])
+
     def pull(self, G):
         """Gradient in theta of a function whose gradient in W is `G`."""
         return self.base.pull(self._back @ G)

@@ -76,11 +76,11 @@ class KernelMachine:
         finally:
             del self._gram
 
-    def _solve_one(self, fit, labels, epsilon=0.0):
+    def _solve_kernel(self, fit, epsilon):
         """Solve for one label per observation, -1 and +1 or numbers."""
         data = fit.data
         weight = np.where(data.weights > 0.0, data.weights, 1.0)
-        dual = box_dual(self.loss, labels, weight, epsilon)
+        dual = box_dual(self.loss, data.labels, weight, epsilon)
         if np.any(data.weights == 0.0):
             absent = data.weights == 0.0
             dual.lower[absent], dual.upper[absent] = 0.0, 0.0
@@ -102,12 +102,12 @@ class KernelMachine:
             return self._gram
         memory = {"limit": self._gram_bytes, "least": WORKING_SET}
         if data.wide and data.n_tasks > 1:
-            rows = Rows(self._kernel, data.X, fit.kept)
+            rows = Rows(self._kernel, data.X, fit.row_numbers)
             place = data.rows, data.task_of
             self._gram = WideGram(rows, data.X, K, E, *place, **memory)
         else:
             X = data.X[data.rows] if data.wide else data.features
-            rows = Rows(self._kernel, X, fit.kept[data.rows])
+            rows = Rows(self._kernel, X, fit.row_numbers[data.rows])
             self._gram = LongGram(rows, X, K, E, data.starts, **memory)
         return self._gram
 
@@ -144,7 +144,7 @@ class KernelMachine:
             used = np.flatnonzero(table.any(axis=0))
             self._task_of = data.codes[used]
             table = table[:, used]
-        self.support_ = fit.kept[used]
+        self.support_ = fit.row_numbers[used]
         self._support = None if self._kernel.precomputed else data.X[used]
         self._own_beta = table
         if not data.wide:

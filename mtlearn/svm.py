@@ -1,11 +1,12 @@
 """Multitask support vector machines: large margins, tied by a relation."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 
 from . import checks
-from .base import TaskClassifier, TaskRegressor
+from .base import TaskClassifier, TaskRegressor, against_the_rest
 from .constrained import Constrained
 from .machine import KernelMachine
 from .solution import stack_classes
@@ -13,7 +14,48 @@ from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS
 
 
-class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
+class _Margins(KernelMachine, Constrained):
+    """What both machines do: check, and solve for one number or sign per label."""
+
+    _epsilon = 0.0
+
+    def _check_margins(self, losses):
+        """Check the parameters that both have."""
+        checks.check_number("C", self.C, 0, strict=True)
+        checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
+        self._check_kernel()
+        checks.check_choice("loss", self.loss, losses)
+
+    def _tolerance(self):
+        """The parameter `tol`; by default what the loss can reach without effort."""
+        if self.tol is not None:
+            return self.tol
+        return 1e-8 if self.loss.startswith("squared") else 1e-6
+
+    def _loss_strength(self):
+        return float(self.C)
+
+    def _loss_under_constraints(self):
+        return self.loss, self._epsilon, 1.0
+
+    def _solve_one(self, fit, start):
+        if self._is_machine:
+            return self._solve_kernel(fit, self._epsilon)
+        return solve_margin(
+            fit.data,
+            self.loss,
+            fit.form,
+            1.0,
+            epsilon=self._epsilon,
+            intercept=fit.intercept,
+            tol=self._tolerance(),
+            max_iter=self.max_iter,
+            solver=self.solver,
+            start=start,
+        )
+
+
+class MultiTaskSVM(_Margins, TaskClassifier):
     r"""Support vector classifier with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -85,8 +127,7 @@ class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
         the size of the features, "newton-dual" of the size of the rows (wide data),
         "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
-        start where there are intercepts. Kernels other than
-        "linear" have "auto" only.
+        start where there are intercepts. Kernels other than "linear" have "auto" only.
     tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
@@ -243,52 +284,22 @@ class MultiTaskSVM(KernelMachine, Constrained, TaskClassifier):
         self.verbose = verbose
 
     def _check_parameters(self):
-        checks.check_number("C", self.C, 0, strict=True)
-        checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
-        self._check_kernel()
-        checks.check_choice("loss", self.loss, ("squared_hinge", "hinge"))
-
-    def _tolerance(self):
-        return _tolerance(self)
-
-    def _loss_strength(self):
-        return float(self.C)
-
-    def _loss_under_constraints(self):
-        return self.loss, 0.0, 1.0
+        self._check_margins(("squared_hinge", "hinge"))
 
     def _weigh(self, fit):
         return _weigh_classes(fit, self.class_weight)
 
     def _solve(self, fit, start):
-        data, n_labels = fit.data, len(fit.labels)
-        targets = [1] if n_labels == 2 else range(n_labels)
         solutions = []
-        for k in targets:
-            if self._is_machine:
-                signs = np.where(data.labels == k, 1.0, -1.0)
-                solutions.append(self._solve_one(fit, signs))
-                continue
-            signs = np.where(np.isnan(data.y), np.nan, np.where(data.y == k, 1.0, -1.0))
+        for k, data in enumerate(against_the_rest(fit)):
             begin = start
-            if start is not None and n_labels > 2:
+            if start is not None and len(fit.labels) > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solution = solve_margin(
-                data.relabel(signs),
-                self.loss,
-                fit.form,
-                1.0,
-                intercept=fit.intercept,
-                tol=self._tolerance(),
-                max_iter=self.max_iter,
-                solver=self.solver,
-                start=begin,
-            )
-            solutions.append(solution)
-        return solutions[0] if n_labels == 2 else stack_classes(solutions)
+            solutions.append(self._solve_one(replace(fit, data=data), begin))
+        return solutions[0] if len(solutions) == 1 else stack_classes(solutions)
 
 
-class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
+class MultiTaskSVR(_Margins, TaskRegressor):
     r"""Support vector regression with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -359,8 +370,7 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         the size of the features, "newton-dual" of the size of the rows (wide data),
         "newton-cg" matrix-free (wide and sparse). "dual-descent": coordinate descent on
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
-        start where there are intercepts. Kernels other than
-        "linear" have "auto" only.
+        start where there are intercepts. Kernels other than "linear" have "auto" only.
     tol : float, default=None
         A bound on the distance from the minimum, relative to the objective of the zero
         model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
@@ -484,44 +494,15 @@ class MultiTaskSVR(KernelMachine, Constrained, TaskRegressor):
         self.verbose = verbose
 
     def _check_parameters(self):
-        checks.check_number("C", self.C, 0, strict=True)
         checks.check_number("epsilon", self.epsilon, 0)
-        checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
-        self._check_kernel()
-        losses = "squared_epsilon_insensitive", "epsilon_insensitive"
-        checks.check_choice("loss", self.loss, losses)
+        self._check_margins(("squared_epsilon_insensitive", "epsilon_insensitive"))
 
-    def _tolerance(self):
-        return _tolerance(self)
-
-    def _loss_strength(self):
-        return float(self.C)
-
-    def _loss_under_constraints(self):
-        return self.loss, float(self.epsilon), 1.0
+    @property
+    def _epsilon(self):
+        return float(self.epsilon)
 
     def _solve(self, fit, start):
-        if self._is_machine:
-            return self._solve_one(fit, fit.data.labels, self.epsilon)
-        return solve_margin(
-            fit.data,
-            self.loss,
-            fit.form,
-            1.0,
-            epsilon=float(self.epsilon),
-            intercept=fit.intercept,
-            tol=self._tolerance(),
-            max_iter=self.max_iter,
-            solver=self.solver,
-            start=start,
-        )
-
-
-def _tolerance(estimator):
-    """The parameter `tol`; by default what the loss can reach without effort."""
-    if estimator.tol is not None:
-        return estimator.tol
-    return 1e-8 if estimator.loss.startswith("squared") else 1e-6
+        return self._solve_one(fit, start)
 
 
 def _weigh_classes(fit, class_weight):
