@@ -17,8 +17,9 @@ from mtlearn.constraints import (
     SharedCoefficients,
     SumTo,
 )
+from mtlearn.forms import ArrowForm, ComposedForm
 from mtlearn.losses import Squared, SquaredHinge
-from mtlearn.relations import ArrowForm, Independent, SharedMean, TaskGraph
+from mtlearn.relations import Independent, SharedMean, TaskGraph
 from mtlearn.solution import Status
 from mtlearn.solvers import conic, constrained_kinks
 from mtlearn.solvers.active_set import Merged, remainder, solve_binding
@@ -220,48 +221,13 @@ def test_the_certificate_of_a_margin_loss(intercept):
 # ---------------------------------------------------------------- composed tasks
 
 
-class Composed:
-    """Tasks that are combinations of free ones: W = M W_free."""
-
-    def __init__(self, M, base):
-        self.M, self.base, self.n_tasks = M, base, len(M)
-
-    def lift_matrix(self):
-        return sp.csr_array(self.M) @ self.base.lift_matrix()
-
-    def root(self):
-        return self.base.root()
-
-    def lift(self, theta):
-        return self.M @ self.base.lift(theta)
-
-    def pull(self, G):
-        return self.base.pull(self.M.T @ G)
-
-    def metric(self, theta):
-        return self.base.metric(theta)
-
-    def dual_norm2(self, g):
-        return self.base.dual_norm2(g)
-
-    def kernel(self):
-        return self.M @ self.base.kernel() @ self.M.T
-
-    def intercept_map(self, intercept):
-        if intercept == "free":
-            return sp.csr_array(self.M)
-        if intercept == "none":
-            return sp.csr_array((self.n_tasks, 0))
-        return sp.csr_array(self.M.sum(axis=1, keepdims=True))
-
-
 @pytest.mark.parametrize("loss", ["squared", "squared_hinge", "hinge"])
 @pytest.mark.parametrize("intercept", INTERCEPTS)
 @pytest.mark.parametrize("kind", ["nonnegative", "close", "many"])
 def test_composed_tasks(loss, intercept, kind):
     M = np.vstack([np.eye(4), [0.5, 0.8, 0.0, -0.3]])
     base = ArrowForm(4, np.sqrt(0.5), np.sqrt(0.5))
-    form, data = Composed(M, base), rows_of()
+    form, data = ComposedForm(base, M, np.arange(4)), rows_of()
     data = data if loss == "squared" else data.relabel(np.sign(data.y))
     limits = limits_of(CONSTRAINTS[kind])
     if loss == "hinge":

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import reference
-import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
+from mtlearn.forms import ComposedForm
 from mtlearn.kernels import Kernel, Rows
 from mtlearn.losses import Envelope, excess
 from mtlearn.relations import SharedMean
@@ -201,30 +201,13 @@ def test_out_of_iterations():
     assert status is Status.MAX_ITER and n_iter == 1 and found.gap > 0
 
 
-class MixedForm:
-    """Tasks of which the last is a combination of the others: no structure at all."""
-
-    def __init__(self, M, K):
-        self.M, self.K, self.n_tasks = M, K, len(M)
-
-    def kernel(self):
-        return self.M @ self.K @ self.M.T
-
-    def intercept_map(self, intercept):
-        if intercept == "free":
-            return sp.csr_array(self.M)
-        if intercept == "none":
-            return sp.csr_array(np.zeros((self.n_tasks, 0)))
-        return sp.csr_array(self.M.sum(axis=1, keepdims=True))
-
-
 @every_loss
 @pytest.mark.parametrize("intercept", ["free", "shrunk", "shared", "none"])
 @pytest.mark.parametrize("last", [[0.5, 1.5, -0.3], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
 def test_mixed_intercepts(loss, intercept, last):
     X, codes, _, _, rng = long_problem()
     M = np.vstack([np.eye(3), last])
-    form = MixedForm(M, SharedMean(0.6).kernel(3))
+    form = ComposedForm(SharedMean(0.6).form(np.arange(3)), M, np.arange(3))
     K, y = form.kernel(), labels(loss, 60, rng)
     starts, weight = np.searchsorted(codes, np.arange(5)), rng.random(60) + 0.5
     rows, limit = Rows(Kernel("rbf", 0.4), X), {"tol": 1e-7, "max_iter": 1000}

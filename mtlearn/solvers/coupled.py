@@ -67,7 +67,7 @@ class Blocks:
         None where every task has its own block, in order.
     rules : csr_array of shape (n_tasks, n_free), or None
         How composed tasks' intercepts depend on the border's unknowns, of which there
-        are n_free times q then.
+        are n_free times q then; None where there are none.
     """
 
     def __init__(
@@ -386,6 +386,8 @@ class ComposedSolver:
         self.border = blocks.each(blocks.border)
         self.corner = blocks.each(blocks.corner)
         self.rules = blocks.rules
+        if self.rules is None:
+            self.rules = self.form.intercept_map("none")
         q = self.border.shape[2]
         size = self.n_theta * self.p + self.rules.shape[1] * q
         self._direct = size <= _DIRECT

@@ -354,8 +354,7 @@ class Unknowns:
         B = sp.csr_array(form.intercept_map(intercept))
         self.shrunk = intercept == "shrunk"
         self.maps = B
-        own = intercept == "free" and B.shape[0] == B.shape[1]
-        own = own and abs(B - sp.eye_array(B.shape[0])).sum() == 0
+        own = intercept == "free" and not form.composed
         self.centred = own and not explicit
         self.B = B = (B[:, :0] if self.centred else B).tocsr()
         self.d, self.n_tasks = n_features, form.n_tasks

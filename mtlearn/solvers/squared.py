@@ -137,12 +137,13 @@ def _border(form, intercept, blocks):
     Returns
     -------
     rules : csr_array of shape (n_tasks, n_free)
-    border : ndarray of shape (n_tasks, p), or None without unpenalised unknowns
+    border : ndarray of shape (n_tasks, p)
     corner : ndarray of shape (n_free, n_free)
+        All None without unpenalised unknowns.
     """
-    rules = form.intercept_map(intercept)
     if not blocks.border.shape[2]:
-        return rules, None, None
+        return None, None, None
+    rules = form.intercept_map(intercept)
     corner = sum_blocks(rules, rules, blocks.each(blocks.corner))
     return rules, blocks.each(blocks.border)[:, :, 0], corner
 
@@ -179,9 +180,9 @@ def normal_equations(moments, intercept, form=None):
     H = H + column[:, :, None] * mean[:, None, :]
     each = moments.task_weights * moments.y_mean
     target = target + each[:, None] * means[moments.group]
-    rules = form.intercept_map(intercept) if composed else None
     if intercept == "none":
-        return Blocks(H, which=which, rules=rules), target, np.zeros(0)
+        return Blocks(H, which=which), target, np.zeros(0)
+    rules = form.intercept_map(intercept) if composed else None
     border, corner = column[:, :, None], mass[:, None, None]
     if intercept == "shrunk":
         H = np.block([[H, border], [border.transpose(0, 2, 1), corner]])

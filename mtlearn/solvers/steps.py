@@ -94,8 +94,7 @@ class CholeskyStep:
         full = self.hessians.full
         n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
         if intercept == "none":
-            rules = form.intercept_map("none")
-            self.solver.update(Blocks(full, rules=rules), change)
+            self.solver.update(Blocks(full), change)
             theta, _ = self.solver.solve(-gradient.coef, np.zeros(0))
             return State(theta, np.zeros_like(gradient.beta))
         change.refresh(change.count != 0)
