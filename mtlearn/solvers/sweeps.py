@@ -177,6 +177,25 @@ def _dot(x, w):
     return z
 
 
+# As best_dual, with a product for the division; small enough to vanish in its callers.
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _best(box, i, pull, inverse):
+    """Best beta of row i alone; `pull` counts neither width nor its own beta."""
+    room = box.width[i]
+    pull = max(pull - room, 0.0) + min(pull + room, 0.0)
+    return min(max(pull * inverse[i], box.lower[i]), box.upper[i])
+
+
+@njit(cache=True)
+def _draw(state, size):
+    """The next state of a random generator (xorshift), and a number below `size`."""
+    state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+    state ^= state >> np.uint64(7)
+    state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+    # the upper half times the number of them: no division
+    return state, int(((state >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
+
+
 @njit(cache=True)
 def _sweep(
     X,
@@ -198,86 +217,89 @@ def _sweep(
     offset,
     beta,
 ):
-    d = X.shape[1]
-    w = np.empty(d)
-    before = np.empty(d)
-    gain = 0.0
-    worst = 0.0
-    state = noise[0]
+    w, before = np.empty(X.shape[1]), np.empty(X.shape[1])
+    rows = (X, place, box, bends, inverse, order, beta)
+    gain, worst = 0.0, 0.0
     dense = coef.kernel.shape[0] > 0
     for t in tasks:
-        s = starts[t]
-        size = active[t]
-        if size == 0:
+        if active[t] == 0:
             continue
         own_coef = coef.kernel[t, t] if dense else coef.common + coef.private
         own_free = free.kernel[t, t] if dense else free.common + free.private
-        for j in range(d):
+        for j in range(len(w)):
             w[j] = common[j] + coef.private * own[t, j]
             before[j] = w[j]
         b = offset[t] + level[0] + free.private * level[1 + t]
-        total = 0.0
-        k = 0
-        while k < size:
-            # a random row of those not yet visited
-            state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-            state ^= state >> np.uint64(7)
-            state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-            # the upper half times the number of them: no division
-            pick = k + int(
-                ((state >> np.uint64(32)) * np.uint64(size - k)) >> np.uint64(32)
-            )
-            i = order[s + pick]
-            order[s + pick] = order[s + k]
-            order[s + k] = i
-            x = X[place[i]]
-            bend = bends[i]
-            slope = box.linear[i] - _dot(x, w) - b - box.diagonal[i] * beta[i]
-            # as in best_dual, with a product for the division
-            pull = slope + bend * beta[i]
-            room = box.width[i]
-            pull = max(pull - room, 0.0) + min(pull + room, 0.0)
-            best = min(max(pull * inverse[i], box.lower[i]), box.upper[i])
-            step = best - beta[i]
-            if step == 0.0:
-                if spare_slope(box, i, beta[i], slope) > limit:
-                    size -= 1
-                    order[s + k] = order[s + size]
-                    order[s + size] = i
-                else:
-                    k += 1
-                continue
-            k += 1
-            worst = max(worst, abs(step) * bend)
-            gain += step * (slope - 0.5 * bend * step)
-            gain -= box.width[i] * (abs(best) - abs(beta[i]))
-            beta[i] = best
-            push = own_coef * step
-            for j in range(d):
-                w[j] += push * x[j]
-            b += own_free * step
-            total += step
-        active[t] = size
+        active[t], gained, most, total = _visit(
+            rows, starts[t], active[t], limit, noise, own_coef, own_free, w, b
+        )
+        gain += gained
+        worst = max(worst, most)
         if own_coef == 0.0:
             continue
-        if not dense:
-            for j in range(d):
-                moved = (w[j] - before[j]) / own_coef
-                own[t, j] += moved
-                common[j] += coef.common * moved
-            level[0] += free.common * total
-            level[1 + t] += total
-            continue
-        for j in range(d):
+        for j in range(len(w)):
             before[j] = (w[j] - before[j]) / own_coef
-        for u in range(starts.shape[0] - 1):
-            c = coef.kernel[u, t]
-            if c != 0.0:
-                for j in range(d):
-                    own[u, j] += c * before[j]
-            level[1 + u] += free.kernel[u, t] * total
-    noise[0] = state
+        if dense:
+            _tell_all(t, before, total, coef.kernel, free.kernel, own, level)
+            continue
+        for j in range(len(w)):
+            own[t, j] += before[j]
+            common[j] += coef.common * before[j]
+        level[0] += free.common * total
+        level[1 + t] += total
     return gain, worst
+
+
+@njit(cache=True)
+def _visit(rows, s, size, limit, noise, own_coef, own_free, w, b):
+    """Steps in the first `size` rows of a task, in random order; moves its `w`.
+
+    Returns how many of them the next sweep visits, what the dual gained, the largest
+    step times its bend, and the sum of all steps.
+    """
+    X, place, box, bends, inverse, order, beta = rows
+    gain, worst, total, k, state = 0.0, 0.0, 0.0, 0, noise[0]
+    while k < size:
+        # a random row of those not yet visited
+        state, pick = _draw(state, size - k)
+        i = order[s + k + pick]
+        order[s + k + pick] = order[s + k]
+        order[s + k] = i
+        x = X[place[i]]
+        slope = box.linear[i] - _dot(x, w) - b - box.diagonal[i] * beta[i]
+        best = _best(box, i, slope + bends[i] * beta[i], inverse)
+        step = best - beta[i]
+        if step == 0.0:
+            if spare_slope(box, i, beta[i], slope) > limit:
+                size -= 1
+                order[s + k] = order[s + size]
+                order[s + size] = i
+            else:
+                k += 1
+            continue
+        k += 1
+        worst = max(worst, abs(step) * bends[i])
+        gain += step * (slope - 0.5 * bends[i] * step)
+        gain -= box.width[i] * (abs(best) - abs(beta[i]))
+        beta[i] = best
+        push = own_coef * step
+        for j in range(x.shape[0]):
+            w[j] += push * x[j]
+        b += own_free * step
+        total += step
+    noise[0] = state
+    return size, gain, worst, total
+
+
+@njit(cache=True)
+def _tell_all(t, moved, total, coef, free, own, level):
+    """Carry what happened in task t to all tasks, by the task kernel."""
+    for u in range(coef.shape[0]):
+        c = coef[u, t]
+        if c != 0.0:
+            for j in range(moved.shape[0]):
+                own[u, j] += c * moved[j]
+        level[1 + u] += free[u, t] * total
 
 
 # Both loops over all rows without a branch: who moves and who rests is hard to predict.
@@ -287,9 +309,7 @@ def _largest_pull(box, bends, inverse, z, beta):
     worst = 0.0
     for i in range(z.shape[0]):
         pull = box.linear[i] - z[i] + (bends[i] - box.diagonal[i]) * beta[i]
-        room = box.width[i]
-        pull = max(pull - room, 0.0) + min(pull + room, 0.0)
-        best = min(max(pull * inverse[i], box.lower[i]), box.upper[i])
+        best = _best(box, i, pull, inverse)
         worst = max(worst, abs(best - beta[i]) * bends[i])
     return worst
 
