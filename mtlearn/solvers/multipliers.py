@@ -16,7 +16,7 @@ import numpy as np
 from ..losses import Envelope, balance
 from ..solution import Status
 from .coupled import factor_spd, solve_spd
-from .newton import Gradient, Problem, RowsStep, line_search
+from .newton import Gradient, Problem, RowsStep, find_step, line_search
 from .steps import STEPPERS, Point, choose_solver
 
 _INNER = 0.3  # share of an outer step's progress that its inner problem may lack
@@ -272,26 +272,14 @@ class Levels:
             bends = (M.T @ M.multiply(bends[:, None])).toarray()
             step = -solve_spd(factor_spd(bends), slope)
             dz = np.repeat(M @ step, data.sizes)
-            taken = _search(loss, problem, z, dz, float(slope @ step))
+
+            def along(taken, z=z, dz=dz):
+                return loss.along(problem.y, z, dz, problem.weight, taken)[1:]
+
+            taken = find_step(along, float(slope @ step), 1e-3, 60)
             if taken == 0.0:
                 break
             state.beta = state.beta + taken * step.reshape(state.beta.shape)
             z = z + taken * dz
             _, g, h = loss.evaluate(problem.y, z, problem.weight)
         return z
-
-
-def _search(loss, problem, z, dz, slope0):
-    """Exact minimum along a line in the scores."""
-    if not slope0 < 0:
-        return 0.0
-    low, high, step = 0.0, np.inf, 1.0
-    for _ in range(60):
-        _, slope, bend = loss.along(problem.y, z, dz, problem.weight, step)
-        if abs(slope) <= 1e-3 * abs(slope0):
-            return step
-        low, high = (step, high) if slope < 0 else (low, step)
-        step = step - slope / bend if bend > 0 else np.inf
-        if not low < step < high:
-            step = 2 * low if high == np.inf else 0.5 * (low + high)
-    return low

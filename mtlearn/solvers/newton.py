@@ -366,14 +366,39 @@ def line_search(problem, state, direction, z, dz, gradient):
     omega1 = alpha * np.vdot(state.theta, metric)
     omega2 = alpha * np.vdot(direction.theta, metric)
     slope0 = gradient.slope(direction)
+
+    def along(step):
+        _, slope, bend = loss.along(y, z, dz, weight, step)
+        return slope + omega1 + step * omega2, bend + omega2
+
+    return find_step(along, slope0, 0.05)
+
+
+def find_step(along, slope0, accuracy, most=_SEARCH_STEPS):
+    """Where the slope of a convex function of a step is zero, nearly.
+
+    Parameters
+    ----------
+    along : callable
+        From a step to slope and curvature.
+    slope0 : float
+        The slope at zero.
+    accuracy : float
+        Share of that slope which may be left.
+    most : int
+        Most calls.
+
+    Returns
+    -------
+    step : float
+        0 where the slope does not fall at zero.
+    """
     if not slope0 < 0:
         return 0.0
     low, high, step = 0.0, np.inf, 1.0
-    for _ in range(_SEARCH_STEPS):
-        _, slope, bend = loss.along(y, z, dz, weight, step)
-        slope += omega1 + step * omega2
-        bend += omega2
-        if abs(slope) <= 0.05 * abs(slope0):
+    for _ in range(most):
+        slope, bend = along(step)
+        if abs(slope) <= accuracy * abs(slope0):
             return step
         low, high = (step, high) if slope < 0 else (low, step)
         step -= slope / bend if bend > 0 else 0.0
