@@ -1,10 +1,8 @@
 """Quadratics under linear constraints and balls |B_k x| <= r_k, by Newton's method.
 
-With multipliers mu of the balls given, a quadratic under linear rows is left; its
-minimum is a concave function of mu. Newton's method on r_k / |B_k x(mu)| = 1, nearly
-linear in mu (the secular equation of More and Sorensen, SIAM J. Scientific and
-Statistical Computing 4, 1983), finds which balls bind; Newton steps on the optimality
-conditions then leave only rounding. They also serve an answer of a conic solver.
+With multipliers of the balls given, a quadratic under linear rows is left. The secular
+equation (`secular`) finds which balls bind; Newton steps on the optimality conditions
+then leave only rounding. They also serve an answer of a conic solver.
 """
 
 from dataclasses import replace
@@ -13,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .active_set import solve_binding
+from .secular import are_there, climb
 
 _DENSE = 1500  # most unknowns of a dense system
 _STEPS = 8
@@ -67,14 +66,7 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls, polished=True):
             better = polish(quadratic, rows, balls, radius, *found, binding)
             if better is not None:
                 return (*better, secular.state, n_iter)
-        change, ahead = secular.step(here), None
-        for _ in range(_STEPS):
-            pulls = np.maximum(here.pulls + change, 0.0)
-            ahead = secular.at(pulls)
-            if ahead is None or ahead.value >= here.value - 1e-10 * abs(here.value):
-                break
-            change = 0.3 * change
-        here = ahead
+        here = climb(secular, here, _STEPS)
     return None
 
 
@@ -136,8 +128,8 @@ class _Moment:
 
     def near(self, radius, off_by):
         """Whether all balls are where they should be, nearly."""
-        off = np.linalg.norm(self.parts, axis=1) / radius - 1.0
-        return np.all(np.where(self.pulls > 0, np.abs(off), off) <= off_by)
+        length = np.linalg.norm(self.parts, axis=1)
+        return are_there(length, radius, self.pulls, off_by)
 
 
 def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):

@@ -1,12 +1,14 @@
 """Quadratics of very many tasks none of which is far from a centre: |w_t - c| <= r_t.
 
-The secular equation of `balls`, task by task: with the multipliers of the balls given,
+The secular equation (`secular`), task by task: with the multipliers of the balls given,
 and the common part, the centre c and its equation kept apart, nothing ties the tasks. A
 Newton step in the multipliers is then a diagonal and what the few shared unknowns add.
 """
 
 import numpy as np
 import scipy.sparse as sp
+
+from .secular import are_there, climb
 
 _BORDER = 400  # most unknowns that are shared
 _ROUNDS = 60
@@ -42,15 +44,9 @@ def solve_close(quadratic, balls, centre, radius, pulls):
     for n_iter in range(1, _ROUNDS + 1):
         if here.near(radius):
             return here.x, here.pulls, n_iter
-        change = problem.step(here)
-        for _ in range(_STEPS):
-            ahead = problem.at(np.maximum(here.pulls + change, 0.0))
-            if ahead.value >= here.value - 1e-10 * abs(here.value):
-                break
-            change = 0.3 * change
-        if not np.isfinite(ahead.value):
+        here = climb(problem, here, _STEPS)
+        if not np.isfinite(here.value):
             return None
-        here = ahead
     return None
 
 
@@ -173,5 +169,4 @@ class _Moment:
 
     def near(self, radius):
         """Whether all tasks are where they should be."""
-        off = self.length / radius - 1.0
-        return np.all(np.where(self.pulls > 0, np.abs(off), off) <= _NEAR)
+        return are_there(self.length, radius, self.pulls, _NEAR)

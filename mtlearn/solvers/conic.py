@@ -9,6 +9,7 @@ import hashlib
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,11 @@ class Limits:
     def plain(self):
         """Whether rows are all there is."""
         return not len(self.radius) and not self.callables
+
+    def called(self, W, b):
+        """The constraints that each callable makes of expressions W and b."""
+        W, b = self.spread @ W, self.spread_b @ b
+        return [call(one, W, b) for one in self.callables]
 
 
 @dataclass(frozen=True)
@@ -163,12 +169,7 @@ def is_possible(unknowns, limits):
     flat = cp.reshape(model.V, (unknowns.n_tasks * unknowns.d,), order="C")
     demands = _Demands(limits, flat, limits.radius)
     demands.set(limits.lower, limits.upper)
-    W, b = model.V, model.intercepts(1.0)
-    calls = [
-        c
-        for one in limits.callables
-        for c in call(one, limits.spread @ W, limits.spread_b @ b)
-    ]
+    calls = chain.from_iterable(limits.called(model.V, model.intercepts(1.0)))
     try:
         run(cp.Problem(cp.Minimize(0), [*demands.constraints, *calls]), {})
     except Infeasible:
@@ -327,11 +328,8 @@ class _Program:
 
         W = cp.multiply(self.model.V, numbers.level / numbers.unit[None, :])
         b = self.model.intercepts(numbers.level / numbers.b_unit)
-        self.calls = [
-            call(one, limits.spread @ W, limits.spread_b @ b)
-            for one in limits.callables
-        ]
-        every = [*self.demands.constraints, *(c for own in self.calls for c in own)]
+        self.calls = limits.called(W, b)
+        every = [*self.demands.constraints, *chain.from_iterable(self.calls)]
         self.problem = cp.Problem(self.goal, every)
 
     def solve(self, numbers, options):
@@ -348,10 +346,7 @@ class _Program:
         level = numbers.level
         x = self.model.read(level / numbers.units, level / numbers.b_unit)
         multipliers, pulls = self.demands.duals()
-        calls = [
-            [np.asarray(c.dual_value, dtype=float) * level**2 for c in own]
-            for own in self.calls
-        ]
+        calls = _dual_values(self.calls, level**2)
         multipliers, pulls = multipliers * level, pulls * level
         return Answer(x, multipliers, pulls, calls, value * level**2, gap * level**2)
 
@@ -438,6 +433,11 @@ class _Demands:
         if self.n_balls:
             pulls += np.atleast_1d(self.constraints[-1].dual_value)
         return multipliers, pulls
+
+
+def _dual_values(calls, factor):
+    """Dual values of what each callable demands, times a factor."""
+    return [[np.asarray(c.dual_value, float) * factor for c in own] for own in calls]
 
 
 def run(problem, options):
@@ -599,12 +599,8 @@ class _PieceProgram:
         self.demands.set(limits.lower / sizes.level, limits.upper / sizes.level)
         W = cp.multiply(model.V, sizes.level / sizes.features[None, :])
         b = model.intercepts(sizes.level)
-        self.calls = [
-            call(one, limits.spread @ W, limits.spread_b @ b)
-            for one in limits.callables
-        ]
-        every = [*lines, *self.demands.constraints]
-        every += [c for own in self.calls for c in own]
+        self.calls = limits.called(W, b)
+        every = [*lines, *self.demands.constraints, *chain.from_iterable(self.calls)]
         self.problem = cp.Problem(cp.Minimize(goal), every)
 
     def solve(self, options, height):
@@ -613,10 +609,7 @@ class _PieceProgram:
         value, gap = run(self.problem, options)
         multipliers, pulls = self.demands.duals()
         price = sizes.zero / sizes.level
-        calls = [
-            [np.asarray(c.dual_value, dtype=float) * sizes.zero for c in own]
-            for own in self.calls
-        ]
+        calls = _dual_values(self.calls, sizes.zero)
         return Answer(
             self.model.read(sizes.level / sizes.theta, sizes.level),
             multipliers * price,
