@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from libraries import Run, timed
-from problems import SVM_DATA, SVMProblem, _real, gaussian_tasks, scores, suboptimality
+from problems import (
+    SVM_DATA,
+    SVMProblem,
+    gaussian_tasks,
+    made_data,
+    real_data,
+    scores,
+    suboptimality,
+)
 from races import TOLERANCES, fit_again, mean_ratio
 from sklearn.svm import LinearSVC, LinearSVR
 
@@ -99,14 +107,7 @@ def liblinear(problem, tol, max_iter):
 
 def kinked_problems(quick=False, name=None):
     """Yield every problem whose name contains `name`."""
-    for data, make in (SVM_DATA | SVR_DATA).items():
-        if name and name.lower() not in data.lower():
-            continue
-        try:
-            X, y, task = make()
-        except FileNotFoundError as reason:
-            print(f"{data}: left out, {reason}")
-            continue
+    for data, (X, y, task) in made_data(SVM_DATA | SVR_DATA, name):
         epsilon = 0.1 * float(y.std()) if data in SVR_DATA else None
         for C in (1.0,) if quick else STRENGTHS:
             yield KinkedProblem(data, X, y, task, C, CORRELATION, epsilon)
@@ -114,7 +115,7 @@ def kinked_problems(quick=False, name=None):
 
 def school_scores():
     """Exam scores of 139 schools, as numbers of mean zero and spread one."""
-    X, y, task = _real("school")
+    X, y, task = real_data("school")
     return X, (y - y.mean()) / y.std(), task
 
 

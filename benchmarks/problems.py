@@ -80,16 +80,22 @@ def suboptimality(value, best):
 def svm_problems(quick=False, name=None):
     """Yield every problem whose name contains `name`; print what is left out."""
     settings = [(1.0, 0.5)] if quick else list(product(STRENGTHS, CORRELATIONS))
-    for data, make in SVM_DATA.items():
+    for data, made in made_data(SVM_DATA, name):
+        for C, correlation in settings:
+            yield SVMProblem(data, *made, C, correlation)
+
+
+def made_data(makers, name=None):
+    """Yield name and (X, y, task) of data with `name` in theirs; print what is not."""
+    for data, make in makers.items():
         if name and name.lower() not in data.lower():
             continue
         try:
-            X, y, task = make()
+            made = make()
         except FileNotFoundError as reason:
             print(f"{data}: left out, {reason}")
             continue
-        for C, correlation in settings:
-            yield SVMProblem(data, X, y, task, C, correlation)
+        yield data, made
 
 
 @lru_cache
@@ -135,14 +141,14 @@ def text(n_tasks=20, n_rows=10_000, d=20_000, words=53, seed=0):
 @lru_cache
 def school():
     """Exam scores of 139 schools, above their median or not; features scaled."""
-    X, y, task = _real("school")
+    X, y, task = real_data("school")
     return X, np.where(y > np.median(y), 1.0, -1.0), task
 
 
 @lru_cache
 def landmine():
     """Radar images of 29 fields, 6 % of them mines."""
-    X, y, task = _real("landmine")
+    X, y, task = real_data("landmine")
     return X, np.where(y > 0, 1.0, -1.0), task
 
 
@@ -157,7 +163,7 @@ def open_data(name):
     return np.load(path)
 
 
-def _real(name):
+def real_data(name):
     """A real data set with its features scaled, its rows shuffled."""
     with open_data(name) as file:
         X, y, task = file["X"].astype(float), file["y"].astype(float), file["task"]
