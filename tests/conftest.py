@@ -13,6 +13,8 @@ import pytest
 from reference import data_dir
 from threadpoolctl import threadpool_limits
 
+from mtlearn.solvers.box import LOSSES
+
 TASKS = ("east", "mid", "north", "south", "west")
 SIZES = (18, 2, 13, 9, 10)  # "mid" has two rows
 N_FEATURES = 5
@@ -154,3 +156,15 @@ def real_data():
     if folder is None:
         pytest.skip("MTLEARN_DATA names no folder")
     return folder
+
+
+@pytest.fixture
+def margin_problems(long_regression, long_classification):
+    """(X, labels, codes, weight) of the long problem that suits each margin loss."""
+    p, q = long_regression, long_classification
+    return {
+        loss: (q.X, q.sign * 1.0, q.codes, q.weight)
+        if "hinge" in loss
+        else (p.X, p.y, p.codes, p.weight)
+        for loss in LOSSES
+    }

@@ -19,17 +19,6 @@ EPSILON, ALPHA = 0.2, 0.7
 CORRELATIONS = (0.0, 0.6, 1.0)
 
 
-@pytest.fixture
-def problems(long_regression, long_classification):
-    p, q = long_regression, long_classification
-    return {
-        loss: (q.X, q.sign * 1.0, q.codes, q.weight)
-        if "hinge" in loss
-        else (p.X, p.y, p.codes, p.weight)
-        for loss in LOSSES
-    }
-
-
 def sparse(X):
     """A third of the entries, and a row without any."""
     X = np.where(np.random.default_rng(0).random(X.shape) < 0.3, X, 0.0)
@@ -38,8 +27,8 @@ def sparse(X):
 
 
 @pytest.mark.parametrize("loss, correlation", cover(LOSSES, CORRELATIONS))
-def test_sparse_rows_against_the_twin(problems, loss, correlation):
-    X, y, codes, weight = problems[loss]
+def test_sparse_rows_against_the_twin(margin_problems, loss, correlation):
+    X, y, codes, weight = margin_problems[loss]
     X = sparse(X)
     data = TaskData(X, y, 5, codes, weight)
     form = SharedMean(correlation).form(np.arange(5))
@@ -82,9 +71,9 @@ def test_a_step_in_one_variable_is_exact(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_rows_that_rest_are_woken_again(problems, loss):
+def test_rows_that_rest_are_woken_again(margin_problems, loss):
     # a pass over few rows only, then the gap: the answer is that of all rows
-    X, y, codes, weight = problems[loss]
+    X, y, codes, weight = margin_problems[loss]
     data = TaskData(sparse(X), y, 5, codes, 0.01 * weight)
     form = SharedMean(0.5).form(np.arange(5))
     options = {"loss": loss, "epsilon": EPSILON, "max_iter": 5000}
@@ -94,8 +83,8 @@ def test_rows_that_rest_are_woken_again(problems, loss):
     assert tight.objective <= loose.objective * (1 + 1e-12)
 
 
-def test_the_start_has_multipliers_that_fit(problems):
-    X, y, codes, weight = problems["hinge"]
+def test_the_start_has_multipliers_that_fit(margin_problems):
+    X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(sparse(X), y, 5, codes, weight)
     form = SharedMean(0.5).form(np.arange(5))
     (coef, intercept), dual = penalised_start(data, form, ALPHA, loss="hinge")
@@ -111,8 +100,8 @@ def test_the_start_has_multipliers_that_fit(problems):
 @pytest.mark.parametrize(
     "loss, kind", cover(LOSSES, ["SharedMean(0)", "SharedMean(0.6)", "pooled", "graph"])
 )
-def test_sweeps_end_at_the_minimum(problems, adjacency, loss, kind):
-    X, y, codes, weight = problems[loss]
+def test_sweeps_end_at_the_minimum(margin_problems, adjacency, loss, kind):
+    X, y, codes, weight = margin_problems[loss]
     if kind == "graph":
         relation, K = TaskGraph(adjacency), reference.graph(adjacency)
     else:
@@ -148,8 +137,8 @@ def test_sweeps_end_at_the_minimum(problems, adjacency, loss, kind):
 
 @pytest.mark.parametrize("intercept", ["free", "shared", "shrunk"])
 @pytest.mark.parametrize("kind", ["SharedMean", "graph"])
-def test_levels_follow_the_multipliers(problems, adjacency, intercept, kind):
-    X, y, codes, weight = problems["hinge"]
+def test_levels_follow_the_multipliers(margin_problems, adjacency, intercept, kind):
+    X, y, codes, weight = margin_problems["hinge"]
     relation = SharedMean(0.6) if kind == "SharedMean" else TaskGraph(adjacency)
     form = relation.form(np.arange(5))
     data = TaskData(X, y, 5, codes, weight)
@@ -167,8 +156,8 @@ def test_levels_follow_the_multipliers(problems, adjacency, intercept, kind):
     assert_allclose(sweeps.model()[1], 2 * b, atol=1e-9)
 
 
-def test_the_same_seed_gives_the_same_sweeps(problems):
-    X, y, codes, weight = problems["hinge"]
+def test_the_same_seed_gives_the_same_sweeps(margin_problems):
+    X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(X, y, 5, codes, weight)
     box = box_dual("hinge", data.labels, data.weights)
     form = SharedMean(0.5).form(np.arange(5))

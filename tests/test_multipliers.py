@@ -20,19 +20,8 @@ EPSILON = 0.3
 KINDS = ("free", "shrunk", "shared", "none")
 
 
-@pytest.fixture
-def problems(long_regression, long_classification):
-    p, q = long_regression, long_classification
-    return {
-        loss: (q.X, q.sign * 1.0, q.codes, q.weight)
-        if "hinge" in loss
-        else (p.X, p.y, p.codes, p.weight)
-        for loss in LOSSES
-    }
-
-
-def bound(problems, loss, kind, **options):
-    X, y, codes, weight = problems[loss]
+def bound(margin_problems, loss, kind, **options):
+    X, y, codes, weight = margin_problems[loss]
     data = TaskData(X, y, 5, codes, weight)
     box = box_dual(loss, data.labels, data.weights, EPSILON)
     form = SharedMean(0.6).form(np.arange(5))
@@ -43,9 +32,9 @@ def bound(problems, loss, kind, **options):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_all_four_losses_from_zero(problems, loss, kind):
-    run = bound(problems, loss, kind)
-    X, y, codes, weight = problems[loss]
+def test_all_four_losses_from_zero(margin_problems, loss, kind):
+    run = bound(margin_problems, loss, kind)
+    X, y, codes, weight = margin_problems[loss]
     zero = reference.data_loss(loss, 0 * y, y, codes, weight, 5, EPSILON)
     assert run.run(1e-10 * zero, 100) is Status.CONVERGED
     mode = {"free": True, "none": False}.get(kind, kind)
@@ -62,9 +51,9 @@ def test_all_four_losses_from_zero(problems, loss, kind):
 
 
 @pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
-def test_the_last_updates_converge_fast(problems, loss):
+def test_the_last_updates_converge_fast(margin_problems, loss):
     # superlinear: each of the last gaps is a small part of the one before
-    run, gaps = bound(problems, loss, "shared"), []
+    run, gaps = bound(margin_problems, loss, "shared"), []
     for n_outer in range(1, 40):
         run.run(0.0, n_outer)
         gaps.append(run.gap)
@@ -75,10 +64,10 @@ def test_the_last_updates_converge_fast(problems, loss):
     assert gaps[-1] <= 0.05 * gaps[-2]
 
 
-def test_from_the_right_multipliers_there_is_nothing_to_do(problems):
-    run = bound(problems, "hinge", "free")
+def test_from_the_right_multipliers_there_is_nothing_to_do(margin_problems):
+    run = bound(margin_problems, "hinge", "free")
     run.run(1e-12 * run.value, 100)
-    again = bound(problems, "hinge", "free", state=run.state)
+    again = bound(margin_problems, "hinge", "free", state=run.state)
     box = run.problem.loss.box
     again.problem.loss = Envelope(box, run.beta, again.problem.loss.penalty)
     again._look()
@@ -86,15 +75,15 @@ def test_from_the_right_multipliers_there_is_nothing_to_do(problems):
     assert again.n_steps == 0
 
 
-def test_a_limit_of_updates_is_kept(problems):
-    run = bound(problems, "hinge", "free")
+def test_a_limit_of_updates_is_kept(margin_problems):
+    run = bound(margin_problems, "hinge", "free")
     assert run.run(0.0, 2) is Status.MAX_ITER
     assert run.n_outer == 2
 
 
-def test_curvature_is_lent_where_steps_are_far_too_long(problems):
+def test_curvature_is_lent_where_steps_are_far_too_long(margin_problems):
     # two rows, five features, and a penalty that is nothing beside the rows
-    X, y, codes, weight = problems["hinge"]
+    X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(1e6 * X, y, 5, codes, weight)
     box = box_dual("hinge", data.labels, data.weights)
     form = SharedMean(0.6).form(np.arange(5))
@@ -140,8 +129,8 @@ def test_levels_that_tasks_share_in_parts(loss, sharpness):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_plain_forms_have_one_level_per_row(problems, kind):
-    X, y, codes, weight = problems["hinge"]
+def test_plain_forms_have_one_level_per_row(margin_problems, kind):
+    X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(X, y, 5, codes, weight)
     box = box_dual("hinge", data.labels, data.weights)
     envelope = Envelope(box, np.zeros(len(y)), data.weights)
