@@ -235,3 +235,28 @@ def test_low_rank():
         assert found.objective <= cold.objective * (1.0 + 1e-7)
         assert found.objective >= whole.objective * (1.0 - 1e-7)
     assert_array_equal(path[1].coef, convex[1].coef)
+
+
+@pytest.mark.parametrize("tol", [1e-6, 1e-8, 1e-10, 1e-12])
+@pytest.mark.parametrize("seed", range(3))
+def test_chords_that_lead_astray_are_taken_back(seed, tol):
+    # few strengths far apart: factors of one make the next one's objective rise
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(320, 30))
+    for j in range(1, 30):
+        X[:, j] += 0.5 * X[:, j - 1]
+    W = np.zeros((5, 30))
+    W[:, rng.choice(30, 6, replace=False)] = rng.normal(size=(5, 6))
+    Y = X @ W.T + 3.0 * rng.normal(size=(320, 5))
+    for fold in range(4):
+        part = Y.copy()
+        part[rng.random(Y.shape) < 0.3] = np.nan
+        part[fold::5] = np.nan
+        loss = MomentLoss(TaskMoments.from_data(TaskData(X, part, 5)))
+        alphas = L21(1.0).zero_strength(loss.target) * np.array([0.2, 0.05, 0.01])
+        path = follow_features([loss] * 3, [L21(a) for a in alphas], tol=tol)
+        for alpha, found in zip(alphas, path):
+            assert found.status is Status.CONVERGED and found.certificate <= tol
+            cold = solve_block_descent(loss, L21(alpha), tol=1e-12)
+            excess = found.objective - cold.objective
+            assert excess <= (tol + 2e-12) * loss.zero_objective

@@ -36,6 +36,7 @@ _TRAIL = 5  # passes that are extrapolated from
 _TRIFLE = 1e4  # flops that take less time than to ask for them
 _EXACT = 1e-13  # a gap, relative to the objective, that is rounding
 _TRIES = 8  # halvings of a Newton step
+_STIFF = 1e8  # curvature of the penalty, in that of the loss, that passes deal with
 _DAMPINGS = np.array([0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-2])  # of the largest curvature
 
 
@@ -156,14 +157,16 @@ def solve_part(part, penalty, W, enough, max_iter):
         value, gap = duality_gap(part, penalty, point, penalty.gauge(point.gradient))
         if gap <= enough:
             cheap = newton.cost(part.W) <= max(part.pass_cost, _TRIFLE)
-            polished = cheap and np.isfinite(enough) and gap > _EXACT * value
-            return _polish(newton, point, gap) if polished else part.W, n_iter
+            if cheap and np.isfinite(enough) and gap > _EXACT * value:
+                _polish(newton, point, gap)
+            return part.W, n_iter
         if spent >= newton.cost(part.W) and n_iter > 1:
             spent = 0.0
             moved = newton.improve(part.W, point.gradient)
             if moved is not None:
                 part.put(moved)
-            elif not value < before:
+            # near the minimum rounding hides what a step gains, but not in the gap
+            elif not _polish(newton, point, gap) and not value < before:
                 break
             before = value
         if not dear or len(trail) > _TRAIL:
@@ -172,16 +175,21 @@ def solve_part(part, penalty, W, enough, max_iter):
 
 
 def _polish(newton, point, gap):
-    """W after a plain Newton step, which squares the error, if the gap falls."""
+    """A plain Newton step, which squares the error; whether the gap falls by it."""
     part, penalty = newton.part, newton.penalty
-    moved = newton.plain(part.W, point.gradient)
-    if moved is None:
-        return part.W
-    kept = part.W
-    part.put(moved)
-    there = part.point()
-    _, closer = duality_gap(part, penalty, there, penalty.gauge(there.gradient))
-    return moved if closer < gap else kept
+    W, kept = part.W, part.where()
+    # a little damping, where the Hessian does not see some direction
+    for damping in _DAMPINGS[[0, 2]]:
+        moved = newton.plain(W, point.gradient, damping)
+        if moved is None:
+            continue
+        part.put(moved)
+        there = part.point()
+        _, closer = duality_gap(part, penalty, there, penalty.gauge(there.gradient))
+        if closer < gap:
+            return True
+    part.move(kept)
+    return False
 
 
 def _extrapolate(part, penalty, trail):
@@ -234,6 +242,7 @@ class GramPart:
             np.ascontiguousarray(loss.diagonal),
             np.ascontiguousarray(coupling),
         )
+        self.most = self._arrays[4].max(axis=0, initial=0.0)  # curvatures
         self.pass_cost = float(loss.n_rows) * size * size * _rate(n_blocks)
 
     def put(self, W):
@@ -313,6 +322,7 @@ class RowPart:
         self._corners = self._blocks_of_gram()
         self.n_blocks = self._corners.shape[-1]
         self._curvature = np.ascontiguousarray(self._diagonal())
+        self.most = self._curvature.max(axis=0, initial=0.0)
         self.pass_cost = 2.0 * self._y.size * size * _rate(1 if data.wide else 2)
         self.build_cost = float(data.X.shape[0])
 
@@ -679,8 +689,11 @@ class SmoothPenalty(NamedTuple):
     unit: np.ndarray
 
 
-def smooth_penalty(penalty, V):
+def smooth_penalty(penalty, V, most=np.inf):
     """Derivatives of the penalty at V, whose columns are not zero.
+
+    Where nu exceeds `most`, (n_columns,), the shared part is all but zero and stays as
+    it is: beside such curvatures nothing would be left of the loss but rounding.
 
     A column with the shared part s, |s| = alpha / nu, has the gradient nu s where its
     entries are not cut, and its Hessian there is nu (I - e e'), e their unit vector;
@@ -688,11 +701,12 @@ def smooth_penalty(penalty, V):
     """
     shared, private = penalty.split(V)
     norms = np.sqrt(np.einsum("tj,tj->j", shared, shared))
-    alive = norms > 0
+    alive = norms > np.divide(penalty.alpha, most)
     nu = np.divide(penalty.alpha, norms, out=np.zeros_like(norms), where=alive)
     if not np.isfinite(penalty.beta):
         unit = np.divide(V, norms, out=np.zeros_like(V), where=alive)
-        return SmoothPenalty(np.ones(V.shape, dtype=bool), nu * V, nu, nu, unit)
+        moving = np.broadcast_to(alive, V.shape)
+        return SmoothPenalty(moving, nu * V, nu, nu, unit)
     cut = private != 0
     smooth = alive & ~cut
     spokes = np.where(smooth, shared, 0.0)
@@ -728,13 +742,10 @@ class NewtonStep:
         shrinks until it vanishes. So the Hessian is damped where a plain step fails,
         and what would turn round on the way is set to zero.
         """
-        used = np.flatnonzero(W.any(axis=0))
+        used, V, part, here, pull = self._around(W, gradient)
         if len(used) == 0:
             return None
-        V, part = np.ascontiguousarray(W[:, used]), self.part.columns(used)
         gradient, base = gradient[:, used], self.penalty.value(V)
-        here = smooth_penalty(self.penalty, V)
-        pull = (gradient + here.gradient) * here.moving
         best, chosen, least = -1e-14 * base, None, self.damping
         for damping in self._dampings():
             direction = self._solve(part, -pull, here, damping)
@@ -752,20 +763,28 @@ class NewtonStep:
         moved[:, used] = V + chosen
         return moved
 
-    def plain(self, W, gradient):
-        """W after a full step; None if there is none or a column would turn round."""
-        used = np.flatnonzero(W.any(axis=0))
+    def plain(self, W, gradient, damping):
+        """W after a full step, None if there is none; what would turn round is zero."""
+        used, V, part, here, pull = self._around(W, gradient)
         if len(used) == 0:
             return None
-        V = np.ascontiguousarray(W[:, used])
-        here = smooth_penalty(self.penalty, V)
-        pull = (gradient[:, used] + here.gradient) * here.moving
-        step = self._solve(self.part.columns(used), -pull, here, 0.0)
-        if step is None or np.any(turning_points(V, here, step) <= 1.0):
+        step = self._solve(part, -pull, here, damping)
+        if step is None:
             return None
         moved = W.copy()
-        moved[:, used] = V + step
+        moved[:, used] = V + np.where(turning_points(V, here, step) <= 1.0, -V, step)
         return moved
+
+    def _around(self, W, gradient):
+        """Columns that take part; there W, the loss, penalty and gradient of both."""
+        used = np.flatnonzero(W.any(axis=0))
+        here = smooth_penalty(self.penalty, W[:, used], _STIFF * self.part.most[used])
+        moving = here.moving.any(axis=0)
+        if not moving.all():
+            used = used[moving]
+            here = SmoothPenalty(*(part[..., moving] for part in here))
+        V, part = np.ascontiguousarray(W[:, used]), self.part.columns(used)
+        return used, V, part, here, (gradient[:, used] + here.gradient) * here.moving
 
     def _dampings(self):
         """What to try, the weakest first, from a little below what was best last."""

@@ -84,7 +84,7 @@ class _Path:
         # the strong rule: the gradient of a feature moves no faster than the strength
         self.pull = 2.0 - before / penalty.alpha
         self.failures, self.steps, self.before = 0, 0, None
-        n_iter, history, best = 0, [], (np.inf, np.inf)
+        n_iter, history, last, least = 0, [], None, np.inf
         W = self._begin(penalty, alike)
         while True:
             look = self._look(W, penalty, tol)
@@ -92,10 +92,13 @@ class _Path:
             status = Status.CONVERGED if look.gap <= look.enough else Status.MAX_ITER
             if look.gap <= look.enough or n_iter >= max_iter:
                 break
-            if not (look.gap < best[0] or look.value < best[1]):
-                status = Status.STALLED
-                break
-            best = min(look.gap, best[0]), look.value
+            if last and not (look.gap < least or look.value < last.value):
+                look, status = last, Status.STALLED
+                if self.failures >= _FAILURES:
+                    break
+                # chords have led astray: from where they left, without them
+                self.failures = _FAILURES
+            last, least = look, min(look.gap, least)
             W, used = self._improve(look, penalty, max_iter - n_iter)
             n_iter += used
         self.usual = max(self.steps - (look.gap < _EASY * look.enough), 1)
