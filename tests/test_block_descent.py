@@ -65,7 +65,9 @@ def strength(data, penalty, mode, share):
     """
     alpha = 1.0
     for _ in range(60 if mode == "shrunk" else 1):
-        zero = build("moments", data, mode, alpha).at(np.zeros((5, data.n_features)))
+        zero = build("moments", data, mode, alpha).at(
+            np.zeros((data.n_tasks, data.n_features))
+        )
         found = penalty.zero_strength(zero.gradient)
         if mode == "shrunk" and abs(found - alpha) <= 1e-13 * alpha:
             break

@@ -238,8 +238,8 @@ def test_low_rank():
     assert_array_equal(path[1].coef, convex[1].coef)
 
 
-@pytest.mark.parametrize("tol", [1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12])
-@pytest.mark.parametrize("every", [1, 4, 5])
+@pytest.mark.parametrize("tol", [1e-6, 1e-9, 1e-10, 1e-12])
+@pytest.mark.parametrize("every", [1, 5])
 def test_chords_that_lead_astray_are_taken_back(every, tol):
     # few strengths far apart: with the factors of one the objective may rise
     rng = np.random.default_rng(0)
