@@ -150,6 +150,12 @@ def task_covariance():
 
 
 @pytest.fixture
+def matrices(adjacency, task_covariance):
+    """The two matrices that `cases.related` makes relations of."""
+    return adjacency, task_covariance
+
+
+@pytest.fixture
 def real_data():
     """Folder of optional real data; the test is skipped where there is none."""
     folder = data_dir()

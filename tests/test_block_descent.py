@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import reference
+from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Lasso, MultiTaskLasso
-from test_per_task import cover
 
 from mtlearn.losses import Squared
 from mtlearn.moments import TaskMoments

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import LAYOUTS, MODES, RELATIONS, WEIGHTS, Case, pairwise, signs
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from test_per_task import LAYOUTS, MODES, RELATIONS, WEIGHTS, Case, pairwise, signs
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, PerTaskRegressor, SharedMean
 from mtlearn.compose import features_only
@@ -106,11 +106,6 @@ def violation(kind, tasks, coef, intercept):
     plain = demands(kind, tasks)[1](W, b)
     W.value, b.value = coef, intercept
     return max(float(np.max(c.violation())) for c in plain)
-
-
-@pytest.fixture
-def matrices(adjacency, task_covariance):
-    return adjacency, task_covariance
 
 
 def tasks_of(layout, long):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
-from test_per_task import cover
 
 from mtlearn import SharedMean, TaskGraph
 from mtlearn.losses import Envelope

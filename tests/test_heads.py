@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import reference
+from cases import pairwise
 from numpy.testing import assert_allclose, assert_array_equal
-from test_per_task import pairwise
 
 from mtlearn import PerTaskRegressor
 from mtlearn.solvers.heads import Heads, head_sizes

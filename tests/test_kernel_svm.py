@@ -10,14 +10,7 @@ import pandas as pd
 import pytest
 import reference
 import scipy.sparse as sp
-from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
-from sklearn.model_selection import GridSearchCV
-from sklearn.svm import SVC, SVR
-from sklearn.utils import get_tags
-from test_per_task import (
+from cases import (
     LAYOUTS,
     MODES,
     RELATIONS,
@@ -28,6 +21,13 @@ from test_per_task import (
     signs,
     wide_multiclass,
 )
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics.pairwise import pairwise_kernels, rbf_kernel
+from sklearn.model_selection import GridSearchCV
+from sklearn.svm import SVC, SVR
+from sklearn.utils import get_tags
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskGraph
 from mtlearn.constraints import NonNegative
@@ -36,11 +36,6 @@ EPSILON = 0.3
 HINGES = ("hinge", "squared_hinge")
 TUBES = ("epsilon_insensitive", "squared_epsilon_insensitive")
 GAMMA = 0.3
-
-
-@pytest.fixture
-def matrices(adjacency, task_covariance):
-    return adjacency, task_covariance
 
 
 def machine(loss, **params):

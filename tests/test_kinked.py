@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import SVC, SVR, LinearSVC
-from test_newton import FEATURES, RELATIONS, hard_features
-from test_newton import relation as relation
-from test_per_task import (
+from cases import (
     MODES,
     SOLVERS,
     C,
@@ -23,6 +18,11 @@ from test_per_task import (
     signs,
     wide_multiclass,
 )
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import SVC, SVR, LinearSVC
+from test_newton import FEATURES, RELATIONS, hard_features
+from test_newton import relation as relation
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskCovariance, TaskGraph
 from mtlearn.solvers.kinked import solve_kinked
@@ -34,11 +34,6 @@ TOL = 1e-8
 
 every_loss = pytest.mark.parametrize("loss", LOSSES)
 every_mode = pytest.mark.parametrize("mode", MODES)
-
-
-@pytest.fixture
-def matrices(adjacency, task_covariance):
-    return adjacency, task_covariance
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import cover
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression
-from test_per_task import cover
 
 from mtlearn import PerTaskRegressor, SharedMean, TaskCovariance, TaskGraph
 from mtlearn.solution import Status

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 from test_block_descent import (
     FORMS,
@@ -14,7 +15,6 @@ from test_block_descent import (
     problems,  # noqa: F401
     random_problem,
 )
-from test_per_task import cover
 from test_smooth import rows  # noqa: F401
 
 from mtlearn.losses import Logistic

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from test_heads import MODES, NAMES, case
-from test_per_task import pairwise
 
 from mtlearn.solution import Status
 from mtlearn.solvers import mapping

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
-from test_per_task import cover
 
 from mtlearn import (
     MultiTaskSVM,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import reference
+from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 from test_block_descent import MODES, never_up, outside, solve
-from test_per_task import cover
 from test_smooth import rows  # noqa: F401
 
 from mtlearn.losses import Logistic, Softmax, Squared

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import (
     LOSSES,
@@ -43,13 +44,12 @@ from sklearn.linear_model import (
     Ridge,
 )
 from sklearn.svm import LinearSVC, LinearSVR
-from test_per_task import cover
 
 RELATIONS = ("independent", "shared_mean", "graph", "covariance", "pooled")
 MODES = ("free", "shrunk", "shared", False)
 EPSILON = 0.3
 SMOOTH = [loss for loss in LOSSES if loss not in ("hinge", "epsilon_insensitive")]
-SMOOTH = ("squared", "logistic", "softmax")
+SHARED = ("squared", "logistic", "softmax")  # the losses of shared features
 CONVEX = ("nuclear", "l21", "dirty")
 
 
@@ -604,7 +604,7 @@ def test_least_norm_has_the_smallest_omega_of_all_that_fit_as_well(problems, ker
 # Shared features
 
 
-@pytest.mark.parametrize("loss, fit_intercept, penalty", cover(SMOOTH, MODES, CONVEX))
+@pytest.mark.parametrize("loss, fit_intercept, penalty", cover(SHARED, MODES, CONVEX))
 def test_twin_of_shared_features_is_a_minimum(problems, loss, fit_intercept, penalty):
     # no step goes down, be it dense, of one column or of rank one
     args = *problems[loss], 1.5, "independent", fit_intercept
@@ -631,7 +631,7 @@ def test_twin_of_shared_features_is_a_minimum(problems, loss, fit_intercept, pen
                 assert at(coef + W, intercept + b) > value - 1e-8 * zero
 
 
-@pytest.mark.parametrize("loss, fit_intercept, penalty", cover(SMOOTH, MODES, CONVEX))
+@pytest.mark.parametrize("loss, fit_intercept, penalty", cover(SHARED, MODES, CONVEX))
 def test_dual_value_is_below_the_minimum_and_meets_it(
     problems, loss, fit_intercept, penalty
 ):
@@ -683,7 +683,7 @@ def test_nuclear_norm_is_half_the_squares_of_its_best_factors():
 
 
 @pytest.mark.parametrize("fit_intercept", [True, "shrunk"])
-@pytest.mark.parametrize("loss", SMOOTH)
+@pytest.mark.parametrize("loss", SHARED)
 def test_factors_of_full_rank_are_the_nuclear_norm(problems, loss, fit_intercept):
     X, y, codes, weight = problems[loss]
     args = loss, X[:, :3], y, codes, weight, 2.0

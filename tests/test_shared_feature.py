@@ -9,14 +9,7 @@ import pandas as pd
 import pytest
 import reference
 import scipy.sparse as sp
-from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.linear_model import Lasso, LogisticRegression, MultiTaskLasso, Ridge
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from test_per_task import (
+from cases import (
     LAYOUTS,
     MODES,
     WEIGHTS,
@@ -27,6 +20,13 @@ from test_per_task import (
     signs,
     wide_multiclass,
 )
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import Lasso, LogisticRegression, MultiTaskLasso, Ridge
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mtlearn import PerTaskRegressor, SharedFeatureClassifier, SharedFeatureRegressor
 from mtlearn.compose import features_only

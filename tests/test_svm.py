@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.svm import LinearSVC, LinearSVR
-from test_per_task import (
+from cases import (
     LAYOUTS,
     MODES,
     RELATIONS,
@@ -22,6 +20,8 @@ from test_per_task import (
     signs,
     wide_multiclass,
 )
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.svm import LinearSVC, LinearSVR
 
 from mtlearn import (
     MultiTaskSVM,
@@ -33,11 +33,6 @@ from mtlearn import (
 )
 
 EPSILON = 0.3
-
-
-@pytest.fixture
-def matrices(adjacency, task_covariance):
-    return adjacency, task_covariance
 
 
 # ---------------------------------------------------------------- against the twins
