@@ -20,6 +20,7 @@ from .relations import check_relation
 from .solution import warn_unless_converged
 from .solvers.newton import in_row_space
 from .tasks import UNKNOWN, TaskData, find_tasks, index_tasks, score_rows, shorten
+from .whole import WholeFit
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Fit:
     form : ArrowForm, MatrixForm or ComposedForm
     intercept : str
         "free", "shrunk", "shared" or "none".
+    tasks : ndarray of shape (n_tasks,)
+        Ids of all tasks of the model.
     part : ndarray of shape (n_tasks,), bool
-        Which of `tasks_` take part: those with labels, or all if the relation says
+        Which of `tasks` take part: those with labels, or all if the relation says
         something about the others.
     labelled : ndarray of shape (n_tasks,), bool
     labels : ndarray or None
@@ -46,6 +49,7 @@ class Fit:
     data: TaskData
     form: object
     intercept: str
+    tasks: np.ndarray
     part: np.ndarray
     labelled: np.ndarray
     labels: np.ndarray | None = None
@@ -77,7 +81,7 @@ class Fit:
         return replace(self, data=replace(self.data, sample_weight=sample_weight))
 
 
-class TaskEstimator(MultiOutputMixin, BaseEstimator):
+class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
     """Base of all estimators: both data layouts in, predictions out.
 
     A family writes `_check_parameters`, `_loss_strength` and `_solve`; the rest is
@@ -119,16 +123,21 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         TypeError
             If a parameter has the wrong type.
         """
-        fit = self._weigh(self._prepare(X, y, sample_weight, task))
-        solution = self._solution(fit, self._warm_model(fit))
-        self._keep(fit, solution)
+        model = self._unfitted()
+        fit = model._weigh(model._prepare(X, y, sample_weight, task))
+        solution = model._solution(fit, self._warm_model(fit))
+        model._keep(fit, solution)
         if self.verbose:
             _report(type(self).__name__, solution)
         warn_unless_converged(solution, type(self).__name__, self._tolerance())
-        return self
+        return self._become(model)
 
     def _prepare(self, X, y, sample_weight, task):
-        """Check everything and sort it into tasks. Sets: tasks_, layout."""
+        """Check everything and sort it into tasks.
+
+        Sets `n_features_in_`, `feature_names_in_`, `tasks_`, `_n_columns`, `_layout`:
+        what predictions need to know of the data.
+        """
         self._check_common()
         self._check_parameters()
         relation = self._relation()
@@ -148,7 +157,6 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
             tasks, codes = index_tasks(ids, name)
         self._n_columns = y.shape[-1]
         tasks, codes, y, weight = _align(relation, tasks, codes, y, weight)
-        self._previous_tasks = getattr(self, "tasks_", None)
         self.tasks_ = tasks
         self._layout = "wide" if codes is None else "single" if ids is None else "long"
         return self._bind(relation, X, y, codes, weight, intercept, labels, kept)
@@ -186,7 +194,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
                 rows = np.flatnonzero(part[codes])
                 kept = rows if kept is None else kept[rows]
         form = relation.form(tasks[part])
-        return Fit(data, form, intercept, part, labelled, labels, kept)
+        return Fit(data, form, intercept, tasks, part, labelled, labels, kept)
 
     def _check_common(self):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
@@ -236,7 +244,7 @@ class TaskEstimator(MultiOutputMixin, BaseEstimator):
         """The last fit's model as a start, where it is one of the same problem."""
         if not self.warm_start or not hasattr(self, "coef_"):
             return None
-        same = np.array_equal(self._previous_tasks, self.tasks_)
+        same = np.array_equal(self.tasks_, fit.tasks)
         same &= np.array_equal(getattr(self, "_labels", None), fit.labels)
         if not same or self.coef_.shape[-1] != fit.data.n_features:
             return None

@@ -21,6 +21,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .tasks import column_names, split_task_column
+from .whole import WholeFit
 
 
 def features_only(transformer, task_column):
@@ -53,7 +54,7 @@ def features_only(transformer, task_column):
     return FeaturesOnly(transformer, task_column=task_column)
 
 
-class FeaturesOnly(TransformerMixin, BaseEstimator):
+class FeaturesOnly(WholeFit, TransformerMixin, BaseEstimator):
     """A transformer on every column but the one of task ids; see `features_only`.
 
     Parameters
@@ -125,9 +126,10 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
         FeaturesOnly
             Fitted.
         """
-        features, _ = self._start(X)
-        self.transformer_.fit(features, y, **self._routed("fit", params))
-        return self
+        model = self._unfitted()
+        features, _ = model._start(X)
+        model.transformer_.fit(features, y, **model._routed("fit", params))
+        return self._become(model)
 
     def fit_transform(self, X, y=None, **params):
         """Fit the transformer to the features and transform them.
@@ -147,13 +149,17 @@ class FeaturesOnly(TransformerMixin, BaseEstimator):
         array, sparse matrix or data frame of shape (n_samples, n_columns_out)
             Transformed features and unchanged ids.
         """
-        features, ids = self._start(X)
-        params = self._routed("fit_transform", params)
-        if hasattr(self.transformer_, "fit_transform"):
-            out = self.transformer_.fit_transform(features, y, **params)
+        model = self._unfitted()
+        features, ids = model._start(X)
+        params = model._routed("fit_transform", params)
+        inner = model.transformer_
+        if hasattr(inner, "fit_transform"):
+            out = inner.fit_transform(features, y, **params)
         else:
-            out = self.transformer_.fit(features, y, **params).transform(features)
-        return self._join(out, ids, X)
+            out = inner.fit(features, y, **params).transform(features)
+        out = model._join(out, ids, X)
+        self._become(model)
+        return out
 
     def transform(self, X):
         """Transform the features and keep the ids.

@@ -99,8 +99,16 @@ class GridFit:
         TypeError
             If a parameter has the wrong type.
         """
+        found = self._unfitted()
+        solution = found._search(X, y, sample_weight, task, self._warm_model)
+        if self.verbose:
+            _report(type(self).__name__, solution)
+        warn_unless_converged(solution, type(self).__name__, self.tol)
+        return self._become(found)
+
+    def _search(self, X, y, sample_weight, task, warm_model):
+        """Choose the strength and keep the model of all rows; return its solution."""
         fit, rows = self._prepare(X, y, sample_weight, task)
-        start = self._warm_model(fit)
         # 1) the folds and what is known of them
         given = _Given(self, X, y, sample_weight, task)
         folds = given.folds(self.cv, rows)
@@ -124,13 +132,10 @@ class GridFit:
         self._keep_choice(variants, chosen)
         self._keep_path(whole, space, variants[chosen])
         model = self._model(variants[chosen], self.alpha_)
-        solution = self._solve_whole(model, fit, whole, space, start)
+        solution = self._solve_whole(model, fit, whole, space, warm_model(fit))
         model._keep(fit, solution)
         self._adopt(model)
-        if self.verbose:
-            _report(type(self).__name__, solution)
-        warn_unless_converged(solution, type(self).__name__, self.tol)
-        return self
+        return solution
 
     def _bind(self, relation, X, y, codes, weight, *rest):
         """The fit of all rows, and those rows with all tasks."""
@@ -176,12 +181,9 @@ class GridFit:
         return model
 
     def _adopt(self, model):
-        """Take over what the base estimator has set, and nothing of an earlier fit."""
-        for name in getattr(self, "_adopted", ()):
-            vars(self).pop(name, None)
+        """Take over what the base estimator has set."""
         fitted = {k: v for k, v in vars(model).items() if k[0] == "_" or k[-1] == "_"}
         vars(self).update(fitted)
-        self._adopted = tuple(fitted)
 
     # ------------------------------------------------------------ folds
 
@@ -222,7 +224,6 @@ class GridFit:
             quality = np.stack(scores, axis=-1)
         chosen, best = best_point(quality)
         self.alphas_, self.mse_path_ = grids[chosen], self.mse_grid_[chosen]
-        vars(self).pop("score_path_", None)
         if self.scoring is not None:
             self.score_path_ = quality[chosen]
         if self.one_standard_error:
@@ -236,7 +237,7 @@ class GridFit:
                 "features (StandardScaler), increase `max_iter`, or try larger "
                 "`alphas`.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return chosen
 

@@ -10,15 +10,6 @@ from .solvers.kernel_dual import WORKING_SET, solve_kernel_dual
 
 _BLOCK = 1 << 22  # kernel values that a prediction holds at once
 _LINEAR_ONLY = ("coef_", "shared_coef_")
-_MACHINE_ONLY = (
-    "support_",
-    "dual_coef_",
-    "_support",
-    "_own_beta",
-    "_task_of",
-    "_mix",
-    "_kernel",
-)
 
 
 class KernelMachine:
@@ -115,10 +106,8 @@ class KernelMachine:
 
     def _keep_model(self, fit, solution):
         if not self._is_machine:
-            _forget(self, _MACHINE_ONLY)
             super()._keep_model(fit, solution)
             return
-        _forget(self, _LINEAR_ONLY)
         self._keep_intercepts(fit, solution.intercept)
         beta = np.atleast_2d(solution.dual.T)  # a row per class
         self._keep_support(fit, beta)
@@ -214,9 +203,3 @@ class KernelMachine:
 def _kernel_rows(kernel, Z):
     """Kernel values against the kept rows, or in the columns that belong to them."""
     return Rows(kernel, None, Z) if kernel.precomputed else Rows(kernel, Z)
-
-
-def _forget(model, names):
-    """Remove what a fit with another kernel has left."""
-    for name in names:
-        model.__dict__.pop(name, None)

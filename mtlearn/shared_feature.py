@@ -26,13 +26,6 @@ from .tasks import column_position
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 SOLVERS = ("auto", "moments", "rows")
 
-_FITTED = (
-    "components_",
-    "task_components_",
-    "shared_part_",
-    "private_part_",
-    "dual_gap_",
-)
 _FEW = 128  # features whose moments are cheap, however few the rows
 _GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _FAINT = 1e-6  # singular values, relative to the largest, that do not count as rank
@@ -127,8 +120,6 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         U, s, V = np.linalg.svd(flat, full_matrices=False)
         self.rank_ = int(np.sum(s > _FAINT * s.max(initial=0.0)))
         s[self.rank_ :] = 0.0  # rounding, of which a square root would make a feature
-        for name in _FITTED:
-            self.__dict__.pop(name, None)
         if self.penalty in ("rank", "nuclear"):
             k = self._rank if self.penalty == "rank" else self.rank_
             heads = self._keep_factors(U[:, :k], s[:k], V[:k])
@@ -858,9 +849,10 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
                 yield from follow_low_rank(losses, positive, rank, nuclear, **how)
         for _ in alphas[alphas == 0]:
             model = self._base(variant, 0.0)
-            model.tasks_ = part.tasks
+            model.tasks_ = part.task_ids
             form = model._relation().form(part.tasks)
-            fit = Fit(part.data, form, part.intercept, part.part, part.labelled)
+            which = part.task_ids, part.part, part.labelled
+            fit = Fit(part.data, form, part.intercept, *which)
             yield model._solution(fit, None)
 
     def _penalties(self, variant, alphas, n_tasks):

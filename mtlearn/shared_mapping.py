@@ -71,7 +71,7 @@ class SharedMappingEstimator(
         checks.check_choice("activation", self.activation, ACTIVATIONS)
         checks.check_choice("solver", self.solver, self._solvers)
         checks.check_number("n_init", self.n_init, 1, whole=True)
-        self._hidden = _check_layers(self.hidden_layer_sizes)
+        _check_layers(self.hidden_layer_sizes)
         if self.early_stopping not in (False, True):
             raise TypeError(
                 f"`early_stopping` must be a bool, got {self.early_stopping!r}."
@@ -99,7 +99,7 @@ class SharedMappingEstimator(
         return solve_mapping(
             data,
             self._own_classes(fit),
-            self._hidden,
+            _check_layers(self.hidden_layer_sizes),
             self.activation,
             float(self.alpha),
             intercept=fit.intercept,
@@ -134,8 +134,8 @@ class SharedMappingEstimator(
     def _warm_model(self, fit):
         if not self.warm_start or not hasattr(self, "coefs_"):
             return None
-        same = np.array_equal(self._previous_tasks, self.tasks_)
-        sizes = (fit.data.n_features, *self._hidden)
+        same = np.array_equal(self.tasks_, fit.tasks)
+        sizes = (fit.data.n_features, *_check_layers(self.hidden_layer_sizes))
         own = self._own_classes(fit)
         same = same and sizes == tuple(W.shape[0] for W in self.coefs_)
         same = same and np.array_equal(self._trained[0], fit.part)
@@ -166,7 +166,6 @@ class SharedMappingEstimator(
         self.loss_ = solution.objective
         self.loss_curve_ = np.array([value for value, _ in solution.history])
         self.n_iter_, self.optimality_ = solution.n_iter, solution.certificate
-        vars(self).pop("validation_curve_", None)
         if self.early_stopping:
             self.validation_curve_ = solution.dual
 
