@@ -15,6 +15,13 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from . import checks
+from .intercepts import (
+    determined,
+    frequencies,
+    mean_where,
+    present_classes,
+    settle_intercepts,
+)
 from .losses import Logistic, Softmax
 from .relations import check_relation
 from .solution import warn_unless_converged
@@ -75,6 +82,12 @@ class Fit:
         part[self.part] = chosen
         data = self.data.only(chosen)
         return replace(self, data=data, form=self.form.base, part=part)
+
+    def fill(self, found, shared):
+        """What was found for the tasks that took part, and `shared` for the others."""
+        every = np.empty((len(self.part), *found.shape[1:]))
+        every[self.part], every[~self.part] = found, shared
+        return every
 
     def reweighted(self, sample_weight):
         """The same fit with other sample weights, zero where they were zero."""
@@ -257,20 +270,26 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
         self.optimality_ = solution.certificate
 
     def _keep_model(self, fit, solution):
-        """Store the model; tasks that took no part get the mean of those that did."""
-        coef = np.zeros((len(self.tasks_), *solution.coef.shape[1:]))
-        coef[fit.part] = solution.coef
-        coef[~fit.part] = solution.coef.mean(axis=0)
-        self.coef_, self.shared_coef_ = coef, coef.mean(axis=0)
+        """Store the model; tasks that took no part get the shared one."""
+        coef, own = solution.coef, self._determined(fit)
+        shared = mean_where(coef, own, coef.mean(axis=0))
+        self.coef_, self.shared_coef_ = fit.fill(coef, shared), shared
         self._keep_intercepts(fit, solution.intercept)
 
     def _keep_intercepts(self, fit, found):
         """Store the intercepts; undetermined ones are the mean of the others."""
-        intercept = np.zeros((len(self.tasks_), *found.shape[1:]))
-        intercept[fit.part] = settle_intercepts(fit, found)
-        intercept[~fit.part] = intercept[fit.part].mean(axis=0)
-        self.intercept_ = intercept
-        self.shared_intercept_ = intercept.mean(axis=0)
+        own, otherwise = self._determined(fit), self._featureless(fit)
+        found = settle_intercepts(fit, found, own, otherwise)
+        shared = mean_where(found, own, otherwise)
+        self.intercept_, self.shared_intercept_ = fit.fill(found, shared), shared
+
+    def _determined(self, fit):
+        """Models that enter the shared one: (n_part,), or (n_part, n_classes)."""
+        return np.ones(fit.data.n_tasks, dtype=bool)
+
+    def _featureless(self, fit):
+        """The shared intercept where no task's own is determined."""
+        return 0.0
 
     # ------------------------------------------------------------ predict
 
@@ -550,6 +569,12 @@ class LogisticClassifier(TaskClassifier):
     __metadata_request__predict_proba = {"task": True}
     __metadata_request__predict_log_proba = {"task": True}
 
+    def _determined(self, fit):
+        return determined(fit)
+
+    def _featureless(self, fit):
+        return frequencies(fit)
+
     def _log_loss(self, fit):
         """The rows with labels as the loss wants them, and the loss.
 
@@ -608,37 +633,6 @@ class LogisticClassifier(TaskClassifier):
             return [np.log(one) for one in p] if isinstance(p, list) else np.log(p)
 
 
-def settle_intercepts(fit, intercept):
-    """Give intercepts that no label determines the mean of the others.
-
-    A task without labels has such a one where it is free and takes part by its
-    relation to the others.
-
-    Parameters
-    ----------
-    fit : Fit
-    intercept : ndarray of shape (n_part, ...)
-
-    Returns
-    -------
-    intercept : ndarray of shape (n_part, ...)
-    """
-    labelled = fit.labelled[fit.part]
-    if fit.intercept != "free" or labelled.all():
-        return intercept
-    if not fit.form.composed:
-        settled = intercept.copy()
-        settled[~labelled] = intercept[labelled].mean(axis=0)
-        return settled
-    rules, own = fit.form.mix, intercept[fit.form.free]
-    seen = abs(rules[labelled]).sum(axis=0) > 0
-    if seen.all():
-        return intercept
-    loose = abs(rules[:, ~seen]).sum(axis=1) > 0
-    own[~seen] = intercept[~loose].mean(axis=0)
-    return fit.form.expand(own)
-
-
 def against_the_rest(fit):
     """Yield the data of every one-against-the-rest problem, with labels -1 and +1.
 
@@ -648,13 +642,6 @@ def against_the_rest(fit):
     for k in [1] if n_labels == 2 else range(n_labels):
         signs = np.where(y == k, 1.0, -1.0)
         yield fit.data.relabel(np.where(np.isnan(y), np.nan, signs))
-
-
-def present_classes(data, n_labels):
-    """Which classes each task of `data` has labels of, (n_tasks, n_labels) bool."""
-    present = np.zeros((data.n_tasks, n_labels), dtype=bool)
-    present[data.task_of, data.labels.astype(np.intp)] = True
-    return present
 
 
 def _own_scores(z, own):

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from .base import against_the_rest, settle_intercepts
+from .base import against_the_rest
 from .constraints import (
     Constraint,
     ConstraintDual,
@@ -11,6 +11,7 @@ from .constraints import (
     check_constraints,
     describe,
 )
+from .intercepts import settle_intercepts
 from .losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
 from .solution import Solution, stack_classes
 from .solvers.conic import Infeasible, Limits, Unbounded, is_possible

@@ -10,8 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import checks
-from .base import LogisticClassifier, TaskEstimator, TaskRegressor, present_classes
+from .base import LogisticClassifier, TaskEstimator, TaskRegressor
 from .folds import take
+from .intercepts import mean_where, present_classes
 from .model_selection import TaskShuffleSplit
 from .relations import Independent
 from .solvers.heads import head_sizes
@@ -153,9 +154,9 @@ class SharedMappingEstimator(
         self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
         free = fit.intercept == "free"
         models, levels, present = _by_label(V, b, own, n_tasks, free)
-        count = np.maximum(present.sum(axis=0), 1)[..., None]
-        shared = np.where(present[..., None], models, 0.0).sum(axis=0) / count
-        level = np.where(present, levels, 0.0).sum(axis=0) / count[..., 0]
+        present = present & self._determined(fit)
+        shared = mean_where(models, present, models.mean(axis=0))
+        level = mean_where(levels, present, self._featureless(fit))
         shape = len(fit.part) + 1, *shared.shape
         self._heads = np.broadcast_to(shared, shape).copy()
         self._levels = np.broadcast_to(level, shape[:-1]).copy()
@@ -246,7 +247,7 @@ def _by_label(V, b, own, n_tasks, free):
             # one logistic score is the difference of two
             for label, share in zip(labels, (-0.5, 0.5)):
                 models[t, label], levels[t, label] = share * V[first], share * b[first]
-    return models, levels, own
+    return models, levels, own & (own.sum(axis=1, keepdims=True) > 1)
 
 
 def _side_by_side(models, levels, part, own):
