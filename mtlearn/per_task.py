@@ -527,7 +527,8 @@ class PerTaskClassifier(LogisticClassifier):
         The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
-        Mean of `coef_` over tasks: the model of a task not seen in `fit`.
+        Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
+        intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
     n_iter_ : int
     optimality_ : float
@@ -544,9 +545,13 @@ class PerTaskClassifier(LogisticClassifier):
     Notes
     -----
     Newton's method with an exact line search; the certificate bounds the distance from
-    the minimum. The objective is within 1e-6 (relative) of its minimum. A task with one
-    class has no finite best intercept when it is free: it gets one at which its loss is
-    practically zero. With `fit_intercept="shrunk"` it borrows the others'.
+    the minimum. The objective is within 1e-6 (relative) of its minimum.
+
+    A task with one class has no finite best intercept when it is free: it gets one at
+    which its loss is practically zero, and predicts its class with certainty. It does
+    not enter the model of new tasks, nor does, with more than two classes, a task enter
+    that of a class it does not have. With `fit_intercept="shrunk"` it borrows from the
+    others, and its probabilities stay moderate.
 
     References
     ----------

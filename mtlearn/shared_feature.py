@@ -485,7 +485,8 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         Bound on the distance from the minimum, in units of the objective; not for
         "rank".
     shared_coef_ : ndarray
-        Mean of `coef_` over tasks: the model of a task not seen in `fit`.
+        Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
+        intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
     n_iter_ : int
     optimality_ : float
@@ -506,8 +507,13 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     "l21" and "dirty" are solved by proximal Newton steps over working sets of features,
     "rank" and "nuclear" by a trust-region Newton method on the factors, intercepts
     minimised out in both. The certificate is a duality gap (for "rank" below full rank
-    only the decrease that a step still promises). A task with one class has no finite
-    best intercept when it is free: it gets one at which its loss is practically zero.
+    only the decrease that a step still promises).
+
+    A task with one class has no finite best intercept when it is free: it gets one at
+    which its loss is practically zero, and predicts its class with certainty. It does
+    not enter the model of new tasks, nor does, with more than two classes, a task enter
+    that of a class it does not have. With `fit_intercept="shrunk"` it borrows from the
+    others, and its probabilities stay moderate.
 
     References
     ----------

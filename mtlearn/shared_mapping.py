@@ -507,7 +507,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     first steps are in single precision, from 8,192 on they see a growing share of the
     rows. The end is a point at which a step promises next to nothing: a stationary
     point, not a bound on the distance from the minimum. A task that has one class of
-    several has nothing to learn, and predicts it. Where there are more than two classes
+    several predicts it with certainty (of two only where intercepts are free), and does
+    not enter the mean head then. Where there are more than two classes
     in all, a task with two of them still has a single logistic score, and pays for its
     coefficients as such.
 
