@@ -70,25 +70,16 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
 
     def _solution(self, fit, start):
         """Solve; penalties of W as a whole in the span of the rows."""
-        self._rank = self._rank_limit(fit) if self.penalty == "rank" else None
         if self.penalty in ("l21", "dirty"):
-            return self._solve_flat(fit.data, fit, start)
+            return self._solve(fit, start)
+        if self.penalty == "rank":
+            self._rank_limit(fit)
         return in_row_space(
-            lambda data, start: self._solve_flat(data, fit, start),
+            lambda data, start: self._solve(replace(fit, data=data), start),
             fit.data,
             start,
             own_rows=True,
         )
-
-    def _solve_flat(self, data, fit, start):
-        """Call the solver of the penalty; classes are rows of W beside the tasks."""
-        q, d = _scores_of(fit), data.n_features
-        flat = None if start is None else start[0].reshape(-1, d)
-        solution = self._solve(data, fit, flat)
-        if q == 1:
-            return solution
-        coef = solution.coef.reshape(data.n_tasks, q, d)
-        return replace(solution, coef=coef)
 
     def _minimise(self, loss, start, smooth):
         """Minimise a loss plus the penalty.
@@ -96,14 +87,17 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         Parameters
         ----------
         loss : MomentLoss or RowLoss
-        start : ndarray of shape (n_rows, n_features) or None
+        start : (coef, intercept) or None
         smooth : bool
             Whether the loss is not the squared one.
         """
         self._scale = loss.zero_objective
-        how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
+        # classes are rows of W beside the tasks
+        flat = None if start is None else start[0].reshape(-1, loss.n_features)
+        how = {"tol": self.tol, "max_iter": self.max_iter, "start": flat}
         if self.penalty == "rank":
-            return solve_low_rank(loss, self._rank, float(self.alpha), **how)
+            rank = self.n_components or loss.n_rows
+            return solve_low_rank(loss, rank, float(self.alpha), **how)
         penalty = self._penalty(len(self.tasks_))
         if self.penalty == "nuclear":
             return solve_nuclear(loss, penalty, **how)
@@ -121,7 +115,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         self.rank_ = int(np.sum(s > _FAINT * s.max(initial=0.0)))
         s[self.rank_ :] = 0.0  # rounding, of which a square root would make a feature
         if self.penalty in ("rank", "nuclear"):
-            k = self._rank if self.penalty == "rank" else self.rank_
+            k = self._rank_limit(fit) if self.penalty == "rank" else self.rank_
             heads = self._keep_factors(U[:, :k], s[:k], V[:k])
             self.task_components_ = heads.reshape(*self.coef_.shape[:-1], k)
         if self.penalty == "dirty":
@@ -374,8 +368,8 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         checks.check_number("alpha", self.alpha, 0)
         checks.check_choice("solver", self.solver, SOLVERS)
 
-    def _solve(self, data, fit, start):
-        alpha = float(self.alpha)
+    def _solve(self, fit, start):
+        data, alpha = fit.data, float(self.alpha)
         if alpha == 0 and self.penalty != "rank":
             self._scale = 0.5 * float(data.weights @ data.labels**2)
             return solve_squared(
@@ -390,7 +384,9 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
             )
         loss = self._loss(data, fit.intercept)
         if alpha == 0:
-            exact = solve_reduced_rank(data, fit.intercept, self._rank)
+            exact = solve_reduced_rank(
+                data, fit.intercept, self.n_components or data.n_tasks
+            )
             if exact is not None:
                 return exact
         return self._minimise(loss, start, smooth=False)
@@ -572,10 +568,14 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         checks.check_number("alpha", self.alpha, 0, strict=True)
         checks.check_choice("solver", self.solver, ("auto", "rows"))
 
-    def _solve(self, data, fit, start):
-        rows, loss = self._log_loss(replace(fit, data=data))
+    def _solve(self, fit, start):
+        rows, loss = self._log_loss(fit)
         smooth = RowLoss(rows, loss, fit.intercept, float(self.alpha))
-        return self._minimise(smooth, start, smooth=True)
+        solution = self._minimise(smooth, start, smooth=True)
+        if _scores_of(fit) == 1:
+            return solution
+        coef = solution.coef.reshape(*solution.intercept.shape, -1)
+        return replace(solution, coef=coef)
 
 
 class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
@@ -871,11 +871,10 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         if whole.moments is None or model.alpha == 0:
             return super()._solve_whole(model, fit, whole, space, start)
         if start is not None:
-            start = space.there(start[0])
+            start = space.there(start[0]), start[1]
         elif self.coef_path_ is not None and model.penalty != "rank":
             # the minimum is the only one, and the path has been there
-            start = space.there(self.coef_path_[self.best_index_][whole.part])
-        model._rank = model._rank_limit(fit) if model.penalty == "rank" else None
+            start = space.there(self.coef_path_[self.best_index_][whole.part]), None
         solution = model._minimise(_loss(whole, model.alpha), start, smooth=False)
         return replace(solution, coef=space.back(solution.coef))
 

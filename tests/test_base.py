@@ -102,8 +102,10 @@ def test_attributes_of_a_long_fit(estimator, p):
     assert model.coef_.shape == (5, 5) and model.intercept_.shape == (5,)
     assert model.n_features_in_ == 6
     assert model.feature_names_in_.tolist() == ["a", "b", "school", "c", "d", "e"]
-    assert_allclose(model.shared_coef_, model.coef_.mean(axis=0))
-    assert_allclose(model.shared_intercept_, model.intercept_.mean())
+    # "south" has one class: its intercept would run away under a log-loss
+    own = (p.tasks != "south") | (not hasattr(model, "predict_proba"))
+    assert_allclose(model.shared_coef_, model.coef_[own].mean(axis=0))
+    assert_allclose(model.shared_intercept_, model.intercept_[own].mean())
     assert np.ndim(model.shared_intercept_) == 0
     assert isinstance(model.n_iter_, int) and model.n_iter_ >= 1
     assert 0 <= model.optimality_ <= model._tolerance()
@@ -363,7 +365,9 @@ def test_an_unseen_task_gets_the_plain_mean(estimator, p):
     fitted = model.predict(p.X, task=ids)
     known = ids == p.task
     assert_array_equal(fitted[known], model.predict(p.X, task=p.task)[known])
-    z = p.X[~known] @ model.coef_.mean(axis=0) + model.intercept_.mean()
+    # "south" has one class: its intercept would run away under a log-loss
+    own = (p.tasks != "south") | (not hasattr(model, "predict_proba"))
+    z = p.X[~known] @ model.coef_[own].mean(axis=0) + model.intercept_[own].mean()
     if estimator in REGRESSORS:
         assert_allclose(fitted[~known], z, atol=1e-12)
     else:
@@ -376,7 +380,12 @@ def test_an_unseen_task_may_have_every_class(long_multiclass):
     model = PerTaskClassifier().fit(p.X, p.y, task=p.task)
     proba = model.predict_proba(p.X, task=np.full(len(p.y), "nowhere"))
     assert proba.min() > 0
-    z = p.X @ model.coef_.mean(axis=0).T + model.intercept_.mean(axis=0)
+    # of each class, the mean over the tasks that have it and another one
+    has = np.array([np.isin(p.classes, own) for own in model.task_classes_])
+    has &= has.sum(axis=1, keepdims=True) > 1
+    coef = [model.coef_[has[:, k], k].mean(axis=0) for k in range(3)]
+    level = [model.intercept_[has[:, k], k].mean() for k in range(3)]
+    z = p.X @ np.array(coef).T + level
     e = np.exp(z - z.max(axis=1, keepdims=True))
     assert_allclose(proba, e / e.sum(axis=1, keepdims=True), atol=1e-12)
 
@@ -512,8 +521,8 @@ def test_a_task_without_labels_warns_and_gets_the_shared_model(estimator, wide):
     others = [0, 1, 3, 4]
     rest = estimator().fit(wide.X, Y[:, others])
     assert_allclose(model.coef_[others], rest.coef_, rtol=1e-12)
-    assert_allclose(model.coef_[2], rest.coef_.mean(axis=0))
-    assert_allclose(model.intercept_[2], rest.intercept_.mean())
+    assert_allclose(model.coef_[2], rest.shared_coef_)
+    assert_allclose(model.intercept_[2], rest.shared_intercept_)
     assert_allclose(model.shared_coef_, rest.shared_coef_)
     assert model.predict(wide.X).shape == Y.shape
 
@@ -527,7 +536,7 @@ def test_a_task_of_weight_zero_gets_the_shared_model(estimator, p):
     rest = estimator().fit(p.X[rows], p.y[rows], task=p.task[rows])
     assert model.tasks_.tolist() == p.tasks.tolist()
     assert_allclose(model.coef_[:4], rest.coef_, rtol=1e-9)
-    assert_allclose(model.coef_[4], rest.coef_.mean(axis=0), rtol=1e-9)
+    assert_allclose(model.coef_[4], rest.shared_coef_, rtol=1e-9)
 
 
 def test_a_column_vector_of_labels_with_ids_warns(long_regression):

@@ -264,7 +264,9 @@ def test_attributes_of_a_long_fit(estimator, p, penalty):
     model = estimator(task_column="school", **own(penalty)).fit(frame(p), p.y)
     assert_array_equal(model.tasks_, p.tasks)
     assert model.coef_.shape == (5, 5) and model.intercept_.shape == (5,)
-    assert_allclose(model.shared_coef_, model.coef_.mean(axis=0))
+    # "south" has one class: its intercept would run away under a log-loss
+    two = (p.tasks != "south") | (not hasattr(model, "predict_proba"))
+    assert_allclose(model.shared_coef_, model.coef_[two].mean(axis=0))
     assert model.n_features_in_ == 6
     assert isinstance(model.n_iter_, int) and model.n_iter_ >= 1
     assert 0 <= model.optimality_ <= model.tol
@@ -859,7 +861,7 @@ def test_a_task_without_labels_gets_the_mean_of_the_others(estimator, penalty, w
         model.fit(wide.X, Y)
     others = estimator(**own(penalty, 2.0)).fit(wide.X, np.delete(Y, 2, axis=1))
     assert_allclose(np.delete(model.coef_, 2, axis=0), others.coef_, atol=1e-6)
-    assert_allclose(model.coef_[2], others.coef_.mean(axis=0), atol=1e-6)
+    assert_allclose(model.coef_[2], others.shared_coef_, atol=1e-6)
     if penalty in ("rank", "nuclear"):
         product = model.task_components_ @ model.components_
         assert_allclose(product, model.coef_, atol=1e-8)

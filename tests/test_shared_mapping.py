@@ -413,8 +413,10 @@ def test_a_task_without_labels_warns_and_gets_the_mean_head(estimator, wide):
     assert model.coefs_[-1].shape == (4, 5)
     assert_allclose(model.coefs_[0], rest.coefs_[0], rtol=1e-9)
     assert_allclose(model.coefs_[-1][:, others], rest.coefs_[-1], rtol=1e-9)
-    assert_allclose(model.coefs_[-1][:, 2], rest.coefs_[-1].mean(axis=1))
-    assert_allclose(model.intercepts_[-1][2], rest.intercepts_[-1].mean())
+    # of a task of one class the intercept would run away under a log-loss
+    two = np.array([len(set(y[y == y])) > 1 for y in Y[:, others].T])
+    assert_allclose(model.coefs_[-1][:, 2], rest.coefs_[-1][:, two].mean(axis=1))
+    assert_allclose(model.intercepts_[-1][2], rest.intercepts_[-1][two].mean())
     assert_allclose(model.loss_, rest.loss_)
     assert model.predict(wide.X).shape == Y.shape
 
@@ -427,7 +429,10 @@ def test_an_unseen_task_gets_the_mean_head(estimator, p):
     known = ids == p.task
     assert_array_equal(z[known], outputs(model, p.X, task=p.task)[known])
     H = model.transform(p.X)[~known]
-    mean = H @ model.coefs_[-1].mean(axis=1) + model.intercepts_[-1].mean()
+    # "south" has one class: its intercept would run away under a log-loss
+    own = (p.tasks != "south") | (not hasattr(model, "predict_proba"))
+    V, b = model.coefs_[-1][:, own], model.intercepts_[-1][own]
+    mean = H @ V.mean(axis=1) + b.mean()
     assert_allclose(z[~known], mean, atol=1e-10)
     model = make(estimator, handle_unknown="error").fit(p.X, p.y, task=p.task)
     words = "18 rows belong to tasks that fit never saw: \\['nowhere'\\]"
