@@ -508,9 +508,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     rows. The end is a point at which a step promises next to nothing: a stationary
     point, not a bound on the distance from the minimum. A task that has one class of
     several predicts it with certainty (of two only where intercepts are free), and does
-    not enter the mean head then. Where there are more than two classes
-    in all, a task with two of them still has a single logistic score, and pays for its
-    coefficients as such.
+    not enter the mean head then. Where there are more than two classes in all, a task
+    with two of them still has a single logistic score, and pays for its coefficients as
+    such.
 
     References
     ----------
