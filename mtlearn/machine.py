@@ -62,9 +62,9 @@ class KernelMachine:
         if self._is_machine and self.kernel == "precomputed":
             check_square(X)
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         if not self._is_machine:
-            return super()._solution(fit, start)
+            return super()._solved(fit, start)
         self._gram = None
         weight = fit.data.sample_weight
         weight = None if weight is None or weight.ndim > 1 else weight

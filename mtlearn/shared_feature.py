@@ -75,7 +75,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             )
         return self.n_components
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         """Solve; penalties of W as a whole in the span of the rows."""
         self._rank = self._rank_limit(fit) if self.penalty == "rank" else None
         if self.penalty in ("l21", "dirty"):

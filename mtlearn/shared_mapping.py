@@ -89,7 +89,7 @@ class SharedMappingEstimator(
         """Classes that each task's head tells apart; None for numbers."""
         return None
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         state = check_random_state(self.random_state)
         seed = state.randint(np.iinfo(np.int32).max)
         data, stop = fit.data, None
@@ -399,6 +399,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     """
 
     _solvers = ("auto", "projection", "lbfgs", "adam")
+
+    def _raised(self, intercept, fit, level):
+        return [*intercept[:-1], intercept[-1] + level]
 
 
 class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):

@@ -501,6 +501,10 @@ class MultiTaskSVR(_Margins, TaskRegressor):
     def _epsilon(self):
         return float(self.epsilon)
 
+    @property
+    def _margin(self):
+        return self.loss, self._epsilon
+
     def _solve(self, fit, start):
         return self._solve_one(fit, start)
 

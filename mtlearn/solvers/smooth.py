@@ -90,7 +90,7 @@ class MomentLoss:
         squares = moments.scale @ moments.y_square
         squares += left @ (moments.y_mean - level) ** 2
         self.constant = 0.5 * float(squares)
-        self.zero_objective = moments.zero_objective
+        self.zero_objective = self.constant
         self.hessian, self.block, self.scale = self._blocks(left)
         # every task has its own block, in the order of the tasks
         self.ordered = np.array_equal(self.block, np.arange(len(self.hessian)))
@@ -256,6 +256,7 @@ class RowLoss:
         self._shift = self._level() if isinstance(loss, Squared) else None
         if self._shift is not None:
             self.y = self.y - self.spread(self._shift)
+            self.zero_objective = loss.value(self.y, zeros, self.weight)
         self._first = self._last = self._first_intercepts()
 
     def _level(self):
