@@ -273,7 +273,9 @@ def _largest(values, most):
 # ---------------------------------------------------------------- intercepts
 
 
-def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_iter):
+def solve_kernel_dual(
+    make_gram, dual, task_of, form, intercept, *, tol, max_iter, base=None
+):
     """Fit a kernel machine under a relation.
 
     Parameters
@@ -287,10 +289,12 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     form : ArrowForm or MatrixForm, or any with `kernel` and `intercept_map`
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        Duality gap at which to stop, relative to the objective of the zero model (and
-        to the objective itself where that is much smaller).
+        Duality gap at which to stop, relative to `base` (and to the objective itself
+        where that is much smaller).
     max_iter : int
         Most steps of ten passes over the observations.
+    base : float, default=None
+        The objective without features; by default that of the zero model.
 
     Returns
     -------
@@ -300,8 +304,9 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     K = form.kernel()
     E = K if intercept == "shrunk" else np.zeros_like(K)
     ends = form.intercept_map(intercept).tocsr()
-    scale = max(zero_objective(dual), 1e-300)
-    given, dual = dual, _bounded(dual, scale)
+    zero = max(zero_objective(dual), 1e-300)
+    scale = zero if base is None else max(base, 1e-300)
+    given, dual = dual, _bounded(dual, zero)
     here = np.unique(task_of)
     solve = _solve_grouped
     if np.any(np.diff(ends[here].indptr) > 1):
@@ -309,7 +314,7 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     point, found, n_iter, status, history = solve(
         make_gram, dual, task_of, E, ends.toarray(), tol, max_iter, scale
     )
-    if np.any(np.abs(point.beta) >= _bound(given, scale)):
+    if np.any(np.abs(point.beta) >= _bound(given, zero)):
         # only a kernel that is not positive definite gets there
         value, gap = excess(given, point.f + (ends @ found.b)[task_of], point.beta)
         found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)

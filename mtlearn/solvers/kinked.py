@@ -15,6 +15,7 @@ from ..losses import Envelope
 from ..solution import Solution, Status
 from ..tasks import TaskData
 from .box import BoxDual, box_dual
+from .level import base_objective
 from .multipliers import Levels, Multipliers
 from .newton import Problem, as_user, goal, shift_intercepts
 from .steps import State
@@ -116,7 +117,8 @@ class _Fit:
         self.envelope = Envelope(self.box, zeros, self.weight)
         self.problem = Problem(data, self.envelope, form, 1.0, intercept)
         self.levels = Levels(self.problem)
-        self.scale = self.envelope.excess(zeros, zeros)[0]
+        zero = alpha * self.envelope.excess(zeros, zeros)[0]
+        self.scale = base_objective(data, loss, form, intercept, zero) / alpha
         self.width = 1.0 if loss.endswith("hinge") else self._spread()
         self.history, self.n_iter = [], 0
 

@@ -18,6 +18,7 @@ from ..losses import Logistic, Squared
 from ..solution import Solution, Status
 from .coupled import ground, ground_whole, sum_blocks
 from .least_squares import augmented, fits_one_factor
+from .level import base_objective
 from .steps import STEPPERS, Point, State, choose_solver
 
 _SEARCH_STEPS = 40
@@ -224,7 +225,8 @@ def solve_newton(
     if start is not None:
         start = shift_intercepts(start, means, 1.0, problem.q)
     state = problem.start(*(start or ()))
-    scale = loss.value(problem.y, problem.zeros(), problem.weight)
+    zero = loss.value(problem.y, problem.zeros(), problem.weight)
+    scale = base_objective(data, loss, form, intercept, zero)
     state, value, bound, n_iter, status, history = _iterate(
         problem, stepper, state, scale, tol, max_iter
     )

@@ -15,6 +15,7 @@ from ..losses import Logistic, Squared
 from ..moments import TaskMoments
 from ..tasks import TaskData
 from .coupled import ground
+from .level import base_objective
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball
@@ -251,7 +252,8 @@ class RowLoss:
         self.n_rows = data.n_tasks * self.q
         self.y, self.weight = data.labels, data.weights
         zeros = np.zeros(len(self.y) if self.q == 1 else (len(self.y), self.q))
-        self.zero_objective = loss.value(self.y, zeros, self.weight)
+        zero = loss.value(self.y, zeros, self.weight)
+        self.zero_objective = base_objective(data, loss, None, self.intercept, zero)
         # squared residuals of large labels would leave the gap without digits
         self._shift = self._level() if isinstance(loss, Squared) else None
         if self._shift is not None:
