@@ -319,6 +319,10 @@ def solve_kernel_dual(
         value, gap = excess(given, point.f + (ends @ found.b)[task_of], point.beta)
         found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)
         status = Status.STALLED
+    if found.value > scale:
+        # kernel values without a digit left of what tells the rows apart
+        point, found = _without_features(dual, task_of, ends)
+        status = Status.STALLED
     b = ends @ found.b
     if intercept == "shrunk":
         b = b + K @ np.bincount(task_of, weights=point.beta, minlength=len(K))
@@ -332,6 +336,20 @@ def solve_kernel_dual(
         dual=point.beta,
         history=history,
     )
+
+
+def _without_features(dual, task_of, ends):
+    """The best intercepts alone, with the gap to the dual at zero."""
+    zeros = np.zeros(len(task_of))
+    group = np.zeros(len(task_of), dtype=np.int64)
+    plain = ends.shape[1] and np.all(np.diff(ends.indptr) == 1)
+    if not plain or np.any(ends.data != 1.0):
+        found = duality_gap(dual, zeros, zeros, group, np.zeros(1, dtype=np.int64))
+        return BoxPoint(zeros, zeros), found._replace(b=np.zeros(ends.shape[1]))
+    group = ends.indices[task_of].astype(np.int64)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(ends.shape[1] + 1))
+    return BoxPoint(zeros, zeros), duality_gap(dual, zeros, zeros, order, starts)
 
 
 def _bound(dual, scale):
