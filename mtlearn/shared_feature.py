@@ -254,8 +254,8 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         What the solver works on: the tasks' second moments (more rows than features),
         or the rows
     tol : float, default=1e-8
-        The duality gap at which to stop, relative to the objective of the zero model
-        (or a hundred times the objective itself, if that is smaller). With
+        The duality gap at which to stop, relative to the objective of the best model
+        without features (or to 100 times the objective, if that is smaller). With
         `n_components` below full rank the decrease that a Newton step still promises,
         which is weaker.
     max_iter : int, default=1000
@@ -455,8 +455,8 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     solver : {"auto", "rows"}, default="auto"
         The same: the rows are needed at every step
     tol : float, default=1e-8
-        The duality gap at which to stop, relative to the objective of the zero model
-        (or a hundred times the objective itself, if that is smaller). With
+        The duality gap at which to stop, relative to the objective of the best model
+        without features (or to 100 times the objective, if that is smaller). With
         `n_components` below full rank the decrease that a Newton step still promises,
         which is weaker.
     max_iter : int, default=1000
@@ -637,7 +637,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         rows.
     tol : float, default=1e-8
         A duality gap ("rank" below full rank: the decrease that a step promises),
-        relative to the objective of the zero model, at which to stop.
+        relative to the objective of the best model without features, at which to stop.
     max_iter : int, default=1000
         Most steps of the solver, for every strength.
     warm_start : bool, default=False

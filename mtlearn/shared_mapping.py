@@ -321,8 +321,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         for data of which a pass over all rows is dear.
     tol : float, default=1e-6
         When to stop: two steps in a row have lowered the objective by less than this,
-        and promised no more; relative to the objective of the zero model (or a hundred
-        times the objective itself, if that is smaller).
+        and promised no more; relative to the objective of the best model without
+        features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False
@@ -456,8 +456,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         over all rows is dear.
     tol : float, default=1e-6
         When to stop: two steps in a row have lowered the objective by less than this,
-        and promised no more; relative to the objective of the zero model (or a hundred
-        times the objective itself, if that is smaller).
+        and promised no more; relative to the objective of the best model without
+        features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False

@@ -74,7 +74,7 @@ def solve_constrained(
     limits : Limits
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        What the certificate must reach, relative to the zero model.
+        What the certificate must reach, relative to the best model without features.
     max_iter : int
     options : dict
         Keywords of cvxpy's ``Problem.solve``, where it is needed.

@@ -41,7 +41,8 @@ def solve_constrained_kinks(
     limits : Limits
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        What the certificate must reach, relative to the zero model.
+        What the certificate must reach, relative to the best model without
+        features.
     max_iter : int
         Most conic problems.
     options : dict

@@ -8,8 +8,8 @@ observations is chosen by how much they violate the optimality conditions, solve
 cache by steps in pairs, and its change is carried to all others at once: the Gram
 matrix is read once for hundreds of steps. Where few observations still change between
 free and fixed, and solving for the free is cheaper than going on, `finish` ends it. The
-certificate is the duality gap at the best intercepts, divided by the objective of the
-zero model.
+certificate is the duality gap at the best intercepts, divided by the objective without
+features.
 
 Joachims, T., Making large-scale SVM learning practical, Advances in Kernel Methods,
 1999. Fan, R.-E., Chen, P.-H. and Lin, C.-J., Working set selection using second order
@@ -319,7 +319,7 @@ def solve_kernel_dual(
         value, gap = excess(given, point.f + (ends @ found.b)[task_of], point.beta)
         found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)
         status = Status.STALLED
-    if found.value > scale:
+    if status is not Status.CONVERGED and found.value > scale:
         # kernel values without a digit left of what tells the rows apart
         point, found = _without_features(dual, task_of, ends)
         status = Status.STALLED

@@ -14,7 +14,6 @@ from ..losses import Logistic, Softmax, SquaredHinge
 from .box import box_dual
 from .gap import best_shifts
 
-
 _LEAST = 1e-3  # of the zero model's objective: where nearly all have the same class
 
 
@@ -28,7 +27,6 @@ def base_objective(data, loss, form, intercept, zero):
     form : ArrowForm, MatrixForm or ComposedForm, or None for tasks of their own
     intercept : {"free", "shrunk", "shared", "none"}
     zero : float
-        The objective of the zero model: the answer for numbers, whose levels have been
         The objective of the zero model: the answer for numbers, whose levels have been
         taken away, without intercepts, and where those of tasks follow from others.
 
@@ -61,9 +59,10 @@ def _of_counts(loss):
             4.0 * counts.prod(axis=1) / np.maximum(counts.sum(axis=1), 1e-300)
         )
     if isinstance(loss, (Logistic, Softmax)):
-        return lambda counts: np.sum(
-            xlogy(counts.sum(axis=1), counts.sum(axis=1))
-        ) - np.sum(xlogy(counts, counts))
+        return lambda counts: (
+            np.sum(xlogy(counts.sum(axis=1), counts.sum(axis=1)))
+            - np.sum(xlogy(counts, counts))
+        )
     return None
 
 

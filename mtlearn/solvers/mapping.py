@@ -84,9 +84,9 @@ def solve_mapping(
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
         What a quasi-Newton step promises and brings, twice in a row, is compared
-        with tol times the objective of the zero model, or a hundred times the objective
-        itself, whichever is smaller. Not a bound on the distance from the minimum: the
-        problem is not convex.
+        with tol times the objective of the best model without features, or a hundred
+        times the objective itself, whichever is smaller. Not a bound on the distance
+        from the minimum: the problem is not convex.
     max_iter : int
     rng : numpy.random.Generator
     n_init : int

@@ -202,8 +202,8 @@ def solve_newton(
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
         The certificate, a bound on the distance from the minimum, is compared with
-        tol times the objective of the zero model, or a hundred times the objective
-        itself, whichever is smaller.
+        tol times the objective of the best model without features, or a hundred times
+        the objective itself, whichever is smaller.
     max_iter : int
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}
         How the linear system of a step is solved: blocks of the size of the features,
@@ -279,8 +279,9 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
 def goal(tol, scale, value):
     """What the bound must reach.
 
-    That is `tol` times the objective of the zero model; less where the objective itself
-    is below a hundredth of that, so that the default is a millionth of it at most.
+    That is `tol` times `scale`, the objective without features; less where the
+    objective itself is below a hundredth of that, so that the default is a millionth of
+    it at most.
     """
     return tol * max(min(scale, 100.0 * value), 1e-7 * scale)
 

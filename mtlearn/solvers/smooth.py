@@ -91,7 +91,8 @@ class MomentLoss:
         squares = moments.scale @ moments.y_square
         squares += left @ (moments.y_mean - level) ** 2
         self.constant = 0.5 * float(squares)
-        self.zero_objective = self.constant
+        alike = "free" if intercept == "shrunk" and shrinkage == 0.0 else intercept
+        self.zero_objective = moments.base_objective(alike)
         self.hessian, self.block, self.scale = self._blocks(left)
         # every task has its own block, in the order of the tasks
         self.ordered = np.array_equal(self.block, np.arange(len(self.hessian)))
