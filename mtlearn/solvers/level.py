@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse.linalg import lsqr
 from scipy.special import xlogy
 
-from ..losses import Logistic, Softmax, SquaredHinge
+from ..losses import Logistic, Softmax, SquaredEpsilonInsensitive, SquaredHinge
 from .box import box_dual
 from .gap import best_shifts
 
@@ -79,45 +79,80 @@ def best_levels(data, form, intercept, margin=None):
     intercept : {"free", "shrunk", "shared", "none"}
     margin : (loss, epsilon), default=None
         A loss of `mtlearn.solvers.box`; by default the squared one. Where tasks are
-        made of others the levels are those of the squared loss, whatever it is.
+        made of others the levels are those of the squared loss, whatever it is; with
+        squared tubes means will do where a better level takes little away.
 
     Returns
     -------
     levels : ndarray of shape (n_tasks,)
         Zero without intercepts, and where a task of a free one has no labels.
     """
-    if intercept == "none" or not len(data.rows):
+    if intercept == "none":
         return np.zeros(data.n_tasks)
     free = intercept == "free"
-    starts = data.starts if free else data.starts[[0, -1]]
-    means = _means(data.labels, data.weights, starts)
-    levels = np.broadcast_to(means, data.n_tasks)
+    mass, means = _means(data)
+    levels = means if free else np.full(data.n_tasks, _average(means, mass))
     if form.composed:
-        return _by_rules(data, form, intercept, levels)
+        return _by_rules(form, intercept, levels, mass, means)
     if margin is not None and margin != ("squared_epsilon_insensitive", 0.0):
-        left = data.labels - np.repeat(means, np.diff(starts))
-        dual = box_dual(margin[0], left, data.weights, margin[1])
-        levels = levels + best_shifts(dual, starts)
+        starts = data.starts if free else data.starts[[0, -1]]
+        left = data.labels - np.repeat(levels, data.sizes)
+        if not _suits(margin, left, data.weights, starts):
+            dual = box_dual(margin[0], left, data.weights, margin[1])
+            levels = levels + best_shifts(dual, starts)
     return levels
 
 
-def _means(y, weight, starts):
-    """Weighted mean of every stretch of labels; of equal ones, that number exactly."""
-    sizes = np.diff(starts)
-    filled = np.flatnonzero(sizes > 0)
-    first = starts[:-1][filled]
-    base = np.zeros(len(sizes))
-    base[filled] = y[first]
-    rest = weight * (y - np.repeat(base, sizes))
-    base[filled] += np.add.reduceat(rest, first) / np.add.reduceat(weight, first)
-    return base
+def _suits(margin, left, weight, starts):
+    """Whether zero is about as good as the best level of every stretch of labels."""
+    if margin[0] != "squared_epsilon_insensitive":
+        return False
+    loss = SquaredEpsilonInsensitive(margin[1])
+    value, g, h = loss.evaluate(left, np.zeros_like(left), weight)
+    first = starts[:-1][np.diff(starts) > 0]
+    g, h = np.add.reduceat(g, first), np.add.reduceat(h, first)
+    # to second order, what the best level would take away
+    return np.sum(g * g / np.maximum(h, 1e-300)) <= 0.1 * value
 
 
-def _by_rules(data, form, intercept, levels):
+def _means(data):
+    """Weight and weighted mean of each task's labels; of equal ones, that number."""
+    y, weight = data.y, data.sample_weight
+    if data.wide:
+        seen = data.observed
+        origin = y.flat[np.argmax(seen)]
+        rest = y - origin
+        if not seen.all():
+            rest[~seen] = 0.0
+        weight = np.ones(len(y)) if weight is None else weight
+        if weight.ndim == 1:
+            mass, sums = weight @ seen, weight @ rest
+        else:
+            mass, sums = (weight * seen).sum(axis=0), (weight * rest).sum(axis=0)
+    else:
+        origin = y[0]
+        rest = y - origin if weight is None else weight * (y - origin)
+        mass = np.bincount(data.codes, weight, data.n_tasks).astype(float)
+        sums = np.bincount(data.codes, rest, data.n_tasks)
+    filled = mass > 0
+    means = np.zeros(data.n_tasks)
+    means[filled] = origin + sums[filled] / mass[filled]
+    return mass if data.task_weight is None else mass * data.task_weight, means
+
+
+def _average(means, mass):
+    """Weighted mean of the tasks' means, exact where all are the same."""
+    total = mass.sum()
+    if not total > 0:
+        return 0.0
+    origin = means[np.argmax(mass)]
+    return origin + mass @ np.where(mass > 0, means - origin, 0.0) / total
+
+
+def _by_rules(form, intercept, levels, mass, means):
     """Levels of which a composed task has the combination of its parts'."""
     rules = form.intercept_map(intercept)
-    root = np.sqrt(data.sums(data.weights))
+    root = np.sqrt(mass)
     own = levels[form.free] if intercept == "free" else levels[:1]
-    mean = _means(data.labels, data.weights, data.starts)
-    short = root * (mean - rules @ own)
+    short = root * (means - rules @ own)
     return rules @ (own + lsqr(rules.multiply(root[:, None]).tocsr(), short)[0])
