@@ -121,7 +121,8 @@ def _means(data):
     if data.wide:
         seen = data.observed
         origin = y.flat[np.argmax(seen)]
-        rest = y - origin
+        # one memory order, so that rounding does not depend on the container
+        rest = np.subtract(y, origin, order="C")
         if not seen.all():
             rest[~seen] = 0.0
         weight = np.ones(len(y)) if weight is None else weight
