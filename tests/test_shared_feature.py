@@ -321,7 +321,7 @@ def check_attributes(model, penalty):
 
 @every_loss
 @pytest.mark.parametrize("penalty", CONVEX)
-def test_the_gap_is_the_certificate_times_the_best_without_features(problems, loss, penalty):
+def test_the_gap_is_the_certificate_times_no_features(problems, loss, penalty):
     estimator, p, _, labels = problems[loss]
     alpha = strength(loss)
     model = estimator(**own(penalty, alpha), tol=1e-4).fit(p.X, p.y, task=p.task)
