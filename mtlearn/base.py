@@ -25,6 +25,7 @@ from .intercepts import (
 from .losses import Logistic, Softmax
 from .relations import check_relation
 from .solution import warn_unless_converged
+from .solvers.level import best_levels
 from .solvers.newton import in_row_space
 from .tasks import UNKNOWN, TaskData, find_tasks, index_tasks, score_rows, shorten
 from .whole import WholeFit
@@ -51,6 +52,8 @@ class Fit:
         Classifiers: the sorted union of the labels.
     kept : ndarray or None
         Row numbers, as given to `fit`, of the rows of `data`; None if all are there.
+    level : ndarray of shape (n_part,) or None
+        What was taken away from the targets of each task.
     """
 
     data: TaskData
@@ -61,6 +64,7 @@ class Fit:
     labelled: np.ndarray
     labels: np.ndarray | None = None
     kept: np.ndarray | None = None
+    level: np.ndarray | None = None
 
     @property
     def row_numbers(self):
@@ -80,8 +84,15 @@ class Fit:
         chosen[self.form.free] = True
         part = self.part.copy()
         part[self.part] = chosen
-        data = self.data.only(chosen)
-        return replace(self, data=data, form=self.form.base, part=part)
+        data, level = self.data.only(chosen), self.level
+        level = None if level is None else level[chosen]
+        return replace(self, data=data, form=self.form.base, part=part, level=level)
+
+    def lowered(self, level):
+        """The same fit with targets from which the level of each task is taken away."""
+        data = self.data
+        y = data.y - (level if data.wide else level[data.codes])
+        return replace(self, data=data.relabel(y), level=level)
 
     def fill(self, found, shared):
         """What was found for the tasks that took part, and `shared` for the others."""
@@ -233,10 +244,14 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
         """Check what the family asks of the features of `fit`."""
 
     def _solution(self, fit, start):
+        """The solution for the labels as they are."""
+        return self._solved(fit, start)
+
+    def _solved(self, fit, start):
         """Solve; where rows in common are fewer than features, in their span."""
         if fit.form.composed and not fit.composed_rows:
             inner = None if start is None else tuple(m[fit.form.free] for m in start)
-            solution = self._solution(fit.of_free_tasks(), inner)
+            solution = self._solved(fit.of_free_tasks(), inner)
             coef, b = map(fit.form.expand, (solution.coef, solution.intercept))
             return replace(solution, coef=coef, intercept=b)
         return in_row_space(
@@ -387,8 +402,23 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
 class TaskRegressor(RegressorMixin, TaskEstimator):
     """What regressors add: numeric labels, predictions, R2."""
 
+    _margin = None  # what `best_levels` is told of the loss
+
     def _encode(self, y):
         return checks.check_targets(y), None
+
+    def _solution(self, fit, start):
+        """Solve for what is left of the targets above their best level."""
+        level = best_levels(fit.data, fit.form, fit.intercept, self._margin)
+        if start is not None:
+            start = start[0], self._raised(start[1], fit, -level)
+        solution = self._solved(fit.lowered(level), start)
+        b = self._raised(solution.intercept, fit, level)
+        return replace(solution, intercept=b)
+
+    def _raised(self, intercept, fit, level):
+        """Intercepts of targets that are higher by the level of each task."""
+        return intercept + level
 
     def predict(self, X, *, task=None):
         """Predict the labels.

@@ -31,13 +31,13 @@ class Constrained:
     or "squared"), epsilon and alpha it means.
     """
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         """Solve: under the constraints, if there are any."""
         constraints = check_constraints(getattr(self, "constraints", None))
         if not constraints:
             if hasattr(self, "constraints"):
                 self.constraint_duals_ = []
-            return super()._solution(fit, start)
+            return super()._solved(fit, start)
         bound = _Bound(self, fit, constraints)
         if fit.labels is None:
             solution = bound.solve(self, fit, fit.data)
@@ -62,6 +62,7 @@ class _Bound:
         ]
         self.form = fit.form
         self.spread, self.spread_b = _spread(fit)
+        self.level = 0.0 if fit.level is None else self.spread_b @ fit.level
         self.silent = _silent(fit)
         self.limits = self._limits(range(len(constraints)))
 
@@ -86,6 +87,7 @@ class _Bound:
             [self.constraints[k] for k in chosen if self.demands[k] is None],
             self.spread,
             self.spread_b,
+            self.level,
         )
 
     def solve(self, estimator, fit, data):

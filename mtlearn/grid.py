@@ -25,6 +25,7 @@ from .base import _report
 from .folds import FoldMoments, HeldOut, Part
 from .model_selection import TaskStratifiedKFold
 from .solution import reached, warn_unless_converged
+from .solvers.level import best_levels
 from .tasks import TaskData, as_floats, shorten, split_task_column
 
 _BATCH = 16  # solutions of a path that are tested at once
@@ -109,6 +110,12 @@ class GridFit:
     def _search(self, X, y, sample_weight, task, warm_model):
         """Choose the strength and keep the model of all rows; return its solution."""
         fit, rows = self._prepare(X, y, sample_weight, task)
+        start = warm_model(fit)
+        # one level for all, which folds without rows of a task know as well
+        common = "none" if fit.form.composed or fit.intercept == "none" else "shared"
+        level = best_levels(fit.data, fit.form, common)
+        fit, rows = fit.lowered(level), rows.relabel(rows.y - level[0])
+        start = None if start is None else (start[0], start[1] - level)
         # 1) the folds and what is known of them
         given = _Given(self, X, y, sample_weight, task)
         folds = given.folds(self.cv, rows)
@@ -122,7 +129,7 @@ class GridFit:
         # 2) the grid, 3) every fold along it
         variants = self._variants()
         grids = [self._strengths(whole, variant) for variant in variants]
-        judge = _Judge(self, given, space)
+        judge = _Judge(self, given, space, level[0])
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_cross_validate)(self, fold, variants, grids, judge)
             for fold in self._fold_parts(space.rows, folds, moments)
@@ -132,7 +139,8 @@ class GridFit:
         self._keep_choice(variants, chosen)
         self._keep_path(whole, space, variants[chosen])
         model = self._model(variants[chosen], self.alpha_)
-        solution = self._solve_whole(model, fit, whole, space, warm_model(fit))
+        solution = self._solve_whole(model, fit, whole, space, start)
+        solution = replace(solution, intercept=solution.intercept + level)
         model._keep(fit, solution)
         self._adopt(model)
         return solution
@@ -446,8 +454,8 @@ class _Given:
 class _Judge:
     """The scorer, if there is one, and what it needs."""
 
-    def __init__(self, estimator, given, space):
-        self.given, self.space, self.scorer = given, space, None
+    def __init__(self, estimator, given, space, level):
+        self.given, self.space, self.level, self.scorer = given, space, level, None
         if estimator.scoring is not None:
             self.scorer = check_scoring(estimator, scoring=estimator.scoring)
             known = inspect.signature(self.scorer).parameters
@@ -456,6 +464,7 @@ class _Judge:
     def score(self, estimator, point, coef, intercept, index):
         """Score of the model at one point of the grid, on some rows."""
         X, y, task = self.given.take(index)
+        intercept = intercept + self.level
         model = estimator._model(*point).set_params(handle_unknown="shared")
         model.coef_, model.intercept_ = self.space.back(coef), intercept
         model.shared_coef_ = model.coef_.mean(axis=0)

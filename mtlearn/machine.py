@@ -5,8 +5,10 @@ import numpy as np
 from . import checks
 from .kernels import KERNELS, Rows, check_square, settle_kernel
 from .solvers.box import box_dual
+from .solvers.gap import zero_objective
 from .solvers.gram import GRAM_BYTES, LongGram, WideGram
 from .solvers.kernel_dual import WORKING_SET, solve_kernel_dual
+from .solvers.level import base_objective
 
 _BLOCK = 1 << 22  # kernel values that a prediction holds at once
 _LINEAR_ONLY = ("coef_", "shared_coef_")
@@ -53,9 +55,9 @@ class KernelMachine:
         if self._is_machine and self.kernel == "precomputed":
             check_square(X)
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         if not self._is_machine:
-            return super()._solution(fit, start)
+            return super()._solved(fit, start)
         self._gram = None
         weight = fit.data.sample_weight
         weight = None if weight is None or weight.ndim > 1 else weight
@@ -75,6 +77,9 @@ class KernelMachine:
         if np.any(data.weights == 0.0):
             absent = data.weights == 0.0
             dual.lower[absent], dual.upper[absent] = 0.0, 0.0
+        base = base_objective(
+            data, self.loss, fit.form, fit.intercept, zero_objective(dual)
+        )
         return solve_kernel_dual(
             lambda E, unit: self._make_gram(fit, E, unit),
             dual,
@@ -83,6 +88,7 @@ class KernelMachine:
             fit.intercept,
             tol=self._tolerance(),
             max_iter=self.max_iter,
+            base=base,
         )
 
     def _make_gram(self, fit, E, unit):

@@ -80,7 +80,19 @@ class TaskMoments:
     @property
     def zero_objective(self):
         """`objective` of the zero model."""
-        raw = self.y_square + self.weight[self.group] * self.y_mean**2
+        return self._constant(0.0)
+
+    def base_objective(self, intercept):
+        """`objective` of the best intercepts alone, shrunken ones all alike."""
+        if intercept == "free":
+            return self._constant(self.y_mean)
+        mass = self.task_weights
+        common = mass @ self.y_mean / max(mass.sum(), 1e-300)
+        return self._constant(0.0 if intercept == "none" else common)
+
+    def _constant(self, level):
+        """`objective` of constants."""
+        raw = self.y_square + self.weight[self.group] * (self.y_mean - level) ** 2
         return 0.5 * float(self.scale @ raw)
 
     def expand(self):

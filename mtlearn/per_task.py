@@ -64,8 +64,8 @@ class PerTaskRegressor(Constrained, TaskRegressor):
         How the linear system is solved: from per-task moments (n large against d), from
         the rows' inner products (wide data), or matrix-free (wide and sparse).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop.
+        A bound on the distance from the minimum, relative to the objective of the best
+        model without features, at which to stop.
     max_iter : int, default=100
         Most steps of the solver.
     warm_start : bool, default=False
@@ -239,8 +239,8 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         How the linear system is solved: from per-task moments (n large against d), from
         the rows' inner products (wide data), or matrix-free (wide and sparse).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop.
+        A bound on the distance from the minimum, relative to the objective of the best
+        model without features, at which to stop.
     max_iter : int, default=100
         Most steps of the solver.
     warm_start : bool, default=False
@@ -505,8 +505,8 @@ class PerTaskClassifier(LogisticClassifier):
         How a Newton step is solved: by blocks of the size of the features, of the size
         of the rows (wide data, two classes only), or matrix-free (wide and sparse).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop.
+        A bound on the distance from the minimum, relative to the objective of the best
+        model without features, at which to stop.
     max_iter : int, default=100
         Most Newton steps.
     warm_start : bool, default=False

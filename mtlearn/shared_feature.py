@@ -68,7 +68,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             )
         return self.n_components
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         """Solve; penalties of W as a whole in the span of the rows."""
         if self.penalty in ("l21", "dirty"):
             return self._solve(fit, start)
@@ -239,8 +239,8 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         What the solver works on: the tasks' second moments (more rows than features),
         or the rows
     tol : float, default=1e-8
-        The duality gap at which to stop, relative to the objective of the zero model
-        (or a hundred times the objective itself, if that is smaller). With
+        The duality gap at which to stop, relative to the objective of the best model
+        without features (or to 100 times the objective, if that is smaller). With
         `n_components` below full rank the decrease that a Newton step still promises,
         which is weaker.
     max_iter : int, default=1000
@@ -442,8 +442,8 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     solver : {"auto", "rows"}, default="auto"
         The same: the rows are needed at every step
     tol : float, default=1e-8
-        The duality gap at which to stop, relative to the objective of the zero model
-        (or a hundred times the objective itself, if that is smaller). With
+        The duality gap at which to stop, relative to the objective of the best model
+        without features (or to 100 times the objective, if that is smaller). With
         `n_components` below full rank the decrease that a Newton step still promises,
         which is weaker.
     max_iter : int, default=1000
@@ -634,7 +634,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         rows.
     tol : float, default=1e-8
         A duality gap ("rank" below full rank: the decrease that a step promises),
-        relative to the objective of the zero model, at which to stop.
+        relative to the objective of the best model without features, at which to stop.
     max_iter : int, default=1000
         Most steps of the solver, for every strength.
     warm_start : bool, default=False

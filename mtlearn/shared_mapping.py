@@ -90,7 +90,7 @@ class SharedMappingEstimator(
         """Classes that each task's head tells apart; None for numbers."""
         return None
 
-    def _solution(self, fit, start):
+    def _solved(self, fit, start):
         state = check_random_state(self.random_state)
         seed = state.randint(np.iinfo(np.int32).max)
         data, stop = fit.data, None
@@ -321,8 +321,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         for data of which a pass over all rows is dear.
     tol : float, default=1e-6
         When to stop: two steps in a row have lowered the objective by less than this,
-        and promised no more; relative to the objective of the zero model (or a hundred
-        times the objective itself, if that is smaller).
+        and promised no more; relative to the objective of the best model without
+        features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False
@@ -400,6 +400,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
 
     _solvers = ("auto", "projection", "lbfgs", "adam")
 
+    def _raised(self, intercept, fit, level):
+        return [*intercept[:-1], intercept[-1] + level]
+
 
 class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     r"""Nonlinear classification of many tasks through layers that they share.
@@ -453,8 +456,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         over all rows is dear.
     tol : float, default=1e-6
         When to stop: two steps in a row have lowered the objective by less than this,
-        and promised no more; relative to the objective of the zero model (or a hundred
-        times the objective itself, if that is smaller).
+        and promised no more; relative to the objective of the best model without
+        features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
         Most quasi-Newton steps, those on parts of the rows included.
     warm_start : bool, default=False

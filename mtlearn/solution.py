@@ -35,8 +35,8 @@ class Solution:
     objective : float
         Value of the objective at the answer.
     certificate : float
-        Bound on the objective's distance from its minimum, divided by the objective of
-        the zero model.
+        Bound on the objective's distance from its minimum, divided by the least one
+        without features: coefficients zero, intercepts at their best.
     n_iter : int
     status : Status
     dual : ndarray or None
@@ -56,10 +56,10 @@ class Solution:
 
 
 def reached(solution, tol):
-    """Whether an answer is what `tol` promises, relative to the zero model.
+    """Whether an answer is what `tol` promises, relative to no features.
 
-    Solvers ask for more where the fit is much better than that model, and may stall on
-    the way there.
+    Solvers ask for more where the fit is much better than the best one without
+    features, and may stall on the way there.
     """
     return solution.status is Status.CONVERGED or solution.certificate <= tol
 

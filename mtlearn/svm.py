@@ -129,8 +129,9 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
         start where there are intercepts. Kernels other than "linear" have "auto" only.
     tol : float, default=None
-        A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
+        A bound on the distance from the minimum, relative to the objective of the best
+        model without features, at which to stop. None: 1e-8 for a squared loss, 1e-6
+        for the others.
         Up to a thousand rows cost little: losses without a square are then solved
         to the limits of rounding, whatever `tol`.
     max_iter : int, default=100
@@ -372,8 +373,9 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
         start where there are intercepts. Kernels other than "linear" have "auto" only.
     tol : float, default=None
-        A bound on the distance from the minimum, relative to the objective of the zero
-        model, at which to stop. None: 1e-8 for a squared loss, 1e-6 for the others.
+        A bound on the distance from the minimum, relative to the objective of the best
+        model without features, at which to stop. None: 1e-8 for a squared loss, 1e-6
+        for the others.
         Up to a thousand rows cost little: losses without a square are then solved
         to the limits of rounding, whatever `tol`.
     max_iter : int, default=100
@@ -500,6 +502,10 @@ class MultiTaskSVR(_Margins, TaskRegressor):
     @property
     def _epsilon(self):
         return float(self.epsilon)
+
+    @property
+    def _margin(self):
+        return self.loss, self._epsilon
 
     def _solve(self, fit, start):
         return self._solve_one(fit, start)

@@ -224,7 +224,8 @@ def test_logistic_loss_of_features_far_from_their_origin():
         smooth = RowLoss(TaskData(X, y, 4), Logistic(), mode, 1.0)
         strength = 1e-3 * Nuclear(1.0).zero_strength(smooth.target)
         solution = solve_nuclear(smooth, Nuclear(strength))
-        assert solution.status is Status.CONVERGED
+        # of the last digits rounding leaves some or none, from strength to strength
+        assert solution.certificate <= 1e-6
 
 
 def test_a_feature_that_a_task_never_moves():

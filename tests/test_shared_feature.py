@@ -323,14 +323,17 @@ def check_attributes(model, penalty):
 
 @every_loss
 @pytest.mark.parametrize("penalty", CONVEX)
-def test_the_gap_is_the_certificate_times_the_zero_model(problems, loss, penalty):
+def test_the_gap_is_the_certificate_times_no_features(problems, loss, penalty):
     estimator, p, _, labels = problems[loss]
     alpha = strength(loss)
     model = estimator(**own(penalty, alpha), tol=1e-4).fit(p.X, p.y, task=p.task)
     args = p.X, labels(p.y), p.codes, np.ones(len(p.y)), alpha, "independent"
-    zero = reference.objective(
-        loss, 0 * model.coef_, 0 * model.intercept_, *args, penalty="l21"
-    )
+    y, n_tasks = labels(p.y), len(model.tasks_)
+    classes = [np.unique(y[p.codes == t]) for t in range(n_tasks)]
+    fixed = np.zeros((len(y), *model.intercept_.shape[1:]))
+    b = reference.best_intercepts(loss, fixed, y, p.codes, args[3], 0.0, classes)
+    b = b.reshape(model.intercept_.shape)
+    zero = reference.objective(loss, 0 * model.coef_, b, *args, penalty="l21")
     assert_allclose(model.dual_gap_, model.optimality_ * zero, rtol=1e-6)
     found = reference.objective(
         loss, model.coef_, model.intercept_, *args, **words(penalty, alpha)

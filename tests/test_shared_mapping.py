@@ -947,13 +947,16 @@ def test_what_is_held_out_is_weighed_as_the_rest(estimator, p, wide, layout):
     lam = np.array([2.0, 0.5, 1.0, 1.5, 0.3])
     params = {"validation_fraction": 0.3, "n_iter_no_change": 4, "task_weight": lam}
     model, parts = make(estimator, early_stopping=True, alpha=0.01, **params), []
-    inner = model._hold_out
+    inner, solved, levels = model._hold_out, model._solved, []
     model._hold_out = lambda *args: parts.extend(inner(*args)) or parts
+    model._solved = lambda fit, start: levels.append(fit.level) or solved(fit, start)
     if layout == "wide":
         model.fit(wide.X, wide.Y, wide.weights)
     else:
         model.fit(p.X, p.y, p.weight, task=p.task)
-    found = []
+    found, (level,) = [], levels
+    # the parts have targets above their level
+    heads = model.intercepts_[-1] - (0.0 if level is None else level)
     for part, alpha in zip(parts, (0.01, 0.0)):
         rows = part.X, part.y, part.codes, part.sample_weight
         if layout == "wide":
@@ -965,7 +968,7 @@ def test_what_is_held_out_is_weighed_as_the_rest(estimator, p, wide, layout):
         value = reference.mapping_objective(
             loss,
             model.coefs_,
-            model.intercepts_,
+            [*model.intercepts_[:-1], heads],
             "tanh",
             X,
             y,

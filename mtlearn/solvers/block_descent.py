@@ -49,8 +49,8 @@ def solve_block_descent(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         With the squared loss.
     penalty : L21 or Dirty
     tol : float
-        The duality gap is compared with tol times the objective of the zero model, or a
-        hundred times the objective itself, whichever is smaller.
+        The duality gap is compared with tol times the objective of the best model
+        without features, or a hundred times the objective itself, whichever is smaller.
     max_iter : int
         Most passes over the features, of all working sets together.
     start : ndarray of shape (n_rows, n_features), default=None

@@ -43,7 +43,7 @@ class Limits:
     """All constraints of a fit, over the flattened W of the tasks that take part.
 
     lower <= rows @ vec(W) <= upper; the parts of balls @ vec(W) within `radius` of
-    centre @ vec(W); callables see spread @ W and spread_b @ b.
+    centre @ vec(W); callables see spread @ W and spread_b @ b + level.
 
     Attributes
     ----------
@@ -54,6 +54,7 @@ class Limits:
     radius : ndarray of shape (n_balls,)
     callables : list
     spread, spread_b : csr_array of shape (n_all_tasks, n_tasks)
+    level : ndarray of shape (n_all_tasks,) or float
     """
 
     rows: sp.csr_array
@@ -65,6 +66,7 @@ class Limits:
     callables: list
     spread: sp.csr_array
     spread_b: sp.csr_array
+    level: np.ndarray | float = 0.0
 
     @property
     def plain(self):
@@ -73,7 +75,7 @@ class Limits:
 
     def called(self, W, b):
         """The constraints that each callable makes of expressions W and b."""
-        W, b = self.spread @ W, self.spread_b @ b
+        W, b = self.spread @ W, self.spread_b @ b + self.level
         return [call(one, W, b) for one in self.callables]
 
 

@@ -25,6 +25,7 @@ from .balls import fits, polish, solve_balls
 from .close import solve_close
 from .conic import Infeasible, solve_conic
 from .interior import is_feasible
+from .level import base_objective
 from .newton import goal
 from .quadratic import SparseRows, Unknowns, factorise, unpenalised
 from .short import are_few, is_short
@@ -73,7 +74,7 @@ def solve_constrained(
     limits : Limits
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        What the certificate must reach, relative to the zero model.
+        What the certificate must reach, relative to the best model without features.
     max_iter : int
     options : dict
         Keywords of cvxpy's ``Problem.solve``, where it is needed.
@@ -181,6 +182,7 @@ class Inner:
         explicit = bool(limits.callables) or sparse
         self.sparse = sparse
         self.form, self.alpha, self.limits = form, alpha, limits
+        self.intercept = intercept
         self.options = options
         self.unknowns = Unknowns(form, intercept, n_features, explicit)
         self.C = (limits.rows @ self.unknowns.lift).tocsr()
@@ -369,7 +371,8 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
     """
     accuracy = 0.05 if floor > 0 else 1e-6
     y, weight = data.labels, data.weights
-    scale = loss.value(y, np.zeros(len(y)), weight)
+    zero = loss.value(y, np.zeros(len(y)), weight)
+    scale = base_objective(data, loss, inner.form, inner.intercept, zero)
     point = inner.solve(inner.factors(_active(data, y, weight)))
     x, (coef, b) = point.x, point.quadratic.model(point.x)
     if start is not None:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from ..solution import Status
 from .conic import Pieces, Slope, Unbounded, solve_pieces
 from .constrained import ConstrainedSolution, Inner, solve_margins, stay_sparse
+from .level import base_objective
 from .newton import goal
 from .quadratic import Unknowns
 
@@ -40,7 +41,8 @@ def solve_constrained_kinks(
     limits : Limits
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        What the certificate must reach, relative to the zero model.
+        What the certificate must reach, relative to the best model without
+        features.
     max_iter : int
         Most conic problems.
     options : dict
@@ -60,6 +62,7 @@ def solve_constrained_kinks(
     inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     z, near = _place(inner, data, lines, max_iter)
     unknowns = Unknowns(form, intercept, data.n_features, explicit=True)
+    scale = base_objective(data, loss, form, intercept, lines.zero)
     single, history, status = lines.near(z, near), [], Status.MAX_ITER
     for _ in range(max_iter):
         # 1) a lower bound: the marked rows as they are, the others on a line
@@ -74,8 +77,8 @@ def solve_constrained_kinks(
         penalty = 0.5 * alpha * float(answer.x @ (unknowns.omega @ answer.x))
         value = lines.value(ahead) + penalty
         bound = max(value - answer.value, 0.0) + answer.gap
-        history.append((value, bound / lines.zero))
-        if bound <= goal(tol, lines.zero, value):
+        history.append((value, bound / scale))
+        if bound <= goal(tol, scale, value):
             status = Status.CONVERGED
             break
         # 3) mark the rows that are not on the line where they were put

@@ -62,7 +62,7 @@ def solve_dual(
     epsilon : float
         Errors up to this size cost nothing; not used by the hinges.
     tol : float
-        Duality gap at which to stop, relative to the objective of the zero model (and
+        Duality gap at which to stop, relative to the objective without features (and
         to a millionth of the objective itself, whichever is smaller).
     max_iter : int
         Most passes over the rows.

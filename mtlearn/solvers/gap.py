@@ -43,6 +43,25 @@ def duality_gap(dual, beta, f, order, starts):
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 
 
+def best_shifts(dual, starts):
+    """Intercepts of stretches of rows that fit best where all scores are zero.
+
+    Zero where nothing is lost by that.
+
+    Parameters
+    ----------
+    dual : BoxDual
+    starts : ndarray of shape (n_groups + 1,)
+
+    Returns
+    -------
+    b : ndarray of shape (n_groups,)
+    """
+    zeros = np.zeros_like(dual.linear)
+    found = duality_gap(dual, zeros, zeros, np.arange(len(zeros)), starts)
+    return found.b if found.value < zero_objective(dual) else 0.0 * found.b
+
+
 def zero_objective(dual):
     """Loss of the scores zero."""
     zeros = np.zeros_like(dual.linear)

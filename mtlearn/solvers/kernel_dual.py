@@ -8,8 +8,8 @@ observations is chosen by how much they violate the optimality conditions, solve
 cache by steps in pairs, and its change is carried to all others at once: the Gram
 matrix is read once for hundreds of steps. Where few observations still change between
 free and fixed, and solving for the free is cheaper than going on, `finish` ends it. The
-certificate is the duality gap at the best intercepts, divided by the objective of the
-zero model.
+certificate is the duality gap at the best intercepts, divided by the objective without
+features.
 
 Joachims, T., Making large-scale SVM learning practical, Advances in Kernel Methods,
 1999. Fan, R.-E., Chen, P.-H. and Lin, C.-J., Working set selection using second order
@@ -273,7 +273,9 @@ def _largest(values, most):
 # ---------------------------------------------------------------- intercepts
 
 
-def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_iter):
+def solve_kernel_dual(
+    make_gram, dual, task_of, form, intercept, *, tol, max_iter, base=None
+):
     """Fit a kernel machine under a relation.
 
     Parameters
@@ -287,10 +289,12 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     form : ArrowForm or MatrixForm, or any with `kernel` and `intercept_map`
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
-        Duality gap at which to stop, relative to the objective of the zero model (and
-        to the objective itself where that is much smaller).
+        Duality gap at which to stop, relative to `base` (and to the objective itself
+        where that is much smaller).
     max_iter : int
         Most steps of ten passes over the observations.
+    base : float, default=None
+        The objective without features; by default that of the zero model.
 
     Returns
     -------
@@ -300,8 +304,9 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     K = form.kernel()
     E = K if intercept == "shrunk" else np.zeros_like(K)
     ends = form.intercept_map(intercept).tocsr()
-    scale = max(zero_objective(dual), 1e-300)
-    given, dual = dual, _bounded(dual, scale)
+    zero = max(zero_objective(dual), 1e-300)
+    scale = zero if base is None else max(base, 1e-300)
+    given, dual = dual, _bounded(dual, zero)
     here = np.unique(task_of)
     solve = _solve_grouped
     if np.any(np.diff(ends[here].indptr) > 1):
@@ -309,10 +314,14 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
     point, found, n_iter, status, history = solve(
         make_gram, dual, task_of, E, ends.toarray(), tol, max_iter, scale
     )
-    if np.any(np.abs(point.beta) >= _bound(given, scale)):
+    if np.any(np.abs(point.beta) >= _bound(given, zero)):
         # only a kernel that is not positive definite gets there
         value, gap = excess(given, point.f + (ends @ found.b)[task_of], point.beta)
         found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)
+        status = Status.STALLED
+    if status is not Status.CONVERGED and found.value > scale:
+        # kernel values without a digit left of what tells the rows apart
+        point, found = _without_features(dual, task_of, ends)
         status = Status.STALLED
     b = ends @ found.b
     if intercept == "shrunk":
@@ -327,6 +336,20 @@ def solve_kernel_dual(make_gram, dual, task_of, form, intercept, *, tol, max_ite
         dual=point.beta,
         history=history,
     )
+
+
+def _without_features(dual, task_of, ends):
+    """The best intercepts alone, with the gap to the dual at zero."""
+    zeros = np.zeros(len(task_of))
+    group = np.zeros(len(task_of), dtype=np.int64)
+    plain = ends.shape[1] and np.all(np.diff(ends.indptr) == 1)
+    if not plain or np.any(ends.data != 1.0):
+        found = duality_gap(dual, zeros, zeros, group, np.zeros(1, dtype=np.int64))
+        return BoxPoint(zeros, zeros), found._replace(b=np.zeros(ends.shape[1]))
+    group = ends.indices[task_of].astype(np.int64)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(ends.shape[1] + 1))
+    return BoxPoint(zeros, zeros), duality_gap(dual, zeros, zeros, order, starts)
 
 
 def _bound(dual, scale):

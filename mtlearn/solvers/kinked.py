@@ -15,6 +15,7 @@ from ..losses import Envelope
 from ..solution import Solution, Status
 from ..tasks import TaskData
 from .box import BoxDual, box_dual
+from .level import base_objective
 from .multipliers import Levels, Multipliers
 from .newton import Problem, as_user, goal, shift_intercepts
 from .steps import State
@@ -116,7 +117,9 @@ class _Fit:
         self.envelope = Envelope(self.box, zeros, self.weight)
         self.problem = Problem(data, self.envelope, form, 1.0, intercept)
         self.levels = Levels(self.problem)
-        self.scale = self.envelope.excess(zeros, zeros)[0]
+        self.zero = self.envelope.excess(zeros, zeros)[0]
+        base = base_objective(data, loss, form, intercept, alpha * self.zero)
+        self.scale = base / alpha
         self.width = 1.0 if loss.endswith("hinge") else self._spread()
         self.history, self.n_iter = [], 0
 
@@ -164,7 +167,7 @@ class _Fit:
     def _sweep(self, tol):
         """Sweeps for as long as they earn digits faster than Newton steps would."""
         sweeps = Sweeps(self.data, self.box, self.form, self.intercept)
-        last, due = np.inf, max(tol, _BLIND) * self.scale
+        last, due = np.inf, max(tol, _BLIND) * self.zero
         for _ in range(_BATCHES):
             visits, gain = self._batch(sweeps, due)
             self._take(sweeps)
@@ -181,7 +184,7 @@ class _Fit:
             moved = sweeps.settle() if left < last else 0.0
             sweeps.wake(self.z + moved)
             last, due = left, gain * max(0.03, min(0.5, aim / left))
-        self.rough = not self.value <= 1e3 * self.scale
+        self.rough = not self.value <= 1e3 * self.zero
         if self.rough:
             # rounding, or features in very different units: better from zero
             self.state, self.beta = self.problem.start(), np.zeros(len(self.weight))

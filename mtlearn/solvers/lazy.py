@@ -60,8 +60,7 @@ class LazyLoss:
         self._mean = cross[-1] / self._total
         self.target = self.scale[:, None] * cross[:-1]
         self.constant = 0.5 * float(self.scale @ squares)
-        level = self._total * self._y_mean**2
-        self.zero_objective = self.constant + 0.5 * float(self.scale @ level)
+        self.zero_objective = self.constant
         self._place = np.full(self.n_features, -1)
         self._gram = np.empty((0, self.n_features))
 

@@ -47,8 +47,8 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     loss : MomentLoss or RowLoss
     penalty : Nuclear
     tol : float
-        The duality gap is compared with tol times the objective of the zero model, or a
-        hundred times the objective itself, whichever is smaller.
+        The duality gap is compared with tol times the objective of the best model
+        without features, or a hundred times the objective itself, whichever is smaller.
     max_iter : int
         Most Newton steps, over all numbers of columns.
     start : ndarray of shape (n_rows, n_features), default=None

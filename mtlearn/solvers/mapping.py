@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from ..losses import Softmax
 from ..solution import Solution, Status
 from ..tasks import TaskData
 from .adam import descend
@@ -21,6 +22,7 @@ from .coupled import factor_spd, solve_spd
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
+from .level import base_objective
 from .newton import goal
 from .units import Units
 
@@ -82,9 +84,9 @@ def solve_mapping(
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
         What a quasi-Newton step promises and brings, twice in a row, is compared
-        with tol times the objective of the zero model, or a hundred times the objective
-        itself, whichever is smaller. Not a bound on the distance from the minimum: the
-        problem is not convex.
+        with tol times the objective of the best model without features, or a hundred
+        times the objective itself, whichever is smaller. Not a bound on the distance
+        from the minimum: the problem is not convex.
     max_iter : int
     rng : numpy.random.Generator
     n_init : int
@@ -107,6 +109,8 @@ def solve_mapping(
     shape, early = (hidden, activation), stop is not None
     network, units = _build(data, own, shape, alpha, intercept, solver, early)
     zero = network.heads.zero_objective()
+    if own is not None:
+        zero = base_objective(data, Softmax(own.shape[1]), None, intercept, zero)
 
     def enough(value):
         return goal(tol, zero, value)

@@ -18,6 +18,7 @@ from ..losses import Logistic, Squared
 from ..solution import Solution, Status
 from .coupled import ground, ground_whole, sum_blocks
 from .least_squares import augmented, fits_one_factor
+from .level import base_objective
 from .steps import STEPPERS, Point, State, choose_solver
 
 _SEARCH_STEPS = 40
@@ -201,8 +202,8 @@ def solve_newton(
     intercept : {"free", "shrunk", "shared", "none"}
     tol : float
         The certificate, a bound on the distance from the minimum, is compared with
-        tol times the objective of the zero model, or a hundred times the objective
-        itself, whichever is smaller.
+        tol times the objective of the best model without features, or a hundred times
+        the objective itself, whichever is smaller.
     max_iter : int
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}
         How the linear system of a step is solved: blocks of the size of the features,
@@ -224,7 +225,8 @@ def solve_newton(
     if start is not None:
         start = shift_intercepts(start, means, 1.0, problem.q)
     state = problem.start(*(start or ()))
-    scale = loss.value(problem.y, problem.zeros(), problem.weight)
+    zero = loss.value(problem.y, problem.zeros(), problem.weight)
+    scale = base_objective(data, loss, form, intercept, zero)
     state, value, bound, n_iter, status, history = _iterate(
         problem, stepper, state, scale, tol, max_iter
     )
@@ -277,8 +279,9 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
 def goal(tol, scale, value):
     """What the bound must reach.
 
-    That is `tol` times the objective of the zero model; less where the objective itself
-    is below a hundredth of that, so that the default is a millionth of it at most.
+    That is `tol` times `scale`, the objective without features; less where the
+    objective itself is below a hundredth of that, so that the default is a millionth of
+    it at most.
     """
     return tol * max(min(scale, 100.0 * value), 1e-7 * scale)
 

@@ -15,6 +15,7 @@ from ..losses import Logistic, Squared
 from ..moments import TaskMoments
 from ..tasks import TaskData
 from .coupled import ground
+from .level import base_objective
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball
@@ -90,7 +91,8 @@ class MomentLoss:
         squares = moments.scale @ moments.y_square
         squares += left @ (moments.y_mean - level) ** 2
         self.constant = 0.5 * float(squares)
-        self.zero_objective = moments.zero_objective
+        alike = "free" if intercept == "shrunk" and shrinkage == 0.0 else intercept
+        self.zero_objective = moments.base_objective(alike)
         self.hessian, self.block, self.scale = self._blocks(left)
         # every task has its own block, in the order of the tasks
         self.ordered = np.array_equal(self.block, np.arange(len(self.hessian)))
@@ -251,24 +253,26 @@ class RowLoss:
         self.n_rows = data.n_tasks * self.q
         self.y, self.weight = data.labels, data.weights
         zeros = np.zeros(len(self.y) if self.q == 1 else (len(self.y), self.q))
-        self.zero_objective = loss.value(self.y, zeros, self.weight)
+        zero = loss.value(self.y, zeros, self.weight)
+        self.zero_objective = base_objective(data, loss, None, self.intercept, zero)
         # squared residuals of large labels would leave the gap without digits
-        self._shift = self._level() if isinstance(loss, Squared) else None
+        self._shift = None
+        if isinstance(loss, Squared) and intercept != "none":
+            self._shift = self._level(self.y)
         if self._shift is not None:
             self.y = self.y - self.spread(self._shift)
+            self.zero_objective = loss.value(self.y, zeros, self.weight)
         self._first = self._last = self._first_intercepts()
+        self._last_level = 0.0
 
-    def _level(self):
-        """Mean labels of the tasks, or of all where they share an intercept."""
-        if self.intercept == "none":
-            return None
-        total, sums = self._sums(self.weight), self._sums(self.weight * self.y)
+    def _level(self, z):
+        """Mean of each task's labels or scores, or of all where intercepts are tied."""
+        z = z.reshape(len(z), -1)
+        total = self._sums(self.weight)[:, None]
+        sums = self._sums(self.weight[:, None] * z)
         if self.intercept != "free":
-            total, sums = (
-                np.full_like(total, total.sum()),
-                np.full_like(sums, sums.sum()),
-            )
-        return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)[:, None]
+            total, sums = (np.zeros_like(s) + s.sum(axis=0) for s in (total, sums))
+        return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
 
     def _first_intercepts(self):
         """Zero; saturated for tasks of one class, which have no finite best one."""
@@ -412,10 +416,16 @@ class RowLoss:
         return own + reply @ level
 
     def _nearest(self, z):
-        """Where to begin: the last intercepts, unless a trial far out spoilt them."""
-        if isinstance(self.loss, Squared) or self._last is self._first:
+        """Where to begin: the last intercepts, unless a trial far out spoilt them.
+
+        They follow the mean of the scores, which moves far where features are far from
+        zero.
+        """
+        if isinstance(self.loss, Squared) or self.intercept == "none":
             return self._first
-        starts = self._last, self._first
+        level = self._level(z)
+        starts = self._last + self._last_level - level, self._first - level
+        self._last_level = level
         values = [
             self.loss.value(self.y, z + self.spread(b), self.weight) for b in starts
         ]

@@ -96,7 +96,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
     solver = coupled_solver(form, alpha)
     solver.update(blocks)
     rules, border, corner = _border(form, intercept, blocks)
-    scale = moments.zero_objective
+    scale = moments.base_objective("none" if form.composed else intercept)
     theta, beta = solver.solve(form.pull(target), border_target)
     history = []
     for n_iter in range(1, _REFINEMENTS + 1):

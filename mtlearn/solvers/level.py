@@ -1,0 +1,159 @@
+"""Levels: the best intercepts where every coefficient is zero.
+
+`tol` is relative to the objective there, the least without features. Regressors solve
+for targets from which the levels are taken away: no digits are lost to them, and the
+zero model is the best one without features. Classes have no levels to take away, but
+the objective at the best ones in closed form.
+"""
+
+import numpy as np
+from scipy.sparse.linalg import lsqr
+from scipy.special import xlogy
+
+from ..losses import Logistic, Softmax, SquaredEpsilonInsensitive, SquaredHinge
+from .box import box_dual
+from .gap import best_shifts
+
+_LEAST = 1e-3  # of the zero model's objective: where nearly all have the same class
+
+
+def base_objective(data, loss, form, intercept, zero):
+    """The objective that `tol` is relative to, of labels as a solver gets them.
+
+    Parameters
+    ----------
+    data : TaskData
+    loss : object of `mtlearn.losses`, or the name of one of `mtlearn.solvers.box`
+    form : ArrowForm, MatrixForm or ComposedForm, or None for tasks of their own
+    intercept : {"free", "shrunk", "shared", "none"}
+    zero : float
+        The objective of the zero model: the answer for numbers, whose levels have been
+        taken away, without intercepts, and where those of tasks follow from others.
+
+    Returns
+    -------
+    objective : float
+        For classes that of the best intercepts alone, and never less than a thousandth
+        of the zero model's. Shrunken ones are at the best common one.
+    """
+    least = _of_counts(loss)
+    composed = form is not None and form.composed
+    if least is None or intercept == "none" or composed:
+        return zero
+    classes = data.labels if isinstance(loss, Softmax) else data.labels > 0
+    classes = classes.astype(np.intp)
+    n_classes = max(getattr(loss, "n_scores", 1), 2)
+    n_groups = data.n_tasks if intercept == "free" else 1
+    place = data.task_of * n_classes + classes if n_groups > 1 else classes
+    counts = np.bincount(place, data.weights, n_groups * n_classes)
+    found = least(counts.reshape(n_groups, n_classes))
+    return max(min(float(found), zero), _LEAST * zero)
+
+
+def _of_counts(loss):
+    """The least loss of constant scores by the weights of the classes, or None."""
+    if loss == "hinge":
+        return lambda counts: 2.0 * np.sum(counts.min(axis=1))
+    if loss == "squared_hinge" or isinstance(loss, SquaredHinge):
+        return lambda counts: np.sum(
+            4.0 * counts.prod(axis=1) / np.maximum(counts.sum(axis=1), 1e-300)
+        )
+    if isinstance(loss, (Logistic, Softmax)):
+        return lambda counts: (
+            np.sum(xlogy(counts.sum(axis=1), counts.sum(axis=1)))
+            - np.sum(xlogy(counts, counts))
+        )
+    return None
+
+
+def best_levels(data, form, intercept, margin=None):
+    """Intercepts that fit the targets best without features, obeying the form's rules.
+
+    Shrunken intercepts are at the best common one: their deviations are penalised, as
+    coefficients are.
+
+    Parameters
+    ----------
+    data : TaskData
+    form : ArrowForm, MatrixForm or ComposedForm
+    intercept : {"free", "shrunk", "shared", "none"}
+    margin : (loss, epsilon), default=None
+        A loss of `mtlearn.solvers.box`; by default the squared one. Where tasks are
+        made of others the levels are those of the squared loss, whatever it is; with
+        squared tubes means will do where a better level takes little away.
+
+    Returns
+    -------
+    levels : ndarray of shape (n_tasks,)
+        Zero without intercepts, and where a task of a free one has no labels.
+    """
+    if intercept == "none":
+        return np.zeros(data.n_tasks)
+    free = intercept == "free"
+    mass, means = _means(data)
+    levels = means if free else np.full(data.n_tasks, _average(means, mass))
+    if form.composed:
+        return _by_rules(form, intercept, levels, mass, means)
+    if margin is not None and margin != ("squared_epsilon_insensitive", 0.0):
+        starts = data.starts if free else data.starts[[0, -1]]
+        left = data.labels - np.repeat(levels, data.sizes)
+        if not _suits(margin, left, data.weights, starts):
+            dual = box_dual(margin[0], left, data.weights, margin[1])
+            levels = levels + best_shifts(dual, starts)
+    return levels
+
+
+def _suits(margin, left, weight, starts):
+    """Whether zero is about as good as the best level of every stretch of labels."""
+    if margin[0] != "squared_epsilon_insensitive":
+        return False
+    loss = SquaredEpsilonInsensitive(margin[1])
+    value, g, h = loss.evaluate(left, np.zeros_like(left), weight)
+    first = starts[:-1][np.diff(starts) > 0]
+    g, h = np.add.reduceat(g, first), np.add.reduceat(h, first)
+    # to second order, what the best level would take away
+    return np.sum(g * g / np.maximum(h, 1e-300)) <= 0.1 * value
+
+
+def _means(data):
+    """Weight and weighted mean of each task's labels; of equal ones, that number."""
+    y, weight = data.y, data.sample_weight
+    if data.wide:
+        seen = data.observed
+        origin = y.flat[np.argmax(seen)]
+        # one memory order, so that rounding does not depend on the container
+        rest = np.subtract(y, origin, order="C")
+        if not seen.all():
+            rest[~seen] = 0.0
+        weight = np.ones(len(y)) if weight is None else weight
+        if weight.ndim == 1:
+            mass, sums = weight @ seen, weight @ rest
+        else:
+            mass, sums = (weight * seen).sum(axis=0), (weight * rest).sum(axis=0)
+    else:
+        origin = y[0]
+        rest = y - origin if weight is None else weight * (y - origin)
+        mass = np.bincount(data.codes, weight, data.n_tasks).astype(float)
+        sums = np.bincount(data.codes, rest, data.n_tasks)
+    filled = mass > 0
+    means = np.zeros(data.n_tasks)
+    means[filled] = origin + sums[filled] / mass[filled]
+    return mass if data.task_weight is None else mass * data.task_weight, means
+
+
+def _average(means, mass):
+    """Weighted mean of the tasks' means, exact where all are the same."""
+    total = mass.sum()
+    if not total > 0:
+        return 0.0
+    origin = means[np.argmax(mass)]
+    return origin + mass @ np.where(mass > 0, means - origin, 0.0) / total
+
+
+def _by_rules(form, intercept, levels, mass, means):
+    """Levels of which a composed task has the combination of its parts'."""
+    rules = form.intercept_map(intercept)
+    root = np.sqrt(mass)
+    own = levels[form.free] if intercept == "free" else levels[:1]
+    short = root * (means - rules @ own)
+    return rules @ (own + lsqr(rules.multiply(root[:, None]).tocsr(), short)[0])
