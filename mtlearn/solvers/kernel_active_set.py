@@ -112,14 +112,12 @@ class _ActiveSet:
                 return False
             changed = self._changed()
         p, dual = self.problem, self.dual
-        groups = np.unique(p.group[free]) if p.n_groups else np.empty(0, np.int64)
+        groups = np.unique(p.group[free])
+        groups = groups[groups >= 0]
         slope = self.f + dual.diagonal * self.beta + dual.width * self.side
         aim = dual.linear - slope
-        sums = np.bincount(
-            p.group if p.n_groups else np.zeros(p.n, np.int64),
-            weights=self.beta,
-            minlength=max(p.n_groups, 1),
-        )
+        # who is in no group comes first
+        sums = np.bincount(p.group + 1, self.beta, minlength=p.n_groups + 1)[1:]
         step, own = self._bordered(changed, groups, aim, -sums[groups])
         if step is None and len(changed) and self._factorise(free):
             # what left may have made the old matrix regular: without it, start anew
@@ -228,7 +226,7 @@ class _ActiveSet:
         pulled, side = self._pulled()
         out = np.flatnonzero(under | over)
         target = np.where(under, self.low, self.high)[out]
-        lost = set(np.unique(p.group[out])) if p.n_groups else set()
+        lost = set(p.group[out].tolist()) - {-1}
         p.gram.push(out, target - self.beta[out], self.f)
         # the rest stays inside to the last digit
         self.beta = np.clip(self.beta, self.low, self.high)
@@ -240,15 +238,14 @@ class _ActiveSet:
             rows = pulled[(side == one) & (self.beta[pulled] == 0.0)]
             self._take_side(rows[self.dual.width[rows] > 0.0], one)
         self.free[pulled] = True
-        alive = set(np.unique(p.group[self.free])) if p.n_groups else lost
+        alive = set(p.group[self.free].tolist()) if lost else lost
         return -1 if lost - alive else len(out) + len(pulled)
 
     def _pulled(self):
         """Fixed observations with a slope into their box, and its direction."""
         p, dual, beta = self.problem, self.dual, self.beta
         slope = self.f + dual.diagonal * beta - dual.linear
-        if p.n_groups:
-            slope += self._intercepts()[p.group]
+        slope += np.append(self._intercepts(), 0.0)[p.group]
         rise = slope + np.where(beta >= 0.0, dual.width, -dual.width)
         fall = slope + np.where(beta > 0.0, dual.width, -dual.width)
         up = ~self.free & (beta < dual.upper) & (rise < -self.flat)
