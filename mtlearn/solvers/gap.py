@@ -43,6 +43,28 @@ def duality_gap(dual, beta, f, order, starts):
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 
 
+def best_levels(dual, z, starts):
+    """What to add to the scores of each block of rows, so that their loss is least.
+
+    Where that is so over an interval, it is the middle, or the end that is finite.
+
+    Parameters
+    ----------
+    dual : BoxDual
+    z : ndarray of shape (n,)
+    starts : ndarray of shape (n_blocks + 1,)
+
+    Returns
+    -------
+    levels : ndarray of shape (n_blocks,)
+    """
+    levels = np.zeros(len(starts) - 1)
+    order = np.arange(len(z))
+    kinked = not np.any(dual.diagonal)
+    _shift_groups(dual, z, order, starts, kinked, levels, z.copy())
+    return levels
+
+
 def zero_objective(dual):
     """Loss of the scores zero."""
     zeros = np.zeros_like(dual.linear)

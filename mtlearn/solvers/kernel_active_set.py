@@ -46,7 +46,7 @@ def finish(problem, point):
         if not np.any(state.free) or not state.solve():
             return False
         changed = state.correct()
-        if changed == 0:
+        if changed == 0 and state.adds_up():
             point.beta, point.f = state.beta, state.f
             return True
         if changed < 0 or changed > max(_SHRINK * before, 8):
@@ -116,8 +116,7 @@ class _ActiveSet:
         groups = groups[groups >= 0]
         slope = self.f + dual.diagonal * self.beta + dual.width * self.side
         aim = dual.linear - slope
-        # who is in no group comes first
-        sums = np.bincount(p.group + 1, self.beta, minlength=p.n_groups + 1)[1:]
+        sums = self._sums(self.beta)
         step, own = self._bordered(changed, groups, aim, -sums[groups])
         if step is None and len(changed) and self._factorise(free):
             # what left may have made the old matrix regular: without it, start anew
@@ -130,6 +129,19 @@ class _ActiveSet:
         self.b = np.full(p.n_groups, np.nan)
         self.b[groups] = own
         return True
+
+    def _sums(self, values):
+        """Sums by group; who is in none comes first and is left out."""
+        p = self.problem
+        return np.bincount(p.group + 1, values, minlength=p.n_groups + 1)[1:]
+
+    def adds_up(self):
+        """Whether beta sum to zero in every group; solving again makes that better.
+
+        Of a matrix that is nearly singular the first solution has few digits.
+        """
+        level = _EDGE * self._sums(np.abs(self.beta))
+        return bool(np.all(np.abs(self._sums(self.beta)) <= level))
 
     def _factorise(self, free):
         """Factor of the free block, to be bordered from now on."""
