@@ -24,6 +24,7 @@ _ROUNDS = 12
 _JITTER = 1e-11  # of the mean diagonal: equal rows are no obstacle
 _SHRINK = 0.7  # changes of a round, relative to the last, above which it leads nowhere
 _EDGE = 1e-11  # slopes and excesses below this share of their scale are rounding
+_ACCEPT = 1e-8  # the same for what solving again does not make better
 _BORDER = 0.2  # changes, relative to the free, from which a new factor is cheaper
 
 
@@ -41,14 +42,17 @@ def finish(problem, point):
     done : bool
     """
     state = _ActiveSet(problem, point)
-    before = problem.n
+    before, missed = problem.n, np.inf
     for _ in range(_ROUNDS):
         if not np.any(state.free) or not state.solve():
             return False
         changed = state.correct()
-        if changed == 0 and state.adds_up():
-            point.beta, point.f = state.beta, state.f
-            return True
+        if changed == 0:
+            last, missed = missed, state.miss()
+            if missed <= _EDGE or 0.5 * last <= missed <= _ACCEPT:
+                point.beta, point.f = state.beta, state.f
+                return True
+            continue
         if changed < 0 or changed > max(_SHRINK * before, 8):
             return False
         before = changed
@@ -135,13 +139,19 @@ class _ActiveSet:
         p = self.problem
         return np.bincount(p.group + 1, values, minlength=p.n_groups + 1)[1:]
 
-    def adds_up(self):
-        """Whether beta sum to zero in every group; solving again makes that better.
+    def miss(self):
+        """How far sums are from zero and slopes of the free from their intercepts.
 
-        Of a matrix that is nearly singular the first solution has few digits.
+        Relative; of a matrix that is nearly singular the first solution has few digits,
+        and solving once more, from there, adds some.
         """
-        level = _EDGE * self._sums(np.abs(self.beta))
-        return bool(np.all(np.abs(self._sums(self.beta)) <= level))
+        dual, free = self.dual, self.free
+        level = np.maximum(self._sums(np.abs(self.beta)), 1e-300)
+        off = np.max(np.abs(self._sums(self.beta)) / level, initial=0.0)
+        slope = self.f + dual.diagonal * self.beta + dual.width * self.side
+        slope += np.append(self.b, 0.0)[self.problem.group] - dual.linear
+        top = _EDGE * np.abs(slope[free]).max(initial=0.0) / self.flat
+        return max(off, top)
 
     def _factorise(self, free):
         """Factor of the free block, to be bordered from now on."""
