@@ -9,6 +9,8 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import splu
 
+_CANCELLED = 1e-14  # sums below this share of their terms are rounding
+
 
 class ArrowForm:
     r"""W_t = a u_0 + b u_t with Omega = \|u_0\|^2 + sum_t \|u_t\|^2.
@@ -239,7 +241,13 @@ class ComposedForm:
 
     def intercept_map(self, intercept):
         """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
-        return (self.mix @ self.base.intercept_map(intercept)).tocsr()
+        own = self.base.intercept_map(intercept)
+        terms = (abs(self.mix) @ abs(own)).tocsr()
+        total = self.mix @ own
+        # factors that cancel leave nothing, not rounding
+        total = total.multiply(abs(total) > _CANCELLED * terms).tocsr()
+        total.eliminate_zeros()
+        return total
 
     def omega(self, W):
         """Omega(W); infinity where a composed row does not follow its rule."""

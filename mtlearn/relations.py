@@ -427,7 +427,8 @@ class Composition(Relation):
     ----------
     composition : dict
         For every composed task its components and their factors, such as ``{"total":
-        {"north": 1, "south": 1}}``.
+        {"north": 1, "south": 1}}``. Factors may be negative or zero; where all that a
+        task has of others is zero, its model is zero too, intercept included.
     relation : str or relation, default="independent"
         How the free tasks are tied.
 

@@ -38,6 +38,24 @@ RULES = {
 }
 TASKS = [*FREE, "pair", "all"]
 MIX = np.array([*np.eye(4), [1, 1, 0, 0], [1, 1, 0.5, -1]])
+# rules whose factors are zero, negative, or cancel in the intercept that all share
+ODD = {
+    "zero": (
+        {"pair": {"east": 0, "north": 0}, "all": {"south": 1, "west": 0}},
+        [[0, 0, 0, 0], [0, 0, 1, 0]],
+    ),
+    "cancelling": (
+        {
+            "pair": {"east": 0.1, "north": 0.2, "west": -0.3},
+            "all": {"south": 1, "west": -1},
+        },
+        [[0.1, 0.2, 0, -0.3], [0, 0, 1, -1]],
+    ),
+    "negative": (
+        {"pair": {"east": -2}, "all": {"south": -1, "west": -0.5}},
+        [[-2, 0, 0, 0], [0, 0, -1, -0.5]],
+    ),
+}
 ADJACENCY = np.array([[0, 1, 0, 2], [1, 0, 1, 0], [0, 1, 0, 1], [2, 0, 1, 0]])
 
 BASES = {
@@ -101,10 +119,10 @@ def labels(p, loss):
     return p.sign if loss in reference.ONE_SIDED else p.y
 
 
-def check_against_the_twin(model, loss, p, K, mode, precision=1e-7):
+def check_against_the_twin(model, loss, p, K, mode, precision=1e-7, mix=MIX):
     coef, intercept = in_order(model)
     y = labels(p, loss)
-    options = {"epsilon": 0.1, "rules": MIX}
+    options = {"epsilon": 0.1, "rules": mix}
     args = p.X, y, p.codes, p.weight, 1.0, K, mode
     value = reference.twin(loss, *args, **options)[2]
     found = reference.objective(loss, coef, intercept, *args, **options)
@@ -128,6 +146,22 @@ def test_it_is_the_minimum_and_the_rules_hold(p, loss, base, mode):
     coef, intercept = check_against_the_twin(model, loss, p, K, mode)
     assert_allclose(coef, MIX @ coef[:4], rtol=0, atol=1e-12)
     assert_allclose(intercept, MIX @ intercept[:4], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_any_factors(p, loss, kind, mode):
+    rules, rows = ODD[kind]
+    mix = np.vstack([np.eye(4), rows])
+    model = clone(LOSSES[loss]).set_params(
+        relation=Composition(rules, "shared_mean"), fit_intercept=mode
+    )
+    model.fit(p.X, labels(p, loss), p.weight, task=p.task)
+    K = reference.shared_mean(0.5, 4)
+    coef, intercept = check_against_the_twin(model, loss, p, K, mode, mix=mix)
+    assert_allclose(coef, mix @ coef[:4], rtol=0, atol=1e-12)
+    assert_allclose(intercept, mix @ intercept[:4], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -604,9 +638,7 @@ def test_an_empty_composition_is_its_relation(p):
 # ---------------------------------------------------------------- kernels
 
 
-@pytest.mark.parametrize("rows", [True, False], ids=["rows", "no rows"])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
+every_machine = pytest.mark.parametrize(
     "model",
     [
         MultiTaskSVM(loss="hinge"),
@@ -616,6 +648,30 @@ def test_an_empty_composition_is_its_relation(p):
     ],
     ids=lambda model: model.loss,
 )
+
+
+@every_machine
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ODD)
+def test_kernel_machines_with_any_factors(model, kind, mode):
+    p = draw(sizes=(15, 9, 12, 8, 10, 12))
+    y = p.sign if isinstance(model, MultiTaskSVM) else p.y
+    relation = Composition(ODD[kind][0], "shared_mean")
+    linear = clone(model).set_params(relation=relation, fit_intercept=mode, tol=1e-9)
+    machine = clone(linear).set_params(kernel=lambda X, Z: X @ Z.T)
+    scores = []
+    for one in (linear, machine):
+        one.fit(p.X, y, p.weight, task=p.task)
+        assert one.optimality_ <= 1e-9
+        scores.append(getattr(one, "decision_function", one.predict)(p.X, task=p.task))
+    assert_allclose(scores[1], scores[0], atol=2e-4)
+    if kind == "zero":
+        assert not scores[1][p.task == "pair"].any()
+
+
+@every_machine
+@pytest.mark.parametrize("rows", [True, False], ids=["rows", "no rows"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_kernel_machine_says_what_the_linear_model_says(model, mode, rows):
     p = draw(sizes=(15, 9, 12, 8, 10, 12))
     keep = np.full(len(p.y), True) if rows else p.codes < 4

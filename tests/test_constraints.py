@@ -465,6 +465,27 @@ def test_hardly_any_penalty(long_regression, alpha, kind, relation):
     assert abs(found - value) <= 1e-6 * value
 
 
+@pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
+def test_tasks_at_their_centre(loss):
+    # on the way no row is near a kink, and all tasks are where the balls' centre is
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X, codes = rng.standard_normal((30, 3)), np.arange(30) % 3
+        y = np.where(rng.random(30) < 0.5, 1, -1)
+        kind = MultiTaskSVM if loss == "hinge" else MultiTaskSVR
+        model = kind(loss=loss, constraints=[Close(0.1)]).fit(X, y, task=codes)
+        K = reference.shared_mean(0.5, 3)
+        args = X, y, codes, np.ones(30), 1.0, K
+
+        def close(W, b):
+            return [cp.norm(W - np.ones((3, 3)) / 3 @ W, 2, axis=1) <= 0.1]
+
+        value = reference.constrained_twin(loss, *args, close)[2]
+        found = reference.objective(loss, model.coef_, model.intercept_, *args)
+        assert abs(found - value) <= 1e-5 * value
+        assert model.optimality_ <= model._tolerance()
+
+
 def test_units_do_not_matter(long_regression):
     p = long_regression
     size = np.array([1e6, 1e-6, 1.0, 1e3, 1e-4])

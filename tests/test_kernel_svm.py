@@ -712,3 +712,60 @@ def test_precomputed_of_the_wrong_shape():
     k[0, 0] = np.nan
     with pytest.raises(ValueError, match="contains NaN"):
         model.fit(k, BAD.y)
+
+
+# ---------------------------------------------------------------- open intercepts
+
+
+def symmetric(seed):
+    """Few rows on a grid, each with its mirror image: ties, and open intercepts."""
+    rng = np.random.default_rng(seed)
+    A = rng.integers(-2, 3, size=(rng.integers(2, 7), rng.integers(1, 3)))
+    y = rng.integers(-2, 3, size=len(A))
+    C, epsilon = rng.choice([0.01, 0.1, 1.0, 10.0]), rng.choice([0.0, 0.1, 0.5])
+    return np.vstack([A, -A]).astype(float), np.append(y, -y) + 3.0, C, epsilon
+
+
+every_kernel = pytest.mark.parametrize(
+    "kernel", ["linear", lambda X, Z: X @ Z.T], ids=["linear", "machine"]
+)
+
+
+@every_kernel
+@pytest.mark.parametrize("mode", [True, "shared"])
+def test_an_open_intercept_is_the_middle_as_in_libsvm(kernel, mode):
+    for seed in [2, *range(20, 50)]:
+        X, y, C, epsilon = symmetric(seed)
+        model = MultiTaskSVR(
+            C=C,
+            epsilon=epsilon,
+            loss="epsilon_insensitive",
+            kernel=kernel,
+            fit_intercept=mode,
+            tol=1e-10,
+        ).fit(X, y)
+        svr = SVR(kernel="linear", C=C, epsilon=epsilon, tol=1e-9).fit(X, y)
+        assert model.optimality_ <= 1e-10
+        assert_allclose(model.predict(X), svr.predict(X), atol=1e-3)
+
+
+@every_kernel
+def test_each_task_has_the_middle_of_its_own_interval(kernel):
+    # with hardly any slope the median of an even number of labels is open
+    rng = np.random.default_rng(0)
+    y, task = rng.integers(0, 9, 24).astype(float), np.repeat([0, 1, 2], 8)
+    X = rng.standard_normal((24, 2))
+    model = MultiTaskSVR(
+        C=1e-9, epsilon=0.0, loss="epsilon_insensitive", kernel=kernel
+    ).fit(X, y, task=task)
+    medians = [np.median(y[task == t]) for t in range(3)]
+    assert_allclose(model.intercept_, medians, atol=1e-6)
+
+
+@every_kernel
+def test_where_one_end_is_infinite_the_other_is_taken(kernel):
+    X = np.arange(8.0)[:, None] / 8
+    y, task = np.array([1, -1, 1, -1, 1, 1, 1, 1]), np.repeat([0, 1], 4)
+    model = MultiTaskSVM(loss="hinge", kernel=kernel, tol=1e-10).fit(X, y, task=task)
+    least = scores(model, X[4:], task=task[4:]).min()
+    assert_allclose(least, 1.0, atol=1e-6)

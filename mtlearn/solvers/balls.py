@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .active_set import solve_binding
-from .secular import are_there, climb
+from .secular import are_there, climb, take_part
 
 _DENSE = 1500  # most unknowns of a dense system
 _STEPS = 8
@@ -97,9 +97,9 @@ class _Secular:
     def step(self, here):
         """Newton's change of the multipliers for r / |B x| = 1."""
         length = np.linalg.norm(here.parts, axis=1)
-        tight = np.flatnonzero((here.pulls > 0) | (length > self.radius))
+        tight, change = take_part(length, self.radius, here.pulls)
         if not len(tight):
-            return np.zeros(len(here.pulls))
+            return change
         system, state = here.binding.system, here.binding.state
         solver = system.prepare(np.flatnonzero(state))
         short = np.zeros(np.count_nonzero(state))
@@ -113,7 +113,6 @@ class _Secular:
         slope = ways @ moved.T / self.radius[tight]
         slope *= (self.radius[tight] / length[tight] ** 3)[:, None]
         miss = self.radius[tight] / length[tight] - 1.0
-        change = np.zeros(len(here.pulls))
         change[tight] = -np.linalg.lstsq(slope, miss, rcond=1e-12)[0]
         return change
 

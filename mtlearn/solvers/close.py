@@ -8,7 +8,7 @@ Newton step in the multipliers is then a diagonal and what the few shared unknow
 import numpy as np
 import scipy.sparse as sp
 
-from .secular import are_there, climb
+from .secular import are_there, climb, take_part
 
 _BORDER = 400  # most unknowns that are shared
 _ROUNDS = 60
@@ -141,12 +141,10 @@ class _Close:
     def step(self, here):
         """Newton's change of the multipliers for r / |w - c| = 1."""
         d, n = self.d, self.n
-        tight = np.flatnonzero((here.pulls > 0) | (here.length > self.radius))
+        tight, change = take_part(here.length, self.radius, here.pulls)
         parts, length = here.parts[tight], here.length[tight]
         P = here.P[tight][:, :d, :d]
         own = np.einsum("ti,tij,tj->t", parts, P, parts, optimize=True)
-        # a task at the centre itself has no direction
-        own = np.maximum(own, 1e-300)
         shared = np.einsum("tij,ti->tj", here.PE[tight][:, :d], parts)
         shared[:, n : n + d] += parts
         radius = self.radius[tight]
@@ -154,7 +152,6 @@ class _Close:
         # the diagonal, and what the shared unknowns add (Woodbury)
         scaled = shared / own[:, None]
         push = np.linalg.solve(here.K + shared.T @ scaled, scaled.T @ right)
-        change = np.zeros(len(here.pulls))
         change[tight] = (right / own - scaled @ push) * radius
         return change
 

@@ -43,23 +43,26 @@ def duality_gap(dual, beta, f, order, starts):
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 
 
-def best_shifts(dual, starts):
-    """Intercepts of stretches of rows that fit best where all scores are zero.
+def best_shifts(dual, z, starts):
+    """What to add to the scores of each block of rows, so that their loss is least.
 
-    Zero where nothing is lost by that.
+    Where that is so over an interval, it is the middle, or the end that is finite.
 
     Parameters
     ----------
     dual : BoxDual
-    starts : ndarray of shape (n_groups + 1,)
+    z : ndarray of shape (n,)
+    starts : ndarray of shape (n_blocks + 1,)
 
     Returns
     -------
-    b : ndarray of shape (n_groups,)
+    levels : ndarray of shape (n_blocks,)
     """
-    zeros = np.zeros_like(dual.linear)
-    found = duality_gap(dual, zeros, zeros, np.arange(len(zeros)), starts)
-    return found.b if found.value < zero_objective(dual) else 0.0 * found.b
+    levels = np.zeros(len(starts) - 1)
+    order = np.arange(len(z))
+    kinked = not np.any(dual.diagonal)
+    _shift_groups(dual, z, order, starts, kinked, levels, z.copy())
+    return levels
 
 
 def zero_objective(dual):

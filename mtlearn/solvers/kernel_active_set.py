@@ -24,6 +24,7 @@ _ROUNDS = 12
 _JITTER = 1e-11  # of the mean diagonal: equal rows are no obstacle
 _SHRINK = 0.7  # changes of a round, relative to the last, above which it leads nowhere
 _EDGE = 1e-11  # slopes and excesses below this share of their scale are rounding
+_ACCEPT = 1e-8  # the same for what solving again does not make better
 _BORDER = 0.2  # changes, relative to the free, from which a new factor is cheaper
 
 
@@ -41,14 +42,17 @@ def finish(problem, point):
     done : bool
     """
     state = _ActiveSet(problem, point)
-    before = problem.n
+    before, missed = problem.n, np.inf
     for _ in range(_ROUNDS):
         if not np.any(state.free) or not state.solve():
             return False
         changed = state.correct()
         if changed == 0:
-            point.beta, point.f = state.beta, state.f
-            return True
+            last, missed = missed, state.miss()
+            if missed <= _EDGE or 0.5 * last <= missed <= _ACCEPT:
+                point.beta, point.f = state.beta, state.f
+                return True
+            continue
         if changed < 0 or changed > max(_SHRINK * before, 8):
             return False
         before = changed
@@ -112,14 +116,11 @@ class _ActiveSet:
                 return False
             changed = self._changed()
         p, dual = self.problem, self.dual
-        groups = np.unique(p.group[free]) if p.n_groups else np.empty(0, np.int64)
+        groups = np.unique(p.group[free])
+        groups = groups[groups >= 0]
         slope = self.f + dual.diagonal * self.beta + dual.width * self.side
         aim = dual.linear - slope
-        sums = np.bincount(
-            p.group if p.n_groups else np.zeros(p.n, np.int64),
-            weights=self.beta,
-            minlength=max(p.n_groups, 1),
-        )
+        sums = self._sums(self.beta)
         step, own = self._bordered(changed, groups, aim, -sums[groups])
         if step is None and len(changed) and self._factorise(free):
             # what left may have made the old matrix regular: without it, start anew
@@ -132,6 +133,25 @@ class _ActiveSet:
         self.b = np.full(p.n_groups, np.nan)
         self.b[groups] = own
         return True
+
+    def _sums(self, values):
+        """Sums by group; who is in none comes first and is left out."""
+        p = self.problem
+        return np.bincount(p.group + 1, values, minlength=p.n_groups + 1)[1:]
+
+    def miss(self):
+        """How far sums are from zero and slopes of the free from their intercepts.
+
+        Relative; of a matrix that is nearly singular the first solution has few digits,
+        and solving once more, from there, adds some.
+        """
+        dual, free = self.dual, self.free
+        level = np.maximum(self._sums(np.abs(self.beta)), 1e-300)
+        off = np.max(np.abs(self._sums(self.beta)) / level, initial=0.0)
+        slope = self.f + dual.diagonal * self.beta + dual.width * self.side
+        slope += np.append(self.b, 0.0)[self.problem.group] - dual.linear
+        top = _EDGE * np.abs(slope[free]).max(initial=0.0) / self.flat
+        return max(off, top)
 
     def _factorise(self, free):
         """Factor of the free block, to be bordered from now on."""
@@ -228,7 +248,7 @@ class _ActiveSet:
         pulled, side = self._pulled()
         out = np.flatnonzero(under | over)
         target = np.where(under, self.low, self.high)[out]
-        lost = set(np.unique(p.group[out])) if p.n_groups else set()
+        lost = set(p.group[out].tolist()) - {-1}
         p.gram.push(out, target - self.beta[out], self.f)
         # the rest stays inside to the last digit
         self.beta = np.clip(self.beta, self.low, self.high)
@@ -240,15 +260,14 @@ class _ActiveSet:
             rows = pulled[(side == one) & (self.beta[pulled] == 0.0)]
             self._take_side(rows[self.dual.width[rows] > 0.0], one)
         self.free[pulled] = True
-        alive = set(np.unique(p.group[self.free])) if p.n_groups else lost
+        alive = set(p.group[self.free].tolist()) if lost else lost
         return -1 if lost - alive else len(out) + len(pulled)
 
     def _pulled(self):
         """Fixed observations with a slope into their box, and its direction."""
         p, dual, beta = self.problem, self.dual, self.beta
         slope = self.f + dual.diagonal * beta - dual.linear
-        if p.n_groups:
-            slope += self._intercepts()[p.group]
+        slope += np.append(self._intercepts(), 0.0)[p.group]
         rise = slope + np.where(beta >= 0.0, dual.width, -dual.width)
         fall = slope + np.where(beta > 0.0, dual.width, -dual.width)
         up = ~self.free & (beta < dual.upper) & (rise < -self.flat)

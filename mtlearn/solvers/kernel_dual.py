@@ -225,18 +225,31 @@ class _WorkingSets:
         g = point.f[rows] + dual.diagonal[rows] * beta - dual.linear[rows]
         box = dual.lower[rows], dual.upper[rows], dual.width[rows]
         eps, most = _INNER * self.worst, max(_STEPS * len(rows), 2000)
-        if p.n_groups:
-            starts = np.searchsorted(p.group[rows], np.arange(p.n_groups + 1))
+        starts = np.searchsorted(p.group[rows], np.arange(p.n_groups + 1))
+        done = self._descend_alone(starts[0], sub, beta, g, box, eps, most)
+        if starts[0] < len(rows):
             starts = np.unique(starts)
-            done = descend_pairs(sub, beta, g, *box, starts, eps, most)
-        else:
-            done = descend_alone(sub, beta, g, *box, eps, most)
+            done += descend_pairs(sub, beta, g, *box, starts, eps, most)
         change = beta - point.beta[rows]
         moved = np.flatnonzero(change)
         p.gram.push(rows[moved], change[moved], point.f)
         point.beta[rows] = beta
         self.spent += len(rows) * (_PASS * p.n + _PICK * len(rows) + _STEP * done)
         self.spent += _CHOICE * p.n
+
+    def _descend_alone(self, n_loose, sub, beta, g, box, eps, most):
+        """Steps in the first `n_loose`, which are in no group; returns how many."""
+        if n_loose == 0:
+            return 0
+        if n_loose == len(beta):
+            return descend_alone(sub, beta, g, *box, eps, most)
+        own, slope = beta[:n_loose].copy(), g[:n_loose].copy()
+        inner = np.ascontiguousarray(sub[:n_loose, :n_loose])
+        box = tuple(edge[:n_loose] for edge in box)
+        done = descend_alone(inner, own, slope, *box, eps, most)
+        g += sub[:, :n_loose] @ (own - beta[:n_loose])
+        beta[:n_loose] = own
+        return done
 
     def _choose(self, beta):
         """Violators that want up and down, beside free members of the last set."""
@@ -257,7 +270,7 @@ class _WorkingSets:
         chosen[new] = True
         self.previous = np.concatenate([new, stay])
         rows = np.flatnonzero(chosen)
-        if self.problem.n_groups > 1:
+        if self.problem.n_groups:
             rows = rows[np.argsort(self.problem.group[rows], kind="stable")]
         return rows
 

@@ -15,6 +15,7 @@ from ..losses import Envelope
 from ..solution import Solution, Status
 from ..tasks import TaskData
 from .box import BoxDual, box_dual
+from .gap import best_shifts
 from .level import base_objective
 from .multipliers import Levels, Multipliers
 from .newton import Problem, as_user, goal, shift_intercepts
@@ -89,6 +90,7 @@ def solve_kinked(
     fit = _Fit(data, loss, epsilon, form, alpha, intercept)
     fit.begin(start, None if dual is None else dual / alpha, tol)
     status = fit.solve(tol, max_iter, solver)
+    fit.settle()
     coef, b = fit.problem.model(fit.state)
     coef, b = shift_intercepts((coef, b), means, -1.0, 1)
     scale = max(fit.scale, 1e-300)
@@ -271,6 +273,18 @@ class _Fit:
             lowest = min(lowest, self.gap)
             self._keep_best()
         return Status.CONVERGED
+
+    def settle(self):
+        """Put each intercept into the middle of the interval that the loss leaves it.
+
+        The optimum leaves one where as many rows pull up as down.
+        """
+        starts = self.levels.starts
+        if self.intercept == "none" or starts is None:
+            return
+        levels = best_shifts(self.box, self.z, starts)
+        self.state.beta = self.state.beta + levels[:, None]
+        self.look()
 
     def _within(self, tol):
         """Whether the gap is what `tol` asks for."""

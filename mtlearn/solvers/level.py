@@ -12,7 +12,7 @@ from scipy.special import xlogy
 
 from ..losses import Logistic, Softmax, SquaredEpsilonInsensitive, SquaredHinge
 from .box import box_dual
-from .gap import best_shifts
+from .gap import best_shifts, excess, zero_objective
 
 _LEAST = 1e-3  # of the zero model's objective: where nearly all have the same class
 
@@ -99,8 +99,16 @@ def best_levels(data, form, intercept, margin=None):
         left = data.labels - np.repeat(levels, data.sizes)
         if not _suits(margin, left, data.weights, starts):
             dual = box_dual(margin[0], left, data.weights, margin[1])
-            levels = levels + best_shifts(dual, starts)
+            levels = levels + _shifts(dual, starts)
     return levels
+
+
+def _shifts(dual, starts):
+    """The best levels of stretches of rows; zero where nothing is lost by that."""
+    zeros = np.zeros_like(dual.linear)
+    b = best_shifts(dual, zeros, starts)
+    value, _ = excess(dual, np.repeat(b, np.diff(starts)), zeros)
+    return b if value < zero_objective(dual) else 0.0 * b
 
 
 def _suits(margin, left, weight, starts):

@@ -7,6 +7,8 @@ Computing 4, 1983).
 
 import numpy as np
 
+_CENTRE = 1e-9  # share of the radius below which a point is at its ball's centre
+
 
 def climb(problem, here, most):
     """A Newton step in the multipliers, shortened until the minimum does not fall.
@@ -32,6 +34,22 @@ def climb(problem, here, most):
             break
         change = 0.3 * change
     return ahead
+
+
+def take_part(length, radius, pulls):
+    """Which balls a Newton step is about, and the change of the others' multipliers.
+
+    What is at the centre has no direction in which to be held: a multiplier that is
+    left from another quadratic goes to zero.
+
+    Returns
+    -------
+    tight : ndarray of int
+    change : ndarray of shape (n_balls,)
+    """
+    centred = length <= _CENTRE * radius
+    tight = ((pulls > 0) | (length > radius)) & ~centred
+    return np.flatnonzero(tight), np.where(centred, -pulls, 0.0)
 
 
 def are_there(length, radius, pulls, off_by):

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 _FLAT = 1e-12  # a curvature below this share of its terms counts as this share
+_ROUNDING = 2.3e-16
 
 
 @njit(cache=True)
@@ -60,6 +61,7 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
     # what the slopes up and down have beside g; infinite where beta cannot go there
     up, down = np.empty(n), np.empty(n)
     own, gain = np.empty(n), np.empty(n)
+    widest = np.max(width)
     for k in range(n):
         own[k] = sub[k, k]
         _mark(k, beta, lower, upper, width, up, down)
@@ -70,7 +72,9 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
             least, worst = _extremes(g, up, down, first, last)
             while done < most and worst - least > eps:
                 i = _find(g, up, least, first, last)
-                best = _gains(g, down, least, sub[i], own, own[i], gain, first, last)
+                # where neither bends, what rounding leaves of a slope would be a gain
+                over = least + _ROUNDING * (abs(least) + abs(worst) + widest)
+                best = _gains(g, down, over, sub[i], own, own[i], gain, first, last)
                 j = first
                 while j < last and gain[j] != best:
                     j += 1
