@@ -13,6 +13,7 @@ from .tasks import (
     as_floats,
     column_names,
     factorize_integers,
+    id_array,
     missing_labels,
     shorten,
     split_task_column,
@@ -87,7 +88,7 @@ def check_features(estimator, X, task, *, reset):
     Returns
     -------
     X : ndarray (C order) or csr_array of shape (n_samples, n_features), float64
-    ids : sequence of length n_samples, or None
+    ids : ndarray of shape (n_samples,), as found, or None
     """
     dtype = getattr(X, "dtype", None)
     if getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
@@ -121,14 +122,25 @@ def check_features(estimator, X, task, *, reset):
     except ValueError as error:
         raise _with_hint(error, X) from error.__cause__
     if sp.issparse(X):
-        X = sp.csr_array(X)
-        X.sum_duplicates()
-    if ids is not None and _length(ids) != X.shape[0]:
+        X = _canonical(X)
+    if ids is None:
+        return X, None
+    ids = id_array(ids, "task" if column is None else f"X[{column!r}]")
+    if len(ids) != X.shape[0]:
         raise ValueError(
-            f"`task` has {_length(ids)} ids, but X has {X.shape[0]} rows: expected one "
-            "id per row."
+            f"`task` has {len(ids)} ids, but X has {X.shape[0]} rows: expected one id "
+            "per row."
         )
     return X, ids
+
+
+def _canonical(X):
+    """Sorted and without duplicates; a copy where the caller's buffers are not."""
+    X = sp.csr_array(X)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
 
 
 def _with_hint(error, X):
@@ -152,10 +164,6 @@ def _numeric(kind):
     if check is not None:
         return check()
     return getattr(kind, "kind", "O") in "iufb"
-
-
-def _length(values):
-    return values.shape[0] if hasattr(values, "shape") else len(values)
 
 
 # ---------------------------------------------------------------- y and its weights

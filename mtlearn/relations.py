@@ -12,7 +12,38 @@ from scipy import linalg
 from sklearn.base import BaseEstimator
 
 from .forms import ArrowForm, ComposedForm, MatrixForm
-from .tasks import as_floats, column_names, shorten
+from .tasks import as_floats, column_names, id_array, index_tasks, shorten
+
+
+class Related:
+    """What has a parameter `relation`, which may be a name; goes before BaseEstimator.
+
+    A name stands for the relation with its default parameters, so that these are
+    reached as `relation__...` too.
+    """
+
+    def set_params(self, **params):
+        """Set parameters, those of the relation as `relation__...`.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values. Where `relation` is a name and one of its
+            parameters is set, the object takes the place of the name: "shared_mean"
+            becomes `SharedMean(...)`.
+
+        Returns
+        -------
+        self : object
+            With the new parameters.
+        """
+        own = "relation__"
+        inner = {k[len(own) :]: v for k, v in params.items() if k.startswith(own)}
+        relation = params.get("relation", getattr(self, "relation", None))
+        if inner and isinstance(relation, str):
+            params = {k: v for k, v in params.items() if not k.startswith(own)}
+            params["relation"] = check_relation(relation).set_params(**inner)
+        return super().set_params(**params)
 
 
 class Relation(BaseEstimator):
@@ -221,7 +252,7 @@ class _MatrixRelation(Relation):
                     "tasks in its rows and columns, in the same order."
                 )
             tasks = frame
-        names = list(np.asarray(tasks, dtype=object).ravel().tolist())
+        names = id_array(tasks, "tasks").tolist()
         if len(set(names)) != len(names):
             raise ValueError(
                 f"`tasks` of {type(self).__name__} names a task twice: "
@@ -252,7 +283,7 @@ class _MatrixRelation(Relation):
                 f"the data have; its tasks are {shorten(names)}."
             )
         try:
-            return np.unique(np.array(sorted(names)))
+            return index_tasks(names)[0]
         except TypeError:
             raise TypeError(
                 f"`tasks` of {type(self).__name__} cannot be sorted: use ids of one "
@@ -260,12 +291,13 @@ class _MatrixRelation(Relation):
             ) from None
 
     def _ordered(self, tasks):
-        """The matrix, checked, in the order of `tasks`."""
+        """A copy of the matrix, checked, in the order of `tasks`."""
         name, given = self._parameter, getattr(self, self._parameter)
         sparse = sp.issparse(given)
-        matrix = (
-            sp.csr_array(given, dtype=np.float64) if sparse else as_floats(name, given)
-        )
+        if sparse:
+            matrix = sp.csr_array(given, dtype=np.float64, copy=True)
+        else:
+            matrix = as_floats(name, given)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(
                 f"`{name}` of {type(self).__name__} must be a square matrix, got shape "
@@ -412,7 +444,7 @@ class TaskCovariance(_MatrixRelation):
         return MatrixForm(0.5 * (A + A.T), 0.5 * (K + K.T))
 
 
-class Composition(Relation):
+class Composition(Related, Relation):
     r"""Dependent tasks: a task's model is a given combination of others'.
 
     With a composition of task t from components c, coefficients and intercepts obey
@@ -480,14 +512,13 @@ class Composition(Relation):
         free = self._base().model_tasks(tasks[kept])
         names = [*free.tolist(), *rules]
         try:
-            known = np.unique(np.array(sorted(names)))
+            return index_tasks(names)[0]
         except TypeError:
             raise TypeError(
                 f"`composition` names tasks such as {shorten(rules, 2)} that cannot be "
                 f"sorted with the others, such as {shorten(free, 2)}: use ids of one "
                 "type."
             ) from None
-        return known
 
     def taking_part(self, tasks, labelled):
         """Which tasks are part of the problem, and not given the shared model.

@@ -5,7 +5,9 @@ rows are sorted into blocks here; nobody above asks again which layout the data 
 """
 
 import numbers
+import reprlib
 import sys
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -229,7 +231,7 @@ def _kind(values):
 
 def _factorize(ids, name):
     """Distinct ids in no particular order, and the code of each row."""
-    values = _id_array(ids, name)
+    values = id_array(ids, name)
     if values.dtype.kind == "f":
         values = _integer_ids(values, name)
     if values.dtype.kind in "iu":
@@ -260,16 +262,20 @@ def _factorize_objects(values):
     return found, codes
 
 
-def _id_array(ids, name):
+def id_array(ids, name="task"):
     """The ids as a one-dimensional NumPy array that still holds them as they are."""
+    unfit = isinstance(ids, (str, bytes, Mapping, Set)) or not hasattr(ids, "__len__")
+    if unfit or getattr(ids, "shape", None) == ():
+        raise TypeError(
+            f"`{name}` must be array-like with one id per row, got "
+            f"{reprlib.repr(ids)} of type {type(ids).__name__}."
+        )
     if hasattr(ids, "to_pylist"):
         ids = np.array(ids.to_pylist(), dtype=object)
     elif hasattr(ids, "to_numpy"):
         ids = ids.to_numpy()
     elif not isinstance(ids, np.ndarray) and not hasattr(ids, "__array__"):
-        ids = list(ids)
-        if not all(isinstance(v, numbers.Number) for v in ids):
-            ids = np.array([*ids, None], dtype=object)[:-1]
+        ids = _from_list(list(ids))
     values = np.asarray(ids)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values.ravel()
@@ -281,6 +287,16 @@ def _id_array(ids, name):
     if values.dtype.kind == "c":
         raise ValueError(f"`{name}` must hold task ids, got complex numbers.")
     return values
+
+
+def _from_list(ids):
+    """A list as an array, of objects unless its numbers stay what they are."""
+    if all(isinstance(v, numbers.Number) for v in ids):
+        values = np.asarray(ids)
+        # integers that no integer dtype holds together would become floats
+        if values.dtype.kind != "f" or np.all(np.abs(values) < 2**53):
+            return values
+    return np.array([*ids, None], dtype=object)[:-1]
 
 
 def _refuse_missing(n_missing, name):
@@ -325,6 +341,13 @@ def _integer_ids(values, name):
             "a scaler or another transformer run over the column of ids? Expected "
             "strings, integers or categories."
         )
+    digits = np.finfo(values.dtype).nmant + 1
+    if whole.size and abs(whole).max() >= 2.0**digits:
+        raise ValueError(
+            f"`{name}` holds floats such as {whole[abs(whole).argmax()]:.6g}: from "
+            f"2**{digits} on {values.dtype} does not tell all integers apart, so that "
+            "tasks would be merged. Expected integers or strings."
+        )
     return whole.astype(np.int64)
 
 
@@ -334,8 +357,10 @@ def _plain_dtype(found, name):
     if values and all(isinstance(v, str) for v in values):
         return np.array(values)
     if values and all(isinstance(v, numbers.Integral) for v in values):
-        inside = all(-(2**63) <= v < 2**63 for v in values)
-        return np.array(values, dtype=np.int64) if inside else found
+        low, high = min(values), max(values)
+        if -(2**63) <= low and high < 2**63:
+            return np.array(values, dtype=np.int64)
+        return np.array(values, dtype=np.uint64) if low >= 0 and high < 2**64 else found
     if values and all(isinstance(v, (numbers.Real, np.bool_)) for v in values):
         return _integer_ids(np.array(values, dtype=np.float64), name)
     return found
