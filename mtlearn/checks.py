@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,7 @@ from .tasks import (
     factorize_integers,
     id_array,
     missing_labels,
+    refuse_dates,
     shorten,
     split_task_column,
 )
@@ -90,9 +92,7 @@ def check_features(estimator, X, task, *, reset):
     X : ndarray (C order) or csr_array of shape (n_samples, n_features), float64
     ids : ndarray of shape (n_samples,), as found, or None
     """
-    dtype = getattr(X, "dtype", None)
-    if getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
-        check_array(X, estimator=estimator, input_name="X")
+    _check_table(estimator, X)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     column, ids = estimator.task_column, task
     if column is not None:
@@ -108,7 +108,8 @@ def check_features(estimator, X, task, *, reset):
                 f"`task_column`={column!r}."
             )
         X, ids = split_task_column(X, column)
-    elif hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+    _refuse_date_columns(X)
+    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
         X = np.column_stack([np.asarray(c) for c in X.columns])
     try:
         X = check_array(
@@ -119,7 +120,7 @@ def check_features(estimator, X, task, *, reset):
             estimator=estimator,
             input_name="X",
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise _with_hint(error, X) from error.__cause__
     if sp.issparse(X):
         X = _canonical(X)
@@ -134,6 +135,37 @@ def check_features(estimator, X, task, *, reset):
     return X, ids
 
 
+def _check_table(estimator, X):
+    """Refuse what is no table of real numbers, in scikit-learn's own words."""
+    dtype = getattr(X, "dtype", None)
+    listed = hasattr(X, "__len__") and not hasattr(X, "shape")
+    bare = listed and (isinstance(X, Mapping) or len(X) == 0)
+    if bare or getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
+        check_array(X, estimator=estimator, input_name="X")
+
+
+def _refuse_date_columns(X):
+    """Name the columns of a frame that hold dates or durations."""
+    names = column_names(X)
+    if names is None:
+        if isinstance(X, np.ndarray):
+            refuse_dates("X", X)
+        return
+    kinds = X.dtypes if hasattr(X, "dtypes") else [np.asarray(c).dtype for c in X]
+    dates = [name for name, kind in zip(names, kinds, strict=False) if _temporal(kind)]
+    if dates:
+        raise ValueError(
+            "X must be numeric beside the task ids, but the columns "
+            f"{shorten(dates)} hold dates or durations: turn them into numbers, such "
+            "as days since a date."
+        )
+
+
+def _temporal(kind):
+    check = getattr(kind, "is_temporal", None)
+    return check() if check is not None else getattr(kind, "kind", "O") in "mM"
+
+
 def _canonical(X):
     """Sorted and without duplicates; a copy where the caller's buffers are not."""
     X = sp.csr_array(X)
@@ -145,7 +177,8 @@ def _canonical(X):
 
 def _with_hint(error, X):
     """Name the text columns when a string stopped the conversion to numbers."""
-    if "could not convert" not in str(error) or not hasattr(X, "dtypes"):
+    text = "could not convert" in str(error) or isinstance(error, TypeError)
+    if not text or not hasattr(X, "dtypes"):
         return error
     text = [
         name
@@ -245,6 +278,7 @@ def check_targets(y):
             "`y` must be numeric for a regression, got strings such as "
             f"{str(y.flat[0])!r}."
         )
+    refuse_dates("`y`", y)
     if not wide and missing_labels(y).any():
         raise ValueError(_MISSING_LABEL)
     y = check_array(
@@ -285,8 +319,7 @@ def check_classes(y):
 def _sorted_labels(found):
     """The distinct labels, sorted, and the position of each entry among them."""
     if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
-        found = found.astype(np.float64)
-        found = found.astype(np.int64) if np.all(found == np.rint(found)) else found
+        found = _plain_labels(found)
     if found.dtype.kind in "iu":
         return factorize_integers(found)
     if found.dtype.kind == "f":
@@ -298,12 +331,25 @@ def _sorted_labels(found):
                 f"such as {found[found != np.rint(found)][0]:.6g}; for those use a "
                 "regressor."
             )
-        labels, place = factorize_integers(found.astype(np.int64))
-        return labels.astype(found.dtype), place
+        if np.all(abs(found) < 2**53):
+            labels, place = factorize_integers(found.astype(np.int64))
+            return labels.astype(found.dtype), place
     try:
         return np.unique(found, return_inverse=True)
     except TypeError:
         raise TypeError("`y` holds labels of types that cannot be sorted.") from None
+
+
+def _plain_labels(found):
+    """Numbers in an array of objects; integers stay what they are."""
+    if not all(isinstance(v, numbers.Integral) for v in found):
+        floats = as_floats("y", found)
+        whole = np.all(abs(floats) < 2**53) and np.all(floats == np.rint(floats))
+        return floats.astype(np.int64) if whole else floats
+    try:
+        return found.astype(np.int64)
+    except (OverflowError, TypeError):
+        return found
 
 
 def _require_a_label(observed):

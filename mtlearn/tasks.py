@@ -4,6 +4,7 @@ Ids become codes here, rows of weight zero and missing labels disappear here, an
 rows are sorted into blocks here; nobody above asks again which layout the data had.
 """
 
+import datetime
 import numbers
 import reprlib
 import sys
@@ -16,6 +17,8 @@ import scipy.sparse as sp
 from numba import njit
 
 UNKNOWN = -1
+
+_DATES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
 
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
 _WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
@@ -135,11 +138,27 @@ def shorten(values, most=8):
 
 
 def as_floats(name, values):
-    """Turn array-like numbers into a float64 array, or name what they are not."""
+    """Turn array-like numbers into a new float64 array, or name what they are not."""
     try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(values)
+        floats = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` must hold numbers: {error}.") from None
+    refuse_dates(f"`{name}`", given)
+    return floats
+
+
+def refuse_dates(name, values):
+    """Dates and durations, which NumPy would count in a unit of its own choice."""
+    kind = values.dtype.kind
+    found = values.ravel() if kind in "mM" else []
+    if kind == "O":
+        found = [v for v in values.flat if isinstance(v, _DATES)]
+    if len(found):
+        raise ValueError(
+            f"{name} must hold numbers, got dates or durations such as "
+            f"{str(found[0])!r}: turn them into numbers, such as days since a date."
+        )
 
 
 # ---------------------------------------------------------------- ids and codes
@@ -321,6 +340,8 @@ def missing_labels(Y):
     Y = np.asarray(Y)
     if Y.dtype.kind == "f":
         return np.isnan(Y)
+    if Y.dtype.kind in "mM":
+        return np.isnat(Y)
     if Y.dtype.kind != "O":
         return np.zeros(Y.shape, dtype=bool)
     flat = np.fromiter((_is_missing(v) for v in Y.ravel()), bool, Y.size)
