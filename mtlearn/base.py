@@ -5,6 +5,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import expit, softmax
 from sklearn.base import (
     BaseEstimator,
@@ -139,6 +140,7 @@ class TaskEstimator(Related, MultiOutputMixin, BaseEstimator):
         y, names = checks.check_labels(self, X, y, long=ids is not None)
         weight = checks.check_sample_weight(sample_weight, y.shape)
         X, y, ids, weight, kept = _drop_weightless(X, y, ids, weight)
+        checks.check_size("X", X.data if sp.issparse(X) else X)
         y, labels = self._encode(y)
         if y.ndim == 2:
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None
@@ -181,6 +183,7 @@ class TaskEstimator(Related, MultiOutputMixin, BaseEstimator):
             task_weight = strength * (
                 np.ones(len(tasks)) if task_weight is None else task_weight
             )
+        checks.check_row_weights(weight, task_weight)
         data = TaskData(X, y, len(tasks), codes, weight, task_weight)
         if not part.all():
             data = data.only(part)

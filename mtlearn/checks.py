@@ -11,6 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .tasks import (
+    LARGEST,
     as_floats,
     column_names,
     factorize_integers,
@@ -79,6 +80,30 @@ def check_intercept(value):
         value = bool(value)
     value = check_choice("fit_intercept", value, choices)
     return _INTERCEPTS.get(value, value)
+
+
+def check_strength(name, value, *, strict=False):
+    """Check the strength of a loss or penalty: finite, >= 0, no more than `LARGEST`."""
+    return check_number(name, value, 0, LARGEST, strict=strict)
+
+
+def check_size(name, values):
+    """Refuse numbers beyond `LARGEST`, whose products would overflow; NaN may be.
+
+    Parameters
+    ----------
+    name : str
+    values : ndarray
+    """
+    # one pass without a copy; the sum of squares of large numbers may be infinite
+    flat = values.ravel()
+    if not np.vdot(flat, flat) <= LARGEST**2 and values.size:
+        most = np.nanmax(np.abs(values))
+        if most > LARGEST:
+            raise ValueError(
+                f"{name} must be no larger than {LARGEST:g}, got {most:.3g}: products "
+                "of such numbers overflow. Choose another unit."
+            )
 
 
 # ---------------------------------------------------------------- X and the ids
@@ -290,6 +315,7 @@ def check_targets(y):
         ensure_all_finite="allow-nan" if wide else True,
     )
     _require_a_label(~np.isnan(y))
+    check_size("`y`", y)
     return y
 
 
@@ -386,6 +412,26 @@ def check_sample_weight(weight, shape):
     if not weight.any():
         raise ValueError("`sample_weight` is zero everywhere: there is nothing to fit.")
     return weight
+
+
+def check_row_weights(sample_weight, task_weight):
+    """Refuse weights that are fine one by one and overflow together.
+
+    Parameters
+    ----------
+    sample_weight : ndarray or None
+    task_weight : ndarray of shape (n_tasks,) or None
+        Times the strength of the loss.
+    """
+    most = 1.0
+    for weight in (sample_weight, task_weight):
+        with np.errstate(over="ignore"):
+            most = most if weight is None else most * weight.max()
+    if most > LARGEST:
+        raise ValueError(
+            "The weight of a row, `sample_weight` times `task_weight` times the "
+            f"strength of the loss, must be no larger than {LARGEST:g}, got {most:.3g}."
+        )
 
 
 def check_task_weight(task_weight, tasks, counts):

@@ -25,7 +25,7 @@ from .base import _report
 from .folds import FoldMoments, HeldOut, Part
 from .model_selection import TaskStratifiedKFold
 from .solution import reached, warn_unless_converged
-from .tasks import TaskData, as_floats, id_array, shorten, split_task_column
+from .tasks import LARGEST, TaskData, as_floats, id_array, shorten, split_task_column
 
 _BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
@@ -326,9 +326,10 @@ def _check_strengths(alphas):
             "`alphas` must be a number of strengths or a one-dimensional sequence of "
             f"at least one, got shape {values.shape}."
         )
-    if not np.all(np.isfinite(values)) or values.min() < 0:
+    if not np.all((values >= 0) & (values <= LARGEST)):
         raise ValueError(
-            f"`alphas` must be finite and at least 0, got {shorten(values)}."
+            f"`alphas` must be finite, at least 0 and no larger than {LARGEST:g}, got "
+            f"{shorten(values)}."
         )
     return values
 

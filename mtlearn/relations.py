@@ -12,7 +12,7 @@ from scipy import linalg
 from sklearn.base import BaseEstimator
 
 from .forms import ArrowForm, ComposedForm, MatrixForm
-from .tasks import as_floats, column_names, id_array, index_tasks, shorten
+from .tasks import LARGEST, as_floats, column_names, id_array, index_tasks, shorten
 
 
 class Related:
@@ -311,10 +311,10 @@ class _MatrixRelation(Relation):
                 f"there are {expected} tasks."
             )
         entries = matrix.data if sp.issparse(matrix) else matrix
-        if not np.all(np.isfinite(entries)):
+        if not np.all(np.abs(entries) <= LARGEST):
             raise ValueError(
-                f"`{name}` of {type(self).__name__} must be finite, got NaN or "
-                "infinity."
+                f"`{name}` of {type(self).__name__} must be finite and no larger than "
+                f"{LARGEST:g}, got {np.abs(entries).max():.3g}."
             )
         gap = abs(matrix - matrix.T).max() if matrix.size else 0.0
         if gap > 1e-8 * max(1e-300, abs(matrix).max()):
@@ -375,9 +375,10 @@ class TaskGraph(_MatrixRelation):
         """
         strength = self.strength
         number = isinstance(strength, numbers.Real) and not isinstance(strength, bool)
-        if not number or not 0 <= strength < np.inf:
+        if not number or not 0 <= strength <= LARGEST:
             raise ValueError(
-                f"`strength` of TaskGraph must be a number >= 0, got {strength!r}."
+                "`strength` of TaskGraph must be a number >= 0 and no larger than "
+                f"{LARGEST:g}, got {strength!r}."
             )
         adjacency = sp.csr_array(self._ordered(tasks), dtype=np.float64)
         adjacency.setdiag(0.0)

@@ -17,6 +17,8 @@ import scipy.sparse as sp
 from numba import njit
 
 UNKNOWN = -1
+# Of weights, features and labels up to here the products have finite squares.
+LARGEST = 1e50
 
 _DATES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
 
