@@ -21,7 +21,15 @@ from .losses import Logistic, Softmax
 from .relations import Independent, Related, check_relation
 from .solution import warn_unless_converged
 from .solvers.newton import in_row_space
-from .tasks import UNKNOWN, TaskData, find_tasks, index_tasks, score_rows, shorten
+from .tasks import (
+    LARGEST,
+    UNKNOWN,
+    TaskData,
+    find_tasks,
+    index_tasks,
+    score_rows,
+    shorten,
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ class TaskEstimator(Related, MultiOutputMixin, BaseEstimator):
         y, names = checks.check_labels(self, X, y, long=ids is not None)
         weight = checks.check_sample_weight(sample_weight, y.shape)
         X, y, ids, weight, kept = _drop_weightless(X, y, ids, weight)
-        checks.check_size("X", X.data if sp.issparse(X) else X)
+        checks.check_size("X", X.data if sp.issparse(X) else X, 1.0 / LARGEST)
         y, labels = self._encode(y)
         if y.ndim == 2:
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None

@@ -87,23 +87,27 @@ def check_strength(name, value, *, strict=False):
     return check_number(name, value, 0, LARGEST, strict=strict)
 
 
-def check_size(name, values):
-    """Refuse numbers beyond `LARGEST`, whose products would overflow; NaN may be.
+def check_size(name, values, least=0.0):
+    """Refuse numbers whose products would overflow, or all vanish; NaN may be.
 
     Parameters
     ----------
     name : str
     values : ndarray
+    least : float
+        What the largest must reach, unless all are zero.
     """
     # one pass without a copy; the sum of squares of large numbers may be infinite
     flat = values.ravel()
-    if not np.vdot(flat, flat) <= LARGEST**2 and values.size:
-        most = np.nanmax(np.abs(values))
-        if most > LARGEST:
-            raise ValueError(
-                f"{name} must be no larger than {LARGEST:g}, got {most:.3g}: products "
-                "of such numbers overflow. Choose another unit."
-            )
+    if least**2 <= np.vdot(flat, flat) <= LARGEST**2 or not values.size:
+        return
+    most = np.nanmax(np.abs(values))
+    if most > LARGEST or 0 < most < least:
+        limit = f"larger than {LARGEST:g}" if most > 1 else f"smaller than {least:g}"
+        raise ValueError(
+            f"The largest value of {name} must be no {limit}, got {most:.3g}: squares "
+            "of such numbers overflow or vanish. Choose another unit."
+        )
 
 
 # ---------------------------------------------------------------- X and the ids

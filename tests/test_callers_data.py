@@ -199,7 +199,7 @@ def use(model, X, y, weight, **ids):
 def test_the_features_are_untouched(model, p):
     y = labels(model, p.y)
     expected = None
-    few = {"C": CONTAINERS["C"], "unsorted": unsorted_csr, "pandas": frame}
+    few = {k: CONTAINERS[k] for k in ("C", "pandas", "csr", "unsorted")}
     for name, build in (few if model in OTHERS else CONTAINERS).items():
         X = build(p.X)
         before = snapshot(X)
