@@ -84,7 +84,13 @@ def check_intercept(value):
 
 def check_strength(name, value, *, strict=False):
     """Check the strength of a loss or penalty: finite, >= 0, no more than `LARGEST`."""
-    return check_number(name, value, 0, LARGEST, strict=strict)
+    check_number(name, value, 0, strict=strict)
+    if value > LARGEST:
+        raise ValueError(
+            f"`{name}` must be no larger than {LARGEST:g}, got {value!r}: products of "
+            "such numbers overflow."
+        )
+    return value
 
 
 def check_size(name, values, least=0.0):
