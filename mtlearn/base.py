@@ -1,9 +1,11 @@
 """What every estimator shares: check, TaskData, solve, keep; predict, score, tags."""
 
+import inspect
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import expit, softmax
 from sklearn.base import (
     BaseEstimator,
@@ -23,11 +25,19 @@ from .intercepts import (
     settle_intercepts,
 )
 from .losses import Logistic, Softmax
-from .relations import check_relation
+from .relations import Independent, Related, check_relation
 from .solution import warn_unless_converged
 from .solvers.level import best_levels
 from .solvers.newton import in_row_space
-from .tasks import UNKNOWN, TaskData, find_tasks, index_tasks, score_rows, shorten
+from .tasks import (
+    LARGEST,
+    UNKNOWN,
+    TaskData,
+    find_tasks,
+    index_tasks,
+    score_rows,
+    shorten,
+)
 from .whole import WholeFit
 
 
@@ -105,7 +115,7 @@ class Fit:
         return replace(self, data=replace(self.data, sample_weight=sample_weight))
 
 
-class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
+class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
     """Base of all estimators: both data layouts in, predictions out.
 
     A family writes `_check_parameters`, `_loss_strength` and `_solve`; the rest is
@@ -171,11 +181,13 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
         y, names = checks.check_labels(self, X, y, long=ids is not None)
         weight = checks.check_sample_weight(sample_weight, y.shape)
         X, y, ids, weight, kept = _drop_weightless(X, y, ids, weight)
+        checks.check_size("X", X.data if sp.issparse(X) else X, 1.0 / LARGEST)
         y, labels = self._encode(y)
         if y.ndim == 2:
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None
         elif ids is None:
             tasks, codes = np.arange(1), np.zeros(len(y), dtype=np.int64)
+            self._mention_ids(relation)
         else:
             name = "task" if self.task_column is None else f"X[{self.task_column!r}]"
             tasks, codes = index_tasks(ids, name)
@@ -211,6 +223,7 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
             task_weight = strength * (
                 np.ones(len(tasks)) if task_weight is None else task_weight
             )
+        checks.check_row_weights(weight, task_weight)
         data = TaskData(X, y, len(tasks), codes, weight, task_weight)
         if not part.all():
             data = data.only(part)
@@ -236,6 +249,20 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
     def _relation(self):
         """How the tasks are tied by a quadratic form."""
         return check_relation(self.relation)
+
+    def _mention_ids(self, relation):
+        """Warn who ties tasks by a relation of choice and has a single one."""
+        parameter = inspect.signature(type(self)).parameters.get("relation")
+        if parameter is None or isinstance(relation, Independent):
+            return
+        if not isinstance(self.relation, str) or self.relation != parameter.default:
+            warnings.warn(
+                f"`relation`={self.relation!r} ties tasks, but all rows are of one "
+                "task: name the column of ids in `task_column`, or pass them as "
+                "`task=`.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _check_parameters(self):
         """Check the family's own parameters."""
@@ -370,7 +397,7 @@ class TaskEstimator(WholeFit, MultiOutputMixin, BaseEstimator):
         unknown = codes == UNKNOWN
         if unknown.any():
             if self.handle_unknown == "error":
-                new = np.asarray(ids, dtype=object)[np.flatnonzero(unknown)]
+                new = ids[unknown]
                 raise ValueError(
                     f"{int(unknown.sum())} rows belong to tasks that fit never saw: "
                     f"{shorten(dict.fromkeys(new.tolist()), 4)}. With "
@@ -698,8 +725,7 @@ def _drop_weightless(X, y, ids, weight):
     if weight is None or weight.ndim == 2 or weight.all():
         return X, y, ids, weight, None
     keep = np.flatnonzero(weight)
-    if ids is not None:
-        ids = ids.iloc[keep] if hasattr(ids, "iloc") else np.asarray(ids)[keep]
+    ids = None if ids is None else ids[keep]
     return X[keep], y[keep], ids, weight[keep], keep
 
 

@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,10 +11,13 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from .tasks import (
+    LARGEST,
     as_floats,
     column_names,
     factorize_integers,
+    id_array,
     missing_labels,
+    refuse_dates,
     shorten,
     split_task_column,
 )
@@ -78,6 +82,40 @@ def check_intercept(value):
     return _INTERCEPTS.get(value, value)
 
 
+def check_strength(name, value, *, strict=False):
+    """Check the strength of a loss or penalty: finite, >= 0, no more than `LARGEST`."""
+    check_number(name, value, 0, strict=strict)
+    if value > LARGEST:
+        raise ValueError(
+            f"`{name}` must be no larger than {LARGEST:g}, got {value!r}: products of "
+            "such numbers overflow."
+        )
+    return value
+
+
+def check_size(name, values, least=0.0):
+    """Refuse numbers whose products would overflow, or all vanish; NaN may be.
+
+    Parameters
+    ----------
+    name : str
+    values : ndarray
+    least : float
+        What the largest must reach, unless all are zero.
+    """
+    # one pass without a copy; the sum of squares of large numbers may be infinite
+    flat = values.ravel()
+    if least**2 <= np.vdot(flat, flat) <= LARGEST**2 or not values.size:
+        return
+    most = np.nanmax(np.abs(values))
+    if most > LARGEST or 0 < most < least:
+        limit = f"larger than {LARGEST:g}" if most > 1 else f"smaller than {least:g}"
+        raise ValueError(
+            f"The largest value of {name} must be no {limit}, got {most:.3g}: squares "
+            "of such numbers overflow or vanish. Choose another unit."
+        )
+
+
 # ---------------------------------------------------------------- X and the ids
 
 
@@ -87,11 +125,9 @@ def check_features(estimator, X, task, *, reset):
     Returns
     -------
     X : ndarray (C order) or csr_array of shape (n_samples, n_features), float64
-    ids : sequence of length n_samples, or None
+    ids : ndarray of shape (n_samples,), as found, or None
     """
-    dtype = getattr(X, "dtype", None)
-    if getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
-        check_array(X, estimator=estimator, input_name="X")
+    _check_table(estimator, X)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     column, ids = estimator.task_column, task
     if column is not None:
@@ -107,7 +143,8 @@ def check_features(estimator, X, task, *, reset):
                 f"`task_column`={column!r}."
             )
         X, ids = split_task_column(X, column)
-    elif hasattr(X, "column_names") and hasattr(X, "to_pandas"):
+    _refuse_date_columns(X)
+    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
         X = np.column_stack([np.asarray(c) for c in X.columns])
     try:
         X = check_array(
@@ -118,22 +155,65 @@ def check_features(estimator, X, task, *, reset):
             estimator=estimator,
             input_name="X",
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise _with_hint(error, X) from error.__cause__
     if sp.issparse(X):
-        X = sp.csr_array(X)
-        X.sum_duplicates()
-    if ids is not None and _length(ids) != X.shape[0]:
+        X = _canonical(X)
+    if ids is None:
+        return X, None
+    ids = id_array(ids, "task" if column is None else f"X[{column!r}]")
+    if len(ids) != X.shape[0]:
         raise ValueError(
-            f"`task` has {_length(ids)} ids, but X has {X.shape[0]} rows: expected one "
-            "id per row."
+            f"`task` has {len(ids)} ids, but X has {X.shape[0]} rows: expected one id "
+            "per row."
         )
     return X, ids
 
 
+def _check_table(estimator, X):
+    """Refuse what is no table of real numbers, in scikit-learn's own words."""
+    dtype = getattr(X, "dtype", None)
+    listed = hasattr(X, "__len__") and not hasattr(X, "shape")
+    bare = listed and (isinstance(X, Mapping) or len(X) == 0)
+    if bare or getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
+        check_array(X, estimator=estimator, input_name="X")
+
+
+def _refuse_date_columns(X):
+    """Name the columns of a frame that hold dates or durations."""
+    names = column_names(X)
+    if names is None:
+        if isinstance(X, np.ndarray):
+            refuse_dates("X", X)
+        return
+    kinds = X.dtypes if hasattr(X, "dtypes") else [np.asarray(c).dtype for c in X]
+    dates = [name for name, kind in zip(names, kinds, strict=False) if _temporal(kind)]
+    if dates:
+        raise ValueError(
+            "X must be numeric beside the task ids, but the columns "
+            f"{shorten(dates)} hold dates or durations: turn them into numbers, such "
+            "as days since a date."
+        )
+
+
+def _temporal(kind):
+    check = getattr(kind, "is_temporal", None)
+    return check() if check is not None else getattr(kind, "kind", "O") in "mM"
+
+
+def _canonical(X):
+    """Sorted and without duplicates; a copy where the caller's buffers are not."""
+    X = sp.csr_array(X)
+    if not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
 def _with_hint(error, X):
     """Name the text columns when a string stopped the conversion to numbers."""
-    if "could not convert" not in str(error) or not hasattr(X, "dtypes"):
+    text = "could not convert" in str(error) or isinstance(error, TypeError)
+    if not text or not hasattr(X, "dtypes"):
         return error
     text = [
         name
@@ -152,10 +232,6 @@ def _numeric(kind):
     if check is not None:
         return check()
     return getattr(kind, "kind", "O") in "iufb"
-
-
-def _length(values):
-    return values.shape[0] if hasattr(values, "shape") else len(values)
 
 
 # ---------------------------------------------------------------- y and its weights
@@ -237,6 +313,7 @@ def check_targets(y):
             "`y` must be numeric for a regression, got strings such as "
             f"{str(y.flat[0])!r}."
         )
+    refuse_dates("`y`", y)
     if not wide and missing_labels(y).any():
         raise ValueError(_MISSING_LABEL)
     y = check_array(
@@ -248,6 +325,7 @@ def check_targets(y):
         ensure_all_finite="allow-nan" if wide else True,
     )
     _require_a_label(~np.isnan(y))
+    check_size("`y`", y)
     return y
 
 
@@ -277,8 +355,7 @@ def check_classes(y):
 def _sorted_labels(found):
     """The distinct labels, sorted, and the position of each entry among them."""
     if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
-        found = found.astype(np.float64)
-        found = found.astype(np.int64) if np.all(found == np.rint(found)) else found
+        found = _plain_labels(found)
     if found.dtype.kind in "iu":
         return factorize_integers(found)
     if found.dtype.kind == "f":
@@ -290,12 +367,25 @@ def _sorted_labels(found):
                 f"such as {found[found != np.rint(found)][0]:.6g}; for those use a "
                 "regressor."
             )
-        labels, place = factorize_integers(found.astype(np.int64))
-        return labels.astype(found.dtype), place
+        if np.all(abs(found) < 2**53):
+            labels, place = factorize_integers(found.astype(np.int64))
+            return labels.astype(found.dtype), place
     try:
         return np.unique(found, return_inverse=True)
     except TypeError:
         raise TypeError("`y` holds labels of types that cannot be sorted.") from None
+
+
+def _plain_labels(found):
+    """Numbers in an array of objects; integers stay what they are."""
+    if not all(isinstance(v, numbers.Integral) for v in found):
+        floats = as_floats("y", found)
+        whole = np.all(abs(floats) < 2**53) and np.all(floats == np.rint(floats))
+        return floats.astype(np.int64) if whole else floats
+    try:
+        return found.astype(np.int64)
+    except (OverflowError, TypeError):
+        return found
 
 
 def _require_a_label(observed):
@@ -332,6 +422,26 @@ def check_sample_weight(weight, shape):
     if not weight.any():
         raise ValueError("`sample_weight` is zero everywhere: there is nothing to fit.")
     return weight
+
+
+def check_row_weights(sample_weight, task_weight):
+    """Refuse weights that are fine one by one and overflow together.
+
+    Parameters
+    ----------
+    sample_weight : ndarray or None
+    task_weight : ndarray of shape (n_tasks,) or None
+        Times the strength of the loss.
+    """
+    most = 1.0
+    for weight in (sample_weight, task_weight):
+        with np.errstate(over="ignore"):
+            most = most if weight is None else most * weight.max()
+    if most > LARGEST:
+        raise ValueError(
+            "The weight of a row, `sample_weight` times `task_weight` times the "
+            f"strength of the loss, must be no larger than {LARGEST:g}, got {most:.3g}."
+        )
 
 
 def check_task_weight(task_weight, tasks, counts):

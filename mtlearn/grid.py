@@ -26,7 +26,7 @@ from .folds import FoldMoments, HeldOut, Part
 from .model_selection import TaskStratifiedKFold
 from .solution import reached, warn_unless_converged
 from .solvers.level import best_levels
-from .tasks import TaskData, as_floats, shorten, split_task_column
+from .tasks import LARGEST, TaskData, as_floats, id_array, shorten, split_task_column
 
 _BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
@@ -335,9 +335,10 @@ def _check_strengths(alphas):
             "`alphas` must be a number of strengths or a one-dimensional sequence of "
             f"at least one, got shape {values.shape}."
         )
-    if not np.all(np.isfinite(values)) or values.min() < 0:
+    if not np.all((values >= 0) & (values <= LARGEST)):
         raise ValueError(
-            f"`alphas` must be finite and at least 0, got {shorten(values)}."
+            f"`alphas` must be finite, at least 0 and no larger than {LARGEST:g}, got "
+            f"{shorten(values)}."
         )
     return values
 
@@ -441,13 +442,13 @@ class _Given:
         if getattr(cv, "task_column", None) is not None:
             return None
         if self.column is not None:
-            return np.asarray(split_task_column(self.X, self.column)[1])
-        return None if self.task is None else np.asarray(self.task)
+            return id_array(split_task_column(self.X, self.column)[1])
+        return None if self.task is None else id_array(self.task)
 
     def take(self, index):
         """Features, labels and ids of some of the rows that count."""
         index = index if self.counted is None else self.counted[index]
-        task = None if self.task is None else np.asarray(self.task)[index]
+        task = None if self.task is None else id_array(self.task)[index]
         return _safe_indexing(self.X, index), _safe_indexing(self.y, index), task
 
 

@@ -163,7 +163,7 @@ class PerTaskRegressor(Constrained, TaskRegressor):
         self.verbose = verbose
 
     def _check_parameters(self):
-        checks.check_number("alpha", self.alpha, 0)
+        checks.check_strength("alpha", self.alpha)
         checks.check_choice("solver", self.solver, SOLVERS)
 
     def _loss_under_constraints(self):
@@ -597,7 +597,7 @@ class PerTaskClassifier(LogisticClassifier):
         self.verbose = verbose
 
     def _check_parameters(self):
-        checks.check_number("C", self.C, 0, strict=True)
+        checks.check_strength("C", self.C, strict=True)
         checks.check_choice("solver", self.solver, SOLVERS)
 
     def _loss_strength(self):

@@ -12,7 +12,38 @@ from scipy import linalg
 from sklearn.base import BaseEstimator
 
 from .forms import ArrowForm, ComposedForm, MatrixForm
-from .tasks import as_floats, column_names, shorten
+from .tasks import LARGEST, as_floats, column_names, id_array, index_tasks, shorten
+
+
+class Related:
+    """What has a parameter `relation`, which may be a name; goes before BaseEstimator.
+
+    A name stands for the relation with its default parameters, so that these are
+    reached as `relation__...` too.
+    """
+
+    def set_params(self, **params):
+        """Set parameters, those of the relation as `relation__...`.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values. Where `relation` is a name and one of its
+            parameters is set, the object takes the place of the name: "shared_mean"
+            becomes `SharedMean(...)`.
+
+        Returns
+        -------
+        self : object
+            With the new parameters.
+        """
+        own = "relation__"
+        inner = {k[len(own) :]: v for k, v in params.items() if k.startswith(own)}
+        relation = params.get("relation", getattr(self, "relation", None))
+        if inner and isinstance(relation, str):
+            params = {k: v for k, v in params.items() if not k.startswith(own)}
+            params["relation"] = check_relation(relation).set_params(**inner)
+        return super().set_params(**params)
 
 
 class Relation(BaseEstimator):
@@ -221,7 +252,7 @@ class _MatrixRelation(Relation):
                     "tasks in its rows and columns, in the same order."
                 )
             tasks = frame
-        names = list(np.asarray(tasks, dtype=object).ravel().tolist())
+        names = id_array(tasks, "tasks").tolist()
         if len(set(names)) != len(names):
             raise ValueError(
                 f"`tasks` of {type(self).__name__} names a task twice: "
@@ -252,7 +283,7 @@ class _MatrixRelation(Relation):
                 f"the data have; its tasks are {shorten(names)}."
             )
         try:
-            return np.unique(np.array(sorted(names)))
+            return index_tasks(names)[0]
         except TypeError:
             raise TypeError(
                 f"`tasks` of {type(self).__name__} cannot be sorted: use ids of one "
@@ -260,12 +291,13 @@ class _MatrixRelation(Relation):
             ) from None
 
     def _ordered(self, tasks):
-        """The matrix, checked, in the order of `tasks`."""
+        """A copy of the matrix, checked, in the order of `tasks`."""
         name, given = self._parameter, getattr(self, self._parameter)
         sparse = sp.issparse(given)
-        matrix = (
-            sp.csr_array(given, dtype=np.float64) if sparse else as_floats(name, given)
-        )
+        if sparse:
+            matrix = sp.csr_array(given, dtype=np.float64, copy=True)
+        else:
+            matrix = as_floats(name, given)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(
                 f"`{name}` of {type(self).__name__} must be a square matrix, got shape "
@@ -279,10 +311,10 @@ class _MatrixRelation(Relation):
                 f"there are {expected} tasks."
             )
         entries = matrix.data if sp.issparse(matrix) else matrix
-        if not np.all(np.isfinite(entries)):
+        if not np.all(np.abs(entries) <= LARGEST):
             raise ValueError(
-                f"`{name}` of {type(self).__name__} must be finite, got NaN or "
-                "infinity."
+                f"`{name}` of {type(self).__name__} must be finite and no larger than "
+                f"{LARGEST:g}, got {np.abs(entries).max():.3g}."
             )
         gap = abs(matrix - matrix.T).max() if matrix.size else 0.0
         if gap > 1e-8 * max(1e-300, abs(matrix).max()):
@@ -343,9 +375,10 @@ class TaskGraph(_MatrixRelation):
         """
         strength = self.strength
         number = isinstance(strength, numbers.Real) and not isinstance(strength, bool)
-        if not number or not 0 <= strength < np.inf:
+        if not number or not 0 <= strength <= LARGEST:
             raise ValueError(
-                f"`strength` of TaskGraph must be a number >= 0, got {strength!r}."
+                "`strength` of TaskGraph must be a number >= 0 and no larger than "
+                f"{LARGEST:g}, got {strength!r}."
             )
         adjacency = sp.csr_array(self._ordered(tasks), dtype=np.float64)
         adjacency.setdiag(0.0)
@@ -412,7 +445,7 @@ class TaskCovariance(_MatrixRelation):
         return MatrixForm(0.5 * (A + A.T), 0.5 * (K + K.T))
 
 
-class Composition(Relation):
+class Composition(Related, Relation):
     r"""Dependent tasks: a task's model is a given combination of others'.
 
     With a composition of task t from components c, coefficients and intercepts obey
@@ -481,14 +514,13 @@ class Composition(Relation):
         free = self._base().model_tasks(tasks[kept])
         names = [*free.tolist(), *rules]
         try:
-            known = np.unique(np.array(sorted(names)))
+            return index_tasks(names)[0]
         except TypeError:
             raise TypeError(
                 f"`composition` names tasks such as {shorten(rules, 2)} that cannot be "
                 f"sorted with the others, such as {shorten(free, 2)}: use ids of one "
                 "type."
             ) from None
-        return known
 
     def taking_part(self, tasks, labelled):
         """Which tasks are part of the problem, and not given the shared model.

@@ -42,7 +42,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
         if self.n_components is not None:
             checks.check_number("n_components", self.n_components, 1, whole=True)
         if self.alpha_private is not None:
-            checks.check_number("alpha_private", self.alpha_private, 0, strict=True)
+            checks.check_strength("alpha_private", self.alpha_private, strict=True)
 
     def _penalty(self, n_tasks):
         """The penalty on W; for "rank" that of its convex hull."""
@@ -365,7 +365,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
 
     def _check_parameters(self):
         super()._check_parameters()
-        checks.check_number("alpha", self.alpha, 0)
+        checks.check_strength("alpha", self.alpha)
         checks.check_choice("solver", self.solver, SOLVERS)
 
     def _solve(self, fit, start):
@@ -565,7 +565,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
 
     def _check_parameters(self):
         super()._check_parameters()
-        checks.check_number("alpha", self.alpha, 0, strict=True)
+        checks.check_strength("alpha", self.alpha, strict=True)
         checks.check_choice("solver", self.solver, ("auto", "rows"))
 
     def _solve(self, fit, start):

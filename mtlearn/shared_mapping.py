@@ -68,7 +68,7 @@ class SharedMappingEstimator(
         return Independent()
 
     def _check_parameters(self):
-        checks.check_number("alpha", self.alpha, 0)
+        checks.check_strength("alpha", self.alpha)
         checks.check_choice("activation", self.activation, ACTIVATIONS)
         checks.check_choice("solver", self.solver, self._solvers)
         checks.check_number("n_init", self.n_init, 1, whole=True)

@@ -21,7 +21,7 @@ class _Margins(KernelMachine, Constrained):
 
     def _check_margins(self, losses):
         """Check the parameters that both have."""
-        checks.check_number("C", self.C, 0, strict=True)
+        checks.check_strength("C", self.C, strict=True)
         checks.check_choice("solver", self.solver, (*SOLVERS, "dual-descent"))
         self._check_kernel()
         checks.check_choice("loss", self.loss, losses)
@@ -496,7 +496,7 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         self.verbose = verbose
 
     def _check_parameters(self):
-        checks.check_number("epsilon", self.epsilon, 0)
+        checks.check_strength("epsilon", self.epsilon)
         self._check_margins(("squared_epsilon_insensitive", "epsilon_insensitive"))
 
     @property

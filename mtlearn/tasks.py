@@ -4,8 +4,11 @@ Ids become codes here, rows of weight zero and missing labels disappear here, an
 rows are sorted into blocks here; nobody above asks again which layout the data had.
 """
 
+import datetime
 import numbers
+import reprlib
 import sys
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,6 +17,10 @@ import scipy.sparse as sp
 from numba import njit
 
 UNKNOWN = -1
+# Of weights, features and labels up to here the products have finite squares.
+LARGEST = 1e50
+
+_DATES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
 
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
 _WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
@@ -133,11 +140,27 @@ def shorten(values, most=8):
 
 
 def as_floats(name, values):
-    """Turn array-like numbers into a float64 array, or name what they are not."""
+    """Turn array-like numbers into a new float64 array, or name what they are not."""
     try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(values)
+        floats = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` must hold numbers: {error}.") from None
+    refuse_dates(f"`{name}`", given)
+    return floats
+
+
+def refuse_dates(name, values):
+    """Dates and durations, which NumPy would count in a unit of its own choice."""
+    kind = values.dtype.kind
+    found = values.ravel() if kind in "mM" else []
+    if kind == "O":
+        found = [v for v in values.flat if isinstance(v, _DATES)]
+    if len(found):
+        raise ValueError(
+            f"{name} must hold numbers, got dates or durations such as "
+            f"{str(found[0])!r}: turn them into numbers, such as days since a date."
+        )
 
 
 # ---------------------------------------------------------------- ids and codes
@@ -229,7 +252,7 @@ def _kind(values):
 
 def _factorize(ids, name):
     """Distinct ids in no particular order, and the code of each row."""
-    values = _id_array(ids, name)
+    values = id_array(ids, name)
     if values.dtype.kind == "f":
         values = _integer_ids(values, name)
     if values.dtype.kind in "iu":
@@ -260,16 +283,20 @@ def _factorize_objects(values):
     return found, codes
 
 
-def _id_array(ids, name):
+def id_array(ids, name="task"):
     """The ids as a one-dimensional NumPy array that still holds them as they are."""
+    unfit = isinstance(ids, (str, bytes, Mapping, Set)) or not hasattr(ids, "__len__")
+    if unfit or getattr(ids, "shape", None) == ():
+        raise TypeError(
+            f"`{name}` must be array-like with one id per row, got "
+            f"{reprlib.repr(ids)} of type {type(ids).__name__}."
+        )
     if hasattr(ids, "to_pylist"):
         ids = np.array(ids.to_pylist(), dtype=object)
     elif hasattr(ids, "to_numpy"):
         ids = ids.to_numpy()
     elif not isinstance(ids, np.ndarray) and not hasattr(ids, "__array__"):
-        ids = list(ids)
-        if not all(isinstance(v, numbers.Number) for v in ids):
-            ids = np.array([*ids, None], dtype=object)[:-1]
+        ids = _from_list(list(ids))
     values = np.asarray(ids)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values.ravel()
@@ -281,6 +308,16 @@ def _id_array(ids, name):
     if values.dtype.kind == "c":
         raise ValueError(f"`{name}` must hold task ids, got complex numbers.")
     return values
+
+
+def _from_list(ids):
+    """A list as an array, of objects unless its numbers stay what they are."""
+    if all(isinstance(v, numbers.Number) for v in ids):
+        values = np.asarray(ids)
+        # integers that no integer dtype holds together would become floats
+        if values.dtype.kind != "f" or np.all(np.abs(values) < 2**53):
+            return values
+    return np.array([*ids, None], dtype=object)[:-1]
 
 
 def _refuse_missing(n_missing, name):
@@ -305,6 +342,8 @@ def missing_labels(Y):
     Y = np.asarray(Y)
     if Y.dtype.kind == "f":
         return np.isnan(Y)
+    if Y.dtype.kind in "mM":
+        return np.isnat(Y)
     if Y.dtype.kind != "O":
         return np.zeros(Y.shape, dtype=bool)
     flat = np.fromiter((_is_missing(v) for v in Y.ravel()), bool, Y.size)
@@ -325,6 +364,13 @@ def _integer_ids(values, name):
             "a scaler or another transformer run over the column of ids? Expected "
             "strings, integers or categories."
         )
+    digits = np.finfo(values.dtype).nmant + 1
+    if whole.size and abs(whole).max() >= 2.0**digits:
+        raise ValueError(
+            f"`{name}` holds floats such as {whole[abs(whole).argmax()]:.6g}: from "
+            f"2**{digits} on {values.dtype} does not tell all integers apart, so that "
+            "tasks would be merged. Expected integers or strings."
+        )
     return whole.astype(np.int64)
 
 
@@ -334,8 +380,10 @@ def _plain_dtype(found, name):
     if values and all(isinstance(v, str) for v in values):
         return np.array(values)
     if values and all(isinstance(v, numbers.Integral) for v in values):
-        inside = all(-(2**63) <= v < 2**63 for v in values)
-        return np.array(values, dtype=np.int64) if inside else found
+        low, high = min(values), max(values)
+        if -(2**63) <= low and high < 2**63:
+            return np.array(values, dtype=np.int64)
+        return np.array(values, dtype=np.uint64) if low >= 0 and high < 2**64 else found
     if values and all(isinstance(v, (numbers.Real, np.bool_)) for v in values):
         return _integer_ids(np.array(values, dtype=np.float64), name)
     return found

@@ -553,9 +553,54 @@ IDS = {
     ),
     "too few": (lambda p: ids(p, p.task[:7]), V, "`task` has 7 ids, but X has 20 rows"),
     "a single string": (
-        lambda p: ids(p, "abc"),
+        lambda p: ids(p, 20 * "a"),
+        E,
+        "`task` must be array-like with one id per row, got 'aaa.*of type str",
+    ),
+    "a number": (
+        lambda p: ids(p, 5),
+        E,
+        "`task` must be array-like with one id per row, got 5 of type int",
+    ),
+    "a number in predict": (
+        lambda p: predicted(p, 5),
+        E,
+        "`task` must be array-like with one id per row, got 5 of type int",
+    ),
+    "no dimension": (
+        lambda p: ids(p, np.array("a")),
+        E,
+        "`task` must be array-like with one id per row",
+    ),
+    "a dict": (
+        lambda p: ids(p, dict(enumerate(p.task))),
+        E,
+        "`task` must be array-like with one id per row, got {.*of type dict",
+    ),
+    "a set": (lambda p: ids(p, set(range(20))), E, "one id per row, got .*type set"),
+    "a generator": (
+        lambda p: ids(p, (one for one in p.task)),
+        E,
+        "one id per row, got .*type generator",
+    ),
+    "floats that merge": (
+        lambda p: ids(p, p.codes * 1e30),
         V,
-        "`task` has 3 ids|`task` must be one-dimensional",
+        r"`task` holds floats such as 4e\+30: from 2\*\*53 on float64",
+    ),
+    "floats that merge in predict": (
+        lambda p: (
+            PerTaskRegressor()
+            .fit(p.X, p.y, task=p.codes)
+            .predict(p.X, task=p.codes * 1e30)
+        ),
+        V,
+        "`task` holds floats such as",
+    ),
+    "short floats that merge": (
+        lambda p: ids(p, (2**24 + p.codes).astype(np.float32)),
+        V,
+        r"from 2\*\*24 on float32",
     ),
     "two columns": (
         lambda p: ids(p, np.c_[p.codes, p.codes]),
@@ -622,6 +667,47 @@ IDS = {
 }
 
 FEATURES = {
+    "too large": (
+        lambda p: PerTaskRegressor().fit(p.X * 1e160, p.y),
+        V,
+        r"largest value of X must be no larger than 1e\+50, got .*e\+160",
+    ),
+    "too large and sparse": (
+        lambda p: PerTaskRegressor().fit(sp.csr_array(p.X * 1e160), p.y),
+        V,
+        "largest value of X must be no larger",
+    ),
+    "too small": (
+        lambda p: PerTaskRegressor().fit(p.X * 1e-160, p.y),
+        V,
+        "largest value of X must be no smaller than 1e-50",
+    ),
+    "dates": (
+        lambda p: PerTaskRegressor().fit(np.c_[p.codes, p.codes].astype("M8[D]"), p.y),
+        V,
+        "X must hold numbers, got dates",
+    ),
+    "a column of dates": (
+        lambda p: column(p).predict(p.df.assign(v=p.codes.astype("M8[s]"))),
+        V,
+        r"the columns \['v'\] hold dates",
+    ),
+    "a column of dates in polars": (
+        lambda p: PerTaskRegressor().fit(
+            pl.DataFrame({"a": p.y, "b": p.codes.astype("M8[D]")}), p.y
+        ),
+        V,
+        r"the columns \['b'\] hold dates",
+    ),
+    "a column of dates in pyarrow": (
+        lambda p: PerTaskRegressor().fit(
+            pa.table({"a": p.y, "b": p.codes.astype("M8[s]")}), p.y
+        ),
+        V,
+        r"the columns \['b'\] hold dates",
+    ),
+    "an empty list": (lambda p: PerTaskRegressor().fit([], []), V, "Expected 2D array"),
+    "a dict": (lambda p: PerTaskRegressor().fit({}, p.y), V, "Expected 2D array"),
     "NaN": (
         lambda p: PerTaskRegressor().fit(put(p.X, (0, 0), np.nan), p.y),
         V,
@@ -755,6 +841,36 @@ LABELS = {
         V,
         "`y` has 5 columns, but every row of X names its task",
     ),
+    "dates": (
+        lambda p: labels(p, p.codes.astype("M8[D]")),
+        V,
+        "`y` must hold numbers, got dates or durations such as '1970-01-01'",
+    ),
+    "durations": (
+        lambda p: labels(p, pd.Series(p.codes.astype("m8[s]"))),
+        V,
+        "`y` must hold numbers, got dates or durations",
+    ),
+    "dates among objects": (
+        lambda p: labels(p, np.array(list(p.codes.astype("M8[D]")), dtype=object)),
+        V,
+        "`y` must hold numbers, got dates or durations",
+    ),
+    "stamps": (
+        lambda p: labels(p, list(pd.Series(p.codes.astype("M8[s]")))),
+        V,
+        "`y` must hold numbers: .*Timestamp",
+    ),
+    "no number that large": (
+        lambda p: labels(p, [10**400] * 20),
+        V,
+        "`y` must hold numbers: int too large",
+    ),
+    "too large": (
+        lambda p: labels(p, p.y * 1e160),
+        V,
+        r"largest value of `y` must be no larger than 1e\+50, got .*e\+160",
+    ),
     "one class": (
         lambda p: labels(p, np.ones(20), PerTaskClassifier(), task=p.task),
         V,
@@ -803,6 +919,26 @@ LABELS = {
 }
 
 WEIGHTS = {
+    "dates": (
+        lambda p: weights(p, p.codes.astype("m8[D]")),
+        V,
+        "`sample_weight` must hold numbers, got dates or durations",
+    ),
+    "too large": (
+        lambda p: weights(p, np.full(20, 1e300)),
+        V,
+        r"weight of a row, .* must be no larger than 1e\+50, got 1e\+300",
+    ),
+    "too large together": (
+        lambda p: MultiTaskSVM(C=1e40).fit(p.X, p.label, np.full(20, 1e40)),
+        V,
+        "weight of a row",
+    ),
+    "a strength too large": (
+        lambda p: long(p, alpha=1e300),
+        V,
+        r"`alpha` must be no larger than 1e\+50, got 1e\+300",
+    ),
     "negative": (
         lambda p: weights(p, put(np.ones(20), 0, -1)),
         V,

@@ -16,11 +16,14 @@ from cases import learnt
 from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 import mtlearn
 from mtlearn import (
+    Composition,
+    Independent,
     MultiTaskSVM,
     MultiTaskSVR,
     PerTaskRegressor,
@@ -434,6 +437,49 @@ def test_parameters_of_the_relation_are_reached_by_name(estimator, p):
     assert "relation__covariance" in model.get_params()
     with pytest.raises(ValueError, match="Invalid parameter 'correlation'"):
         model.set_params(relation__correlation=0.1)
+
+
+@pytest.mark.parametrize("name", ["shared_mean", "pooled"])
+@every_related
+def test_parameters_of_a_relation_given_by_name_are_reached(estimator, name, p):
+    model = quick(estimator, relation=name)
+    copy_ = clone(model).set_params(relation__correlation=0.9)
+    assert model.relation == name and copy_.relation.correlation == 0.9
+    copy_.fit(p.X, p.y, task=p.task)
+    expected = quick(estimator, relation=SharedMean(0.9)).fit(p.X, p.y, task=p.task)
+    assert_array_equal(learnt(copy_), learnt(expected))
+    # the name may come along
+    both = quick(estimator).set_params(relation=name, relation__correlation=0.9)
+    assert both.relation.correlation == 0.9
+    with pytest.raises(ValueError, match="Invalid parameter 'nonsense'"):
+        model.set_params(relation__nonsense=1)
+    with pytest.raises(ValueError, match="Invalid parameter 'correlation'"):
+        model.set_params(relation="independent", relation__correlation=1)
+    assert model.relation == name
+
+
+def test_a_grid_search_reaches_a_relation_given_by_name(long_classification):
+    p = long_classification
+    values = [0.1, 0.9]
+    X = pd.DataFrame(p.X, columns=list("abcde")).assign(school=p.task)
+    search = GridSearchCV(
+        MultiTaskSVM(task_column="school"), {"relation__correlation": values}, cv=2
+    ).fit(X, p.y)
+    assert search.best_params_["relation__correlation"] in values
+    assert search.estimator.relation == "shared_mean"
+    rules = Composition({"all": {"east": 1}}, relation="shared_mean")
+    rules.set_params(relation__correlation=0.2)
+    assert rules.relation.correlation == 0.2
+
+
+@every_related
+def test_a_relation_of_choice_on_a_single_task_is_mentioned(estimator, p):
+    with pytest.warns(UserWarning, match="`task_column`, or pass them as `task=`"):
+        quick(estimator, relation=SharedMean(0.9)).fit(p.X, p.y)
+    quick(estimator).fit(p.X, p.y)
+    quick(estimator, relation="independent").fit(p.X, p.y)
+    quick(estimator, relation=Independent()).fit(p.X, p.y)
+    quick(estimator, relation=SharedMean(0.9)).fit(p.X, p.y, task=["a"] * len(p.y))
 
 
 @every_estimator

@@ -116,6 +116,10 @@ def test_numbers_of_any_dtype_are_ids(dtype):
         np.array([-1, 2**62 + 1, 2**62], dtype=object),
         np.array([2**63, 2**63 + 1], dtype=np.uint64),
         np.array([0, 2**64 - 1, 2**64 - 2], dtype=np.uint64),
+        [2**63 + 1, 1, 2],
+        np.array([2**63 + 1, 1, 2], dtype=object),
+        [2**63 + 1, -1, 2**63],
+        [2**70 + 1, 2**70],
     ],
     ids=repr,
 )
