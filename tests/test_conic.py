@@ -22,7 +22,7 @@ from mtlearn.losses import Squared, SquaredHinge
 from mtlearn.relations import Independent, SharedMean, TaskGraph
 from mtlearn.solution import Status
 from mtlearn.solvers import conic, constrained_kinks
-from mtlearn.solvers.active_set import Merged, remainder, solve_binding
+from mtlearn.solvers.active_set import Dense, Merged, remainder, solve_binding
 from mtlearn.solvers.conic import CACHE, Infeasible, Limits, solve_conic
 from mtlearn.solvers.constrained import Inner, solve_constrained
 from mtlearn.solvers.constrained_kinks import solve_constrained_kinks
@@ -315,12 +315,18 @@ def test_binding_and_interior_agree(seed):
     assert_allclose(reach[y < 0], lower[y < 0], atol=1e-9)
 
 
-def test_a_guess_that_is_right_takes_one_system():
+def test_a_guess_that_is_right_takes_one_system(monkeypatch):
     quadratic, C, lower, upper = random_quadratic(np.random.default_rng(0))
     cold = solve_binding(quadratic, C, lower, upper)
+    calls, solve = [], Dense.solve
+    monkeypatch.setattr(Dense, "inside", lambda *args: pytest.fail("from the inside"))
+    monkeypatch.setattr(
+        Dense, "solve", lambda *args: calls.append("solve") or solve(*args)
+    )
     warm = solve_binding(quadratic, C, lower, upper, cold.state)
-    assert warm.n_iter == 1 < cold.n_iter
-    assert_allclose(warm.x, cold.x, atol=1e-12)
+    assert calls == ["solve"] and warm.n_iter == 1
+    assert_array_equal(warm.state, cold.state)
+    assert_allclose(warm.x, cold.x, atol=1e-9)
 
 
 def test_one_at_a_time_where_all_at_once_goes_round(monkeypatch):

@@ -19,6 +19,7 @@ from ..solution import Solution, Status
 from ..tasks import TaskData
 from .adam import descend
 from .coupled import factor_spd, solve_spd
+from .distinct import distinct
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
@@ -142,7 +143,7 @@ def solve_mapping(
 
 def _build(data, own, shape, alpha, intercept, solver, early=False):
     """The function to be minimised, and the units of its features."""
-    data = _sorted(data)
+    data = distinct(_sorted(data))
     hidden, activation = shape
     layers = Layers((data.n_features, *hidden), activation)
     heads = Heads(data, own, alpha, intercept)
