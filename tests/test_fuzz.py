@@ -1,0 +1,133 @@
+"""Random problems of every family against their minima, and what every fit promises."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from fuzz import LINEAR, draw
+from numpy.testing import assert_allclose
+from optimum import KINKED, least, loss_values
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+SEEDS = 30
+
+
+def fitted(problem):
+    """The fitted estimator, and whether it says that it did not converge."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = clone(problem.estimator).fit(**problem.call)
+    unexpected = [
+        w.message
+        for w in caught
+        if not issubclass(w.category, ConvergenceWarning)
+        and not ("no labels" in str(w.message) and problem.bare)
+    ]
+    assert not unexpected, unexpected
+    return model, any(issubclass(w.category, ConvergenceWarning) for w in caught)
+
+
+def value(problem, W, b):
+    """The objective of W (n_tasks, n_classes, n_features) and b, in long doubles."""
+    wide = np.longdouble
+    X, b_rows = problem.X.astype(wide), b[problem.codes].astype(wide)
+    z = np.einsum("nd,nqd->nq", X, W[problem.codes].astype(wide)) + b_rows
+    loss = loss_values(problem.loss, problem.y, z, problem.epsilon, problem.allowed)
+    omega = sum(problem.tied.omega(W[:, k], b[:, k]) for k in range(W.shape[1]))
+    scale = problem.strength / 2 if problem.family == "squared" else 0.5
+    return float(problem.C * (problem.c @ loss) + scale * omega)
+
+
+def minima(problem):
+    """The least objective; that without features; what rounding leaves of a loss."""
+    p, tied = problem, problem.tied
+    D, V = tied.penalised(p.X, p.codes)
+    E, strength = tied.free(p.codes), p.strength if p.family == "squared" else 1.0
+    args = E, p.y, p.C * p.c, strength, p.epsilon, p.allowed
+    best = least(p.loss, np.hstack([D, V]), *args)
+    base = least(p.loss, V, *args)
+    if "y_unit" in p.notes:
+        power = 1 if p.loss in KINKED else 2
+        floor = p.C * p.c.sum() * (1e-14 * abs(p.y).max()) ** power
+    else:
+        floor = 1e-9 * p.C * p.c.sum()
+    return best, base, floor
+
+
+def check_optimal(problem):
+    """The excess over the minimum is what `tol` promises, unless a warning says no."""
+    model, warned = fitted(problem)
+    assert np.array_equal(np.asarray(model.tasks_), np.asarray(problem.tasks))
+    if not (warned and problem.hard):
+        W, b = model.coef_, model.intercept_
+        W, b = (W[:, None], b[:, None]) if W.ndim == 2 else (W, b)
+        found = value(problem, W, b)
+        best, base, floor = minima(problem)
+        tol = 1e-4 if problem.loss in KINKED else 1e-6
+        excess = (found - best) / max(base, floor)
+        slack = floor / max(base, floor)
+        assert -tol - slack < excess <= tol + slack, f"excess {excess:.2g}" + " warned" * warned
+        assert not warned, f"a warning at an excess of {excess:.2g}, {model.optimality_:.2g}"
+    return model
+
+
+def scores(model, X, task=None):
+    """Scores of all rows, (n, ...)."""
+    task = {} if task is None else {"task": task}
+    method = getattr(model, "decision_function", model.predict)
+    return method(X, **task)
+
+
+def check_predictions(problem, model):
+    """Predictions are X @ coef + b."""
+    if problem.loss == "softmax":
+        return
+    z = scores(model, problem.call["X"], problem.call.get("task"))
+    X = problem.call["X"]
+    if problem.layout == "wide":
+        expected = X @ model.coef_.T + model.intercept_
+        size = abs(X) @ abs(model.coef_.T) + abs(model.intercept_)
+    else:
+        X, t = problem.X, problem.codes
+        expected = (X * model.coef_[t]).sum(axis=1) + model.intercept_[t]
+        size = (abs(X) * abs(model.coef_[t])).sum(axis=1) + abs(model.intercept_[t])
+    assert (abs(z - expected) <= 1e-12 * size + 1e-300).all()
+
+
+def raw(container):
+    """All numbers of a container, in their order."""
+    if sp.issparse(container):
+        return [container.data, container.indices, container.indptr]
+    return [np.asarray(container)]
+
+
+def check_repeats(problem, model):
+    """A second fit agrees to the last bit, and the caller's arrays are as they were."""
+    before = copy.deepcopy(problem.call)
+    again = fitted(problem)[0]
+    assert np.array_equal(again.coef_, model.coef_, equal_nan=True)
+    assert np.array_equal(again.intercept_, model.intercept_)
+    for name, own in problem.call.items():
+        if own is not None:
+            for a, b in zip(raw(before[name]), raw(own)):
+                assert np.array_equal(a, b, equal_nan=a.dtype.kind == "f"), name
+
+
+def check_problem(family, seed):
+    """All promises on one problem; a failure says how to draw it again."""
+    problem = draw(family, seed)
+    try:
+        model = check_optimal(problem)
+        check_predictions(problem, model)
+        check_repeats(problem, model)
+    except Exception as error:
+        raise AssertionError(f"{problem}: {error!r}") from error
+
+
+@pytest.mark.parametrize("family", LINEAR)
+def test_random_problems(family):
+    for seed in range(SEEDS):
+        check_problem(family, seed)
