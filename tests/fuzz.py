@@ -25,6 +25,13 @@ LINEAR = {
     "squared_epsilon": ("MultiTaskSVR", "squared_epsilon_insensitive"),
     "epsilon": ("MultiTaskSVR", "epsilon_insensitive"),
 }
+MACHINES = {
+    "kernel squared_hinge": ("MultiTaskSVM", "squared_hinge"),
+    "kernel hinge": ("MultiTaskSVM", "hinge"),
+    "kernel squared_epsilon": ("MultiTaskSVR", "squared_epsilon_insensitive"),
+    "kernel epsilon": ("MultiTaskSVR", "epsilon_insensitive"),
+}
+FAMILIES = LINEAR | MACHINES
 MODES = (True, "free", "shrunk", "shared", False)
 RELATIONS = (
     "independent",
@@ -66,6 +73,7 @@ class Problem:
     n_classes: int = 2
     hard: bool = False
     bare: bool = False
+    gram: np.ndarray | None = None
     notes: dict = field(default_factory=dict)
 
     def __str__(self):
@@ -119,7 +127,7 @@ def features(rng, n, codes, notes):
     units = one_of(rng, "plain", "plain", "common", "wild")
     unit = {"plain": 1.0, "common": power(rng, -6, 6)}.get(units)
     if unit is None:
-        unit = 10.0 ** rng.uniform(-6, 6, size=d)
+        unit = 10.0 ** rng.uniform(-3, 3, size=d)
     level = 0.0
     if one_of(rng, 0, 0, 1):
         level = 10.0 ** rng.uniform(0, 4, size=d) * rng.choice([-1, 1], size=d)
@@ -192,6 +200,25 @@ def relation(rng, tasks, notes, extra=()):
     return Composition({tasks[composed]: rule}, inner), K, rules
 
 
+def kernel(rng, rows, notes, settings):
+    """Choose a kernel; its values (n, n) between the rows of the long form."""
+    X, unit, d = rows["X"], rows["unit"], rows["X"].shape[1]
+    name = notes["kernel"] = one_of(rng, "rbf", "poly", "linear in a function")
+    if name == "linear in a function":
+        settings["kernel"] = _linear
+        return X @ X.T
+    settings.update(kernel=name, gamma=power(rng, -1, 1) / (d * unit**2))
+    if name == "rbf":
+        apart = ((X[:, None] - X[None]) ** 2).sum(axis=2)
+        return np.exp(-settings["gamma"] * apart)
+    settings.update(degree=int(one_of(rng, 1, 2, 3)), coef0=one_of(rng, 0.0, 1.0))
+    return (settings["gamma"] * (X @ X.T) + settings["coef0"]) ** settings["degree"]
+
+
+def _linear(X, Z):
+    return X @ Z.T
+
+
 def weights(rng, n, codes):
     """Sample weights (n,) or None; each task keeps a row."""
     kind = one_of(rng, None, None, "uniform", "zeros", "counts")
@@ -218,9 +245,9 @@ def task_weights(rng, tasks):
 
 
 def draw(family, seed):
-    """The problem of a family (a key of ``LINEAR``) and a seed."""
-    name, loss = LINEAR[family]
-    rng = np.random.default_rng([seed, list(LINEAR).index(family)])
+    """The problem of a family (a key of ``FAMILIES``) and a seed."""
+    name, loss = FAMILIES[family]
+    rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
     notes, layout = {}, one_of(rng, "column", "keyword", "wide")
     n_classes = 3 if loss == "softmax" else 2
     notes["layout"] = layout
@@ -245,6 +272,7 @@ def draw(family, seed):
         settings["epsilon"] = epsilon = size * one_of(rng, 0.0, 0.1, 1.0)
     if layout == "column":
         settings["task_column"] = rows["column"]
+    gram = kernel(rng, rows, notes, settings) if family in MACHINES else None
     notes.update(strength=strength, T=T, n=len(rows["y"]))
     s = rows["s"]
     return Problem(
@@ -266,6 +294,7 @@ def draw(family, seed):
         C=C,
         epsilon=epsilon,
         n_classes=n_classes,
+        gram=gram,
         hard=notes["units"] == "wild" or notes["level"] > 100,
         notes=notes,
     )

@@ -110,15 +110,16 @@ def _newton(loss, P, E, y, c, price, epsilon, allowed):
         return c @ rows + 0.5 * (price[:, None] * x**2).sum()
 
     ridge = np.kron(np.diag(np.sqrt(price)), np.eye(q))[np.repeat(price > 0, q)]
-    best = value(x)
-    for _ in range(100):
+    best, damping = value(x), 0.0
+    for _ in range(200):
         slope, root = _slopes(loss, y, A @ x, epsilon, allowed)
         g = A.T @ (c[:, None] * slope) + price[:, None] * x
         root = np.sqrt(c)[:, None, None] * root
         stack = np.einsum("nab,nm->namb", root, A).reshape(n * q, m * q)
-        stack = np.vstack([stack, ridge])
+        stack = np.vstack([stack, ridge, np.sqrt(damping) * np.eye(m * q)])
         U, s, V = linalg.svd(stack, full_matrices=False, check_finite=False)
-        keep = s > 1e-15 * s[0]
+        # a softmax does not mind what is added to all of its scores
+        keep = s > (1e-15 if q == 1 else 1e-12) * s[0]
         step = -(V[keep].T @ ((V[keep] @ g.ravel()) / s[keep] ** 2)).reshape(m, q)
         decrement = -(g * step).sum()
         if decrement <= 1e-15 * best:
@@ -135,12 +136,19 @@ def _newton(loss, P, E, y, c, price, epsilon, allowed):
         while along(end) < -1e-12 * decrement and end < 1e3:
             end *= 2.0
         t = end
-        if along(end) > 0:
+        if along(0.0) >= 0:
+            t = 0.0
+        elif along(end) > 0:
             t = optimize.brentq(along, 0.0, end, xtol=1e-14, rtol=1e-14)
         found = value(x + t * step)
-        if not found < best:
+        stuck = not found < best
+        if stuck and damping > 1.0:
             break
-        x, best = x + t * step, found
+        # where rows without curvature leave directions open, steps are kept short
+        damping = max(100 * damping, 1e-9) if stuck or t < 1e-2 else damping / 100
+        damping *= damping > 1e-12
+        if not stuck:
+            x, best = x + t * step, found
     return best
 
 
@@ -194,6 +202,7 @@ class Tied:
         B, V = intercept_maps(self.F, mode)
         rules = np.eye(len(K)) if rules is None else rules
         self.rules, self.mode = rules, mode
+        self.kernel = rules @ K @ rules.T
         self.W_map, self.B, self.V = rules @ self.F, rules @ B, rules @ V
 
     def penalised(self, X, codes):
