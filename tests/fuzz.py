@@ -31,7 +31,12 @@ MACHINES = {
     "kernel squared_epsilon": ("MultiTaskSVR", "squared_epsilon_insensitive"),
     "kernel epsilon": ("MultiTaskSVR", "epsilon_insensitive"),
 }
-FAMILIES = LINEAR | MACHINES
+FEATURES = {
+    f"{penalty} {loss}": (f"SharedFeature{name}", loss)
+    for penalty in ("l21", "nuclear", "rank", "dirty")
+    for name, loss in (("Regressor", "squared"), ("Classifier", "logistic"))
+}
+FAMILIES = LINEAR | MACHINES | FEATURES
 MODES = (True, "free", "shrunk", "shared", False)
 RELATIONS = (
     "independent",
@@ -255,13 +260,21 @@ def draw(family, seed):
     rows = make(rng, loss, n_classes, layout, notes)
     tasks, T = rows["tasks"], len(rows["tasks"])
     tie, K, rules = relation(rng, tasks, notes)
+    if family in FEATURES:
+        tie, K, rules, notes["relation"] = None, np.eye(T), None, None
     mode = one_of(rng, *MODES)
     given, lam = task_weights(rng, tasks)
     strength = power(rng, -4, 4) * one_of(rng, 1.0, rows["unit"] ** 2)
     notes.update(mode=mode, task_weight=type(given).__name__)
-    settings = {"relation": tie, "fit_intercept": mode, "task_weight": given}
+    settings = {"fit_intercept": mode, "task_weight": given}
     C, epsilon = 1.0, 0.0
-    if name == "PerTaskRegressor":
+    if family in FEATURES:
+        settings.update(penalty=family.split()[0], alpha=strength)
+    else:
+        settings["relation"] = tie
+    if family in FEATURES:
+        pass
+    elif name == "PerTaskRegressor":
         settings["alpha"] = strength
     else:
         settings["C"] = C = 1.0 / strength
@@ -295,7 +308,9 @@ def draw(family, seed):
         epsilon=epsilon,
         n_classes=n_classes,
         gram=gram,
-        hard=notes["units"] == "wild" or notes["level"] > 100,
+        hard=notes["units"] == "wild"
+        or notes["level"] > 100
+        or (gram is not None and C * gram.max() > 1e4),
         notes=notes,
     )
 

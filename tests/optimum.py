@@ -11,7 +11,14 @@ size, so that units do not either.
 """
 
 import numpy as np
-from reference import factor, intercept_maps
+from reference import (
+    _cvxpy_loss,
+    _cvxpy_penalty,
+    _solve,
+    default_private,
+    factor,
+    intercept_maps,
+)
 from scipy import linalg, optimize, sparse
 from scipy.special import expit, logsumexp
 
@@ -179,6 +186,45 @@ def _program(loss, P, E, y, c, price, epsilon, allowed):
     x = np.array(found.x[: m + k])
     z = (A @ x)[:, None]
     return c @ loss_values(loss, y, z, epsilon) + 0.5 * price @ x[:m] ** 2
+
+
+def least_shared(loss, penalty, P, V, E, y, c, strength, n_features):
+    """The least value with a penalty on shared features in place of a square, by cvxpy.
+
+    Parameters
+    ----------
+    loss : "squared" or "logistic"
+    P : ndarray of shape (n, n_tasks * n_features)
+        Columns of the coefficients, task after task.
+    V : ndarray of shape (n, n_deviations)
+        Those of the intercepts' deviations, which cost 1/2 strength |v|^2.
+    """
+    import cvxpy as cp
+
+    seen = c > 0
+    P, V, E, y, c = P[seen], V[seen], E[seen], y[seen], c[seen]
+    unit = 1.0
+    if loss == "squared":
+        y = _without(E, c, y.astype(float)[:, None])[:, 0]
+        unit = abs(y).max() or 1.0
+    y, mass = y / unit, c.sum()
+    P, V = _without(E, c, P), _without(E, c, V)
+    c, n_tasks = c / mass, P.shape[1] // n_features
+    size = np.sqrt((c[:, None] * P**2).sum(axis=0).reshape(n_tasks, -1).max(axis=0))
+    size[size == 0] = 1.0
+    Z = cp.Variable((n_tasks, n_features))
+    f = (P / np.tile(size, n_tasks)) @ cp.vec(Z, order="C")
+    price = strength / mass
+    cost = 0.0
+    for block, weight in ((E, 0.0), (V, price)):
+        if block.shape[1]:
+            beta = cp.Variable(block.shape[1])
+            f, cost = f + block @ beta, cost + 0.5 * weight * cp.sum_squares(beta)
+    price /= unit
+    own = default_private(price, n_tasks)
+    cost += _cvxpy_penalty(penalty, Z @ np.diag(1 / size), price, own)
+    fit = _cvxpy_loss(loss, f[:, None], y, None, c, 0.0, None)
+    return _solve(cp.Problem(cp.Minimize(fit + cost))) * mass * unit**2
 
 
 def _at_zero(loss, y, epsilon, allowed=None):

@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from fuzz import FAMILIES, draw
-from optimum import KINKED, least, loss_values
-from reference import factor
+from fuzz import FAMILIES, FEATURES, draw
+from optimum import KINKED, least, least_shared, loss_values
+from reference import default_private, factor, intercept_penalty, shared_penalty
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -41,6 +41,17 @@ def value(problem, W, b):
     return float(problem.C * (problem.c @ loss) + scale * omega)
 
 
+def shared_value(problem, W, b):
+    """The objective of shared features, W (n_tasks, n_features) and b (n_tasks,)."""
+    p = problem
+    z = (p.X.astype(np.longdouble) * W[p.codes]).sum(axis=1) + b[p.codes]
+    price = intercept_penalty(b, np.eye(len(b)), p.mode)
+    own = default_private(p.strength, len(W))
+    penalty = shared_penalty(p.family.split()[0], W, p.strength, own)
+    rows = loss_values(p.loss, p.y, z[:, None])
+    return float(p.c @ rows + 0.5 * p.strength * price + penalty)
+
+
 def machine_value(problem, model):
     """The objective of a kernel machine by its dual coefficients, and its scores."""
     p, K = problem, problem.tied.kernel
@@ -63,15 +74,28 @@ def machine_value(problem, model):
 def minima(problem):
     """The least objective; that without features; what rounding leaves of a loss."""
     p, tied = problem, problem.tied
+    features = p.family in FEATURES
     if p.gram is None:
         D, V = tied.penalised(p.X, p.codes)
     else:
         V = tied.V[p.codes]
         D = factor(p.gram * tied.kernel[np.ix_(p.codes, p.codes)])
-    E, strength = tied.free(p.codes), p.strength if p.family == "squared" else 1.0
+    E, strength = tied.free(p.codes), 1.0
+    if features or p.family == "squared":
+        strength = p.strength
     args = E, p.y, p.C * p.c, strength, p.epsilon, p.allowed
-    best = least(p.loss, np.hstack([D, V]), *args)
+    if features:
+        try:
+            name, d = p.family.split()[0], p.X.shape[1]
+            best = least_shared(p.loss, name, D, V, *args[:-2], d)
+        except RuntimeError:
+            if not p.hard:
+                raise
+            best = np.inf  # a problem on which cvxpy fails
+    else:
+        best = least(p.loss, np.hstack([D, V]), *args)
     base = least(p.loss, V, *args)
+    best = min(best, base)
     if "y_unit" in p.notes:
         power = 1 if p.loss in KINKED else 2
         floor = p.C * p.c.sum() * (1e-12 * abs(p.y).max()) ** power
@@ -85,7 +109,9 @@ def check_optimal(problem):
     model, warned = fitted(problem)
     assert np.array_equal(np.asarray(model.tasks_), np.asarray(problem.tasks))
     if not (warned and problem.hard):
-        if problem.gram is None:
+        if problem.family in FEATURES:
+            found = shared_value(problem, model.coef_, model.intercept_)
+        elif problem.gram is None:
             W, b = model.coef_, model.intercept_
             W, b = (W[:, None], b[:, None]) if W.ndim == 2 else (W, b)
             found = value(problem, W, b)
