@@ -375,9 +375,7 @@ def _wide(rng, loss, n_classes, layout, notes):
     missing = rng.uniform(size=(n, T)) < one_of(rng, 0.0, 0.3, 0.7)
     missing[rng.integers(n, size=T), np.arange(T)] = False
     missing[:, 0] = False
-    Y = np.column_stack(
-        [signal(rng, Z, np.zeros(n, dtype=int), 1) for _ in range(T)]
-    )
+    Y = np.column_stack([signal(rng, Z, np.zeros(n, dtype=int), 1) for _ in range(T)])
     codes = np.tile(np.arange(T), n)
     y = labels(rng, Y.ravel(), codes, loss, n_classes, notes)
     Y = y.reshape(n, T).astype(float)

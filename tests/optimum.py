@@ -172,7 +172,9 @@ def _program(loss, P, E, y, c, price, epsilon, allowed):
     else:
         sides, limits = [A, -A], [y + epsilon, epsilon - y]
     # A x - xi <= limit, xi >= 0
-    rows = np.vstack([*(np.hstack([s, -one]) for s in sides), np.eye(n, m + k + n, m + k) * -1])
+    rows = np.vstack(
+        [*(np.hstack([s, -one]) for s in sides), np.eye(n, m + k + n, m + k) * -1]
+    )
     limits = np.concatenate([*limits, np.zeros(n)])
     settings = clarabel.DefaultSettings()
     settings.verbose = False

@@ -12,7 +12,7 @@ from reference import default_private, factor, intercept_penalty, shared_penalty
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-SEEDS = 30
+SEEDS = 20  # problems of every family in the default run
 
 
 def fitted(problem):
@@ -123,7 +123,9 @@ def check_optimal(problem):
         slack = floor / max(base, floor)
         assert problem.hard or excess > -tol - slack, "the twin is not at the minimum"
         assert excess <= tol + slack, f"excess {excess:.2g}" + " warned" * warned
-        assert not warned, f"a warning at an excess of {excess:.2g}, {model.optimality_:.2g}"
+        assert not warned, (
+            f"a warning at an excess of {excess:.2g}, {model.optimality_:.2g}"
+        )
     return model
 
 
@@ -148,6 +150,41 @@ def check_predictions(problem, model):
         expected = (X * model.coef_[t]).sum(axis=1) + model.intercept_[t]
         size = (abs(X) * abs(model.coef_[t])).sum(axis=1) + abs(model.intercept_[t])
     assert (abs(z - expected) <= 1e-12 * size + 1e-300).all()
+
+
+def check_new_task(problem, model):
+    """A task that no row belongs to gets the shared model, which is finite."""
+    if problem.layout == "wide" or problem.loss == "softmax":
+        return
+    name = "never seen" if isinstance(problem.tasks[0], str) else 5000
+    X, t = problem.call["X"], np.full(len(problem.y), name)
+    if problem.layout == "column":
+        X, column = X.copy(), problem.estimator.task_column
+        if hasattr(X, "iloc"):
+            X[column] = t
+        else:
+            X = X.tolil() if sp.issparse(X) else X
+            X[:, [column]] = t[:, None]
+            X = X.tocsr() if sp.issparse(X) else X
+        z = scores(model, X)
+    else:
+        z = scores(model, X, t)
+    assert np.isfinite(z).all()
+    if problem.gram is None:
+        expected = problem.X @ model.shared_coef_ + model.shared_intercept_
+        size = abs(problem.X) @ abs(model.shared_coef_) + abs(model.shared_intercept_)
+        assert (abs(z - expected) <= 1e-12 * size).all()
+    check_shared_intercept(problem, model)
+
+
+def check_shared_intercept(problem, model):
+    """One-class tasks with an own intercept have no say in that of a new task."""
+    if problem.loss != "logistic" or problem.mode != "free":
+        return
+    known = model.intercept_[~problem.one_class]
+    if len(known) and problem.tied.rules is None:
+        size = 1e-9 * abs(known).max()
+        assert known.min() - size <= model.shared_intercept_ <= known.max() + size
 
 
 def raw(container):
@@ -176,6 +213,7 @@ def check_problem(family, seed):
     try:
         model = check_optimal(problem)
         check_predictions(problem, model)
+        check_new_task(problem, model)
         check_repeats(problem, model)
     except Exception as error:
         raise AssertionError(f"{problem}: {error!r}") from error
@@ -184,4 +222,12 @@ def check_problem(family, seed):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_problems(family):
     for seed in range(SEEDS):
+        check_problem(family, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_random_problems(family, block):
+    for seed in range(100 * block + SEEDS, 100 * (block + 1) + SEEDS):
         check_problem(family, seed)
