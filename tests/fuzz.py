@@ -167,8 +167,8 @@ def labels(rng, f, codes, loss, n_classes, notes):
     return y if n_classes > 2 else 2 * y - 1
 
 
-def relation(rng, tasks, notes, extra=()):
-    """A relation of the tasks, its kernel K, rules or None, and whether it spreads."""
+def relation(rng, tasks, notes):
+    """A relation of the tasks, its kernel K, and rules or None."""
     T = len(tasks)
     name = one_of(rng, *RELATIONS)
     if name == "Composition" and T < 3:

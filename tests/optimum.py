@@ -124,7 +124,7 @@ def _newton(loss, P, E, y, c, price, epsilon, allowed):
         root = np.sqrt(c)[:, None, None] * root
         stack = np.einsum("nab,nm->namb", root, A).reshape(n * q, m * q)
         stack = np.vstack([stack, ridge, np.sqrt(damping) * np.eye(m * q)])
-        U, s, V = linalg.svd(stack, full_matrices=False, check_finite=False)
+        _, s, V = linalg.svd(stack, full_matrices=False, check_finite=False)
         # a softmax does not mind what is added to all of its scores
         keep = s > (1e-15 if q == 1 else 1e-12) * s[0]
         step = -(V[keep].T @ ((V[keep] @ g.ravel()) / s[keep] ** 2)).reshape(m, q)
@@ -264,7 +264,7 @@ class Tied:
         return self.B[codes]
 
     def omega(self, W, b):
-        """Penalty of W (n_tasks, n_features) and b; infinite where they break a rule."""
+        """Penalty of W (n_tasks, n_features) and b; infinite where a rule is broken."""
         inverse = np.linalg.pinv(self.W_map)
         U = inverse @ W
         size = abs(W).max(axis=0) + 1e-300
