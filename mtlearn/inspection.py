@@ -10,8 +10,8 @@ from scipy.spatial.distance import squareform
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from . import checks
-from .grid import best_point, within_one_standard_error
+from .fitting import checks
+from .fitting.grid import best_point, within_one_standard_error
 from .sharing import STRATEGIES, SharingComparison, compare_sharing
 from .tasks import column_position, shorten
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import checks
-from .base import LogisticClassifier, TaskRegressor
-from .constrained import Constrained
-from .folds import scatter
-from .grid import Batch, GridFit, in_batches
+from .fitting import checks
+from .fitting.base import LogisticClassifier, TaskRegressor
+from .fitting.constrained import Constrained
+from .fitting.folds import scatter
+from .fitting.grid import Batch, GridFit, in_batches
 from .relations import SharedMean, check_relation
 from .solution import Status
 from .solvers.newton import solve_newton

@@ -7,9 +7,9 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from . import checks
-from .base import Fit, LogisticClassifier, TaskEstimator, TaskRegressor
-from .grid import GridFit, in_batches
+from .fitting import checks
+from .fitting.base import Fit, LogisticClassifier, TaskEstimator, TaskRegressor
+from .fitting.grid import GridFit, in_batches
 from .losses import Squared
 from .penalties import L21, Dirty, Nuclear
 from .relations import Independent

@@ -9,10 +9,10 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import checks
-from .base import LogisticClassifier, TaskEstimator, TaskRegressor
-from .folds import take
-from .intercepts import mean_where, present_classes
+from .fitting import checks
+from .fitting.base import LogisticClassifier, TaskEstimator, TaskRegressor
+from .fitting.folds import take
+from .fitting.shared_model import mean_where, present_classes
 from .model_selection import TaskShuffleSplit
 from .relations import Independent
 from .solvers.heads import head_sizes

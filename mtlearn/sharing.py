@@ -14,9 +14,9 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from . import checks
-from .constrained import feature_names
 from .constraints import Scope, by_position
+from .fitting import checks
+from .fitting.constrained import feature_names
 from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
 from .relations import SharedMean

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import checks
-from .base import TaskClassifier, TaskRegressor, against_the_rest
-from .constrained import Constrained
-from .machine import KernelMachine
+from .fitting import checks
+from .fitting.base import TaskClassifier, TaskRegressor, against_the_rest
+from .fitting.constrained import Constrained
+from .fitting.machine import KernelMachine
 from .solution import stack_classes
 from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS

@@ -22,7 +22,7 @@ from mtlearn import (
     TaskCovariance,
     TaskGraph,
 )
-from mtlearn.checks import (
+from mtlearn.fitting.checks import (
     check_choice,
     check_intercept,
     check_number,

@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 from test_grid import N_FEATURES, N_ROWS, N_TASKS, P
 
-from mtlearn import folds as module
-from mtlearn.folds import FoldMoments, HeldOut, Part, take
+from mtlearn.fitting import folds as module
+from mtlearn.fitting.folds import FoldMoments, HeldOut, Part, take
 from mtlearn.moments import TaskMoments
 from mtlearn.tasks import TaskData
 

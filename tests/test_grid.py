@@ -32,14 +32,11 @@ from mtlearn import (
     SharedMean,
     TaskCovariance,
     TaskGraph,
-    grid,
     per_task,
 )
 from mtlearn.compose import features_only
-from mtlearn.grid import (
-    best_point,
-    within_one_standard_error,
-)
+from mtlearn.fitting import grid
+from mtlearn.fitting.grid import best_point, within_one_standard_error
 from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import (
     LeaveTasksOut,

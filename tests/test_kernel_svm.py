@@ -555,7 +555,7 @@ def test_predictions_by_blocks(long_classification, monkeypatch):
     p = long_classification
     model = machine("hinge").fit(p.X, p.y, task=p.task)
     expected = model.decision_function(p.X, task=p.task)
-    monkeypatch.setattr("mtlearn.machine._BLOCK", 5 * len(model.support_))
+    monkeypatch.setattr("mtlearn.fitting.machine._BLOCK", 5 * len(model.support_))
     assert_allclose(model.decision_function(p.X, task=p.task), expected, atol=1e-12)
 
 

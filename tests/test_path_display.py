@@ -12,10 +12,10 @@ from mtlearn import (
     PerTaskRegressor,
     PerTaskRegressorCV,
     SharedFeatureRegressorCV,
-    grid,
     inspection,
 )
 from mtlearn.datasets import make_task_regression
+from mtlearn.fitting import grid
 from mtlearn.inspection import PathDisplay
 from mtlearn.metrics import TaskScorer
 

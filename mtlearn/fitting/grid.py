@@ -20,13 +20,13 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
+from ..model_selection import TaskStratifiedKFold
+from ..solution import reached, warn_unless_converged
+from ..solvers.level import best_levels
+from ..tasks import LARGEST, TaskData, as_floats, id_array, shorten, split_task_column
 from . import checks
 from .base import _report
 from .folds import FoldMoments, HeldOut, Part
-from .model_selection import TaskStratifiedKFold
-from .solution import reached, warn_unless_converged
-from .solvers.level import best_levels
-from .tasks import LARGEST, TaskData, as_floats, id_array, shorten, split_task_column
 
 _BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps

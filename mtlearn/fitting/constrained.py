@@ -3,22 +3,16 @@
 import numpy as np
 import scipy.sparse as sp
 
+from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, describe
+from ..losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
+from ..solution import Solution, stack_classes
+from ..solvers.conic import Infeasible, Limits, Unbounded, is_possible
+from ..solvers.constrained import solve_constrained
+from ..solvers.constrained_kinks import solve_constrained_kinks
+from ..solvers.quadratic import Unknowns
+from ..tasks import column_position
 from .base import against_the_rest
-from .constraints import (
-    Constraint,
-    ConstraintDual,
-    Scope,
-    check_constraints,
-    describe,
-)
-from .intercepts import settle_intercepts
-from .losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
-from .solution import Solution, stack_classes
-from .solvers.conic import Infeasible, Limits, Unbounded, is_possible
-from .solvers.constrained import solve_constrained
-from .solvers.constrained_kinks import solve_constrained_kinks
-from .solvers.quadratic import Unknowns
-from .tasks import column_position
+from .shared_model import settle_intercepts
 
 _SILENT = 1e-11  # the same, relative to what a price can be
 _BINDING = 1e-6  # prices below this, relative to the highest, are rounding

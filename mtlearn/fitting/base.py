@@ -16,20 +16,12 @@ from sklearn.base import (
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from . import checks
-from .intercepts import (
-    determined,
-    frequencies,
-    mean_where,
-    present_classes,
-    settle_intercepts,
-)
-from .losses import Logistic, Softmax
-from .relations import Independent, Related, check_relation
-from .solution import warn_unless_converged
-from .solvers.level import best_levels
-from .solvers.newton import in_row_space
-from .tasks import (
+from ..losses import Logistic, Softmax
+from ..relations import Independent, Related, check_relation
+from ..solution import warn_unless_converged
+from ..solvers.level import best_levels
+from ..solvers.newton import in_row_space
+from ..tasks import (
     LARGEST,
     UNKNOWN,
     TaskData,
@@ -37,6 +29,14 @@ from .tasks import (
     index_tasks,
     score_rows,
     shorten,
+)
+from . import checks
+from .shared_model import (
+    determined,
+    frequencies,
+    mean_where,
+    present_classes,
+    settle_intercepts,
 )
 from .whole import WholeFit
 

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from .moments import TaskMoments, same_rows
-from .tasks import TaskData
+from ..moments import TaskMoments, same_rows
+from ..tasks import TaskData
 
 _FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much

@@ -1,0 +1,1 @@
+"""What estimators share: checks, fits, grids, folds."""
