@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
 from .fitting.grid import best_point, within_one_standard_error
+from .problem.tasks import column_position, shorten
 from .sharing import STRATEGIES, SharingComparison, compare_sharing
-from .tasks import column_position, shorten
 
 __all__ = [
     "STRATEGIES",

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numba import njit
 from scipy.linalg import blas
 
-from .tasks import gram_chunk
+from .problem.tasks import gram_chunk
 
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 _CHUNK = 1024  # rows that are centred at once
@@ -47,7 +47,7 @@ class TaskMoments:
     Examples
     --------
     >>> import numpy as np
-    >>> from mtlearn.tasks import TaskData
+    >>> from mtlearn.problem.tasks import TaskData
     >>> X, y = np.array([[0.0], [2.0], [5.0]]), np.array([1.0, 3.0, 2.0])
     >>> both = TaskMoments.from_data(TaskData(X, y, 2, codes=np.array([0, 0, 1])))
     >>> both.gram.ravel().tolist(), both.cross.ravel().tolist()

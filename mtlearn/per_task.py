@@ -9,13 +9,13 @@ from .fitting.base import LogisticClassifier, TaskRegressor
 from .fitting.constrained import Constrained
 from .fitting.folds import scatter
 from .fitting.grid import Batch, GridFit, in_batches
+from .problem.solution import Status
+from .problem.tasks import as_floats, shorten
 from .relations import SharedMean, check_relation
-from .solution import Status
 from .solvers.newton import solve_newton
 from .solvers.spectral import MomentSpectrum, RowSpectrum
 from .solvers.squared import solve_moments, solve_squared
 from .solvers.steps import SOLVERS
-from .tasks import as_floats, shorten
 
 _GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative

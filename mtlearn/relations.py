@@ -11,8 +11,15 @@ import scipy.sparse as sp
 from scipy import linalg
 from sklearn.base import BaseEstimator
 
-from .forms import ArrowForm, ComposedForm, MatrixForm
-from .tasks import LARGEST, as_floats, column_names, id_array, index_tasks, shorten
+from .problem.forms import ArrowForm, ComposedForm, MatrixForm
+from .problem.tasks import (
+    LARGEST,
+    as_floats,
+    column_names,
+    id_array,
+    index_tasks,
+    shorten,
+)
 
 
 class Related:

@@ -10,18 +10,18 @@ from sklearn.utils.validation import check_is_fitted
 from .fitting import checks
 from .fitting.base import Fit, LogisticClassifier, TaskEstimator, TaskRegressor
 from .fitting.grid import GridFit, in_batches
-from .losses import Squared
-from .penalties import L21, Dirty, Nuclear
+from .problem.losses import Squared
+from .problem.penalties import L21, Dirty, Nuclear
+from .problem.span import in_row_space
+from .problem.tasks import column_position
 from .relations import Independent
 from .solvers.block_descent import solve_block_descent
 from .solvers.lazy import lazy_loss
 from .solvers.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
-from .solvers.newton import in_row_space
 from .solvers.path import follow_features, follow_low_rank, follow_nuclear
 from .solvers.proximal import solve_proximal
 from .solvers.smooth import MomentLoss, RowLoss, squared_loss
 from .solvers.squared import solve_squared
-from .tasks import column_position
 
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 SOLVERS = ("auto", "moments", "rows")

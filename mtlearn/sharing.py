@@ -19,8 +19,8 @@ from .fitting import checks
 from .fitting.constrained import feature_names
 from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
+from .problem.tasks import index_tasks, shorten
 from .relations import SharedMean
-from .tasks import index_tasks, shorten
 
 STRATEGIES = ("multitask", "pooled", "pooled_offset", "independent")
 

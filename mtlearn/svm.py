@@ -9,7 +9,7 @@ from .fitting import checks
 from .fitting.base import TaskClassifier, TaskRegressor, against_the_rest
 from .fitting.constrained import Constrained
 from .fitting.machine import KernelMachine
-from .solution import stack_classes
+from .problem.solution import stack_classes
 from .solvers.margin import solve_margin
 from .solvers.steps import SOLVERS
 

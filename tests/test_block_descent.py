@@ -7,13 +7,13 @@ from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Lasso, MultiTaskLasso
 
-from mtlearn.losses import Squared
 from mtlearn.moments import TaskMoments
-from mtlearn.penalties import L21, Dirty
-from mtlearn.solution import Status
+from mtlearn.problem.losses import Squared
+from mtlearn.problem.penalties import L21, Dirty
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.block_descent import smooth_penalty, solve_block_descent
 from mtlearn.solvers.smooth import MomentLoss, RowLoss
-from mtlearn.tasks import TaskData
 
 MODES = ("free", "shrunk", "shared", "none")
 PENALTIES = {

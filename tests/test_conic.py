@@ -17,10 +17,11 @@ from mtlearn.constraints import (
     SharedCoefficients,
     SumTo,
 )
-from mtlearn.forms import ArrowForm, ComposedForm
-from mtlearn.losses import Squared, SquaredHinge
+from mtlearn.problem.forms import ArrowForm, ComposedForm
+from mtlearn.problem.losses import Squared, SquaredHinge
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Independent, SharedMean, TaskGraph
-from mtlearn.solution import Status
 from mtlearn.solvers import conic, constrained_kinks
 from mtlearn.solvers.active_set import Dense, Merged, remainder, solve_binding
 from mtlearn.solvers.conic import CACHE, Infeasible, Limits, solve_conic
@@ -28,7 +29,6 @@ from mtlearn.solvers.constrained import Inner, solve_constrained
 from mtlearn.solvers.constrained_kinks import solve_constrained_kinks
 from mtlearn.solvers.interior import is_feasible, solve_interior
 from mtlearn.solvers.quadratic import Quadratic, Unknowns, factorise
-from mtlearn.tasks import TaskData
 
 T, D = 5, 4
 CONSTRAINTS = {

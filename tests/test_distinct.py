@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers import distinct as module
 from mtlearn.solvers.distinct import digest, distinct
-from mtlearn.tasks import TaskData
 
 LAYOUTS = ("long", "wide")
 N_TASKS = 3

@@ -9,7 +9,7 @@ from test_grid import N_FEATURES, N_ROWS, N_TASKS, P
 from mtlearn.fitting import folds as module
 from mtlearn.fitting.folds import FoldMoments, HeldOut, Part, take
 from mtlearn.moments import TaskMoments
-from mtlearn.tasks import TaskData
+from mtlearn.problem.tasks import TaskData
 
 
 def data_of(layout):

@@ -44,7 +44,7 @@ from mtlearn.model_selection import (
     TaskStratifiedKFold,
 )
 from mtlearn.moments import TaskMoments
-from mtlearn.tasks import TaskData
+from mtlearn.problem.tasks import TaskData
 
 TASKS = np.array(list("abcdef"))
 N_TASKS, N_ROWS, N_FEATURES = 6, 60, 4

@@ -12,8 +12,8 @@ from cases import pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import PerTaskRegressor
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.heads import Heads, head_sizes
-from mtlearn.tasks import TaskData
 
 LAYOUTS = ("wide", "holes", "long")
 LOSSES = ("squared", "binary", "softmax")

@@ -6,11 +6,11 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
-from mtlearn.forms import ComposedForm
-from mtlearn.kernels import Kernel, Rows
-from mtlearn.losses import Envelope, excess
+from mtlearn.problem.forms import ComposedForm
+from mtlearn.problem.kernels import Kernel, Rows
+from mtlearn.problem.losses import Envelope, excess
+from mtlearn.problem.solution import Status
 from mtlearn.relations import SharedMean
-from mtlearn.solution import Status
 from mtlearn.solvers import kernel_dual
 from mtlearn.solvers.box import LOSSES, box_dual
 from mtlearn.solvers.gap import duality_gap, zero_objective

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.svm import SVC
 
-from mtlearn.kernels import Kernel, Rows, check_square, settle_kernel
+from mtlearn.problem.kernels import Kernel, Rows, check_square, settle_kernel
 
 CASES = [
     ("linear", {}),

@@ -25,8 +25,8 @@ from test_newton import FEATURES, RELATIONS, hard_features
 from test_newton import relation as relation
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskCovariance, TaskGraph
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.kinked import solve_kinked
-from mtlearn.tasks import TaskData
 
 EPSILON = 0.3
 LOSSES = ("hinge", "epsilon_insensitive")

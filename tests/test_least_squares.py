@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression
 
 from mtlearn import PerTaskRegressor, SharedMean, TaskCovariance, TaskGraph
-from mtlearn.solution import Status
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.least_squares import solve_least_norm
-from mtlearn.tasks import TaskData
 
 T = 5
 MODES = {"free": "free", "shrunk": "shrunk", "shared": "shared", "none": False}

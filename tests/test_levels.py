@@ -21,11 +21,12 @@ from mtlearn import (
     SharedMean,
 )
 from mtlearn.constraints import NonNegative
-from mtlearn.forms import ArrowForm
-from mtlearn.losses import Logistic, Softmax, SquaredHinge
 from mtlearn.moments import TaskMoments
-from mtlearn.solvers.level import base_objective, best_levels
-from mtlearn.tasks import TaskData
+from mtlearn.problem.baseline import base_objective
+from mtlearn.problem.forms import ArrowForm
+from mtlearn.problem.losses import Logistic, Softmax, SquaredHinge
+from mtlearn.problem.tasks import TaskData
+from mtlearn.solvers.level import best_levels
 
 N_TASKS, INTERCEPTS = 4, ("free", "shrunk", "shared")
 ROW_LOSS = np.vectorize(reference.row_loss)

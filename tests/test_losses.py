@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import finite_difference, row_loss
 from scipy.special import logit, softmax
 
-from mtlearn.losses import (
+from mtlearn.problem.losses import (
     LOSSES,
     Logistic,
     Softmax,

@@ -17,16 +17,16 @@ from test_block_descent import (
 )
 from test_smooth import rows  # noqa: F401
 
-from mtlearn.losses import Logistic
-from mtlearn.penalties import Nuclear
-from mtlearn.solution import Status
+from mtlearn.problem.losses import Logistic
+from mtlearn.problem.penalties import Nuclear
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.low_rank import (
     solve_low_rank,
     solve_nuclear,
     solve_reduced_rank,
 )
 from mtlearn.solvers.smooth import RowLoss
-from mtlearn.tasks import TaskData
 
 LOSSES = ("logistic", "softmax")
 

@@ -10,12 +10,12 @@ from cases import pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from test_heads import MODES, NAMES, case
 
-from mtlearn.solution import Status
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers import mapping
 from mtlearn.solvers.heads import Heads
 from mtlearn.solvers.layers import ACTIVATIONS, Layers
 from mtlearn.solvers.mapping import Network, Stop, solve_mapping
-from mtlearn.tasks import TaskData
 
 LAYOUTS = ("wide", "holes", "long")
 KINDS = ("projected", "squared", "binary", "softmax")

@@ -10,7 +10,7 @@ from reference import finite_difference, objective
 
 from mtlearn import moments as moments_module
 from mtlearn.moments import TaskMoments
-from mtlearn.tasks import TaskData
+from mtlearn.problem.tasks import TaskData
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 

@@ -7,14 +7,14 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean
-from mtlearn.forms import ArrowForm, ComposedForm
-from mtlearn.losses import Envelope
-from mtlearn.solution import Status
+from mtlearn.problem.forms import ArrowForm, ComposedForm
+from mtlearn.problem.losses import Envelope
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.box import LOSSES, box_dual
 from mtlearn.solvers.kinked import solve_kinked
 from mtlearn.solvers.multipliers import Levels, Multipliers
 from mtlearn.solvers.newton import Problem
-from mtlearn.tasks import TaskData
 
 EPSILON = 0.3
 KINDS = ("free", "shrunk", "shared", "none")

@@ -19,13 +19,13 @@ from mtlearn import (
     TaskCovariance,
     TaskGraph,
 )
-from mtlearn.losses import LOSSES, Logistic, Softmax, Squared, SquaredHinge
 from mtlearn.moments import TaskMoments
-from mtlearn.solution import Status
-from mtlearn.solvers.newton import goal, solve_newton
+from mtlearn.problem.losses import LOSSES, Logistic, Softmax, Squared, SquaredHinge
+from mtlearn.problem.solution import Status, goal
+from mtlearn.problem.tasks import TaskData
+from mtlearn.solvers.newton import solve_newton
 from mtlearn.solvers.squared import solve_moments, solve_squared
 from mtlearn.solvers.steps import choose_solver
-from mtlearn.tasks import TaskData
 
 MODES = (True, "shrunk", "shared", False)
 SOLVERS = ("newton-cholesky", "newton-dual", "newton-cg")

@@ -5,17 +5,17 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold
 
-from mtlearn.losses import Squared
 from mtlearn.moments import TaskMoments
-from mtlearn.penalties import L21, Dirty, Nuclear
-from mtlearn.solution import Status
+from mtlearn.problem.losses import Squared
+from mtlearn.problem.penalties import L21, Dirty, Nuclear
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.block_descent import solve_block_descent
 from mtlearn.solvers.chord import Chord
 from mtlearn.solvers.low_rank import solve_low_rank, solve_nuclear
 from mtlearn.solvers.path import follow_features, follow_low_rank, follow_nuclear
 from mtlearn.solvers.smooth import MomentLoss, RowLoss
 from mtlearn.solvers.trail import Trail
-from mtlearn.tasks import TaskData
 
 N_TASKS = 4
 

@@ -8,7 +8,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtlearn.penalties import L21, PENALTIES, Dirty, Nuclear, shrink
+from mtlearn.problem.penalties import L21, PENALTIES, Dirty, Nuclear, shrink
 
 NAMES = {L21: "l21", Dirty: "dirty", Nuclear: "nuclear"}
 SHAPES = [(6, 9), (9, 6), (1, 5), (5, 1), (1, 1)]

@@ -8,12 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_block_descent import MODES, never_up, outside, solve
 from test_smooth import rows  # noqa: F401
 
-from mtlearn.losses import Logistic, Softmax, Squared
-from mtlearn.penalties import L21, Dirty
-from mtlearn.solution import Status
+from mtlearn.problem.losses import Logistic, Softmax, Squared
+from mtlearn.problem.penalties import L21, Dirty
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.proximal import solve_proximal
 from mtlearn.solvers.smooth import RowLoss
-from mtlearn.tasks import TaskData
 
 LOSSES = ("logistic", "softmax")
 PENALTIES = {

@@ -7,11 +7,11 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from test_block_descent import LAYOUTS, MODES, TASK_WEIGHT, build, problems  # noqa: F401
 
-from mtlearn.losses import Logistic, Softmax, Squared
-from mtlearn.penalties import L21
+from mtlearn.problem.losses import Logistic, Softmax, Squared
+from mtlearn.problem.penalties import L21
+from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.block_descent import duality_gap
 from mtlearn.solvers.smooth import RowLoss
-from mtlearn.tasks import TaskData
 
 ALPHA = 0.7
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from mtlearn.solution import Solution, Status, reached, warn_unless_converged
+from mtlearn.problem.solution import Solution, Status, reached, warn_unless_converged
 
 
 def solution(status):

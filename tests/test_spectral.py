@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
 from mtlearn.moments import TaskMoments
+from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import (
     Independent,
     SharedMean,
@@ -18,7 +19,6 @@ from mtlearn.solvers import solve_moments
 from mtlearn.solvers import spectral as module
 from mtlearn.solvers.least_squares import augmented
 from mtlearn.solvers.spectral import MomentSpectrum, RowSpectrum
-from mtlearn.tasks import TaskData
 
 N_TASKS = 6
 INTERCEPTS = ("free", "shrunk", "shared", "none")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtlearn.tasks import (
+from mtlearn.problem.tasks import (
     UNKNOWN,
     TaskData,
     column_names,

@@ -15,9 +15,10 @@ from mtlearn.constraints import (
     SharedCoefficients,
     SumTo,
 )
-from mtlearn.losses import Squared, SquaredHinge
+from mtlearn.problem.losses import Squared, SquaredHinge
+from mtlearn.problem.solution import Status
+from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Composition, Independent, SharedMean, TaskGraph
-from mtlearn.solution import Status
 from mtlearn.solvers import active_set, conic, constrained
 from mtlearn.solvers.active_set import Arrow, Dense, Merged, Short
 from mtlearn.solvers.arrow import find_head
@@ -25,7 +26,6 @@ from mtlearn.solvers.close import solve_close
 from mtlearn.solvers.interior import solve_interior
 from mtlearn.solvers.quadratic import SparseRows, Unknowns, factorise
 from mtlearn.solvers.short import is_short
-from mtlearn.tasks import TaskData
 
 T, D, N = 4, 60, 28
 TASKS = np.arange(T)

@@ -16,12 +16,10 @@ from sklearn.base import (
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from ..losses import Logistic, Softmax
-from ..relations import Independent, Related, check_relation
-from ..solution import warn_unless_converged
-from ..solvers.level import best_levels
-from ..solvers.newton import in_row_space
-from ..tasks import (
+from ..problem.losses import Logistic, Softmax
+from ..problem.solution import warn_unless_converged
+from ..problem.span import in_row_space
+from ..problem.tasks import (
     LARGEST,
     UNKNOWN,
     TaskData,
@@ -30,6 +28,8 @@ from ..tasks import (
     score_rows,
     shorten,
 )
+from ..relations import Independent, Related, check_relation
+from ..solvers.level import best_levels
 from . import checks
 from .shared_model import (
     determined,

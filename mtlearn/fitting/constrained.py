@@ -4,13 +4,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, describe
-from ..losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
-from ..solution import Solution, stack_classes
+from ..problem.losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
+from ..problem.solution import Solution, stack_classes
+from ..problem.tasks import column_position
 from ..solvers.conic import Infeasible, Limits, Unbounded, is_possible
 from ..solvers.constrained import solve_constrained
 from ..solvers.constrained_kinks import solve_constrained_kinks
 from ..solvers.quadratic import Unknowns
-from ..tasks import column_position
 from .base import against_the_rest
 from .shared_model import settle_intercepts
 

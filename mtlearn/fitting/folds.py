@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..moments import TaskMoments, same_rows
-from ..tasks import TaskData
+from ..problem.tasks import TaskData
 
 _FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much

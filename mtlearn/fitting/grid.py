@@ -12,7 +12,6 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import check_scoring
@@ -21,9 +20,17 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..model_selection import TaskStratifiedKFold
-from ..solution import reached, warn_unless_converged
+from ..problem.solution import reached, warn_unless_converged
+from ..problem.span import _Space
+from ..problem.tasks import (
+    LARGEST,
+    TaskData,
+    as_floats,
+    id_array,
+    shorten,
+    split_task_column,
+)
 from ..solvers.level import best_levels
-from ..tasks import LARGEST, TaskData, as_floats, id_array, shorten, split_task_column
 from . import checks
 from .base import _report
 from .folds import FoldMoments, HeldOut, Part
@@ -372,29 +379,6 @@ def _cross_validate(estimator, fold, variants, grids, judge):
             at += len(coef)
             stuck += batch.stuck
     return errors, scores, stuck
-
-
-class _Space:
-    """The features, in coordinates of the rows' span where those are fewer.
-
-    Penalties that do not care for the axes lose nothing by that.
-    """
-
-    def __init__(self, rows, turns, own_rows):
-        self.rows, self.n_features, self.basis = rows, rows.n_features, None
-        few = rows.X.shape[0] < rows.n_features
-        if turns and few and (rows.wide or own_rows) and not rows.sparse:
-            self.basis = linalg.qr(rows.X.T, mode="economic")[0]
-            X = np.ascontiguousarray(rows.X @ self.basis)
-            self.rows = replace(rows, X=X, _shared={})
-
-    def there(self, coef):
-        """Coefficients in these coordinates."""
-        return coef if self.basis is None else np.ascontiguousarray(coef @ self.basis)
-
-    def back(self, coef):
-        """Coefficients of the features as given."""
-        return coef if self.basis is None else coef @ self.basis.T
 
 
 class _Given:

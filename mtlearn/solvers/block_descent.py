@@ -14,10 +14,9 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..penalties import shrink
-from ..solution import Solution, Status
+from ..problem.penalties import shrink
+from ..problem.solution import Solution, Status, goal
 from .coupled import invert_factor
-from .newton import goal
 from .smooth import (
     MomentLoss,
     Point,

@@ -18,15 +18,14 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import spsolve
 
-from ..losses import Squared
-from ..solution import Solution, Status
+from ..problem.baseline import base_objective
+from ..problem.losses import Squared
+from ..problem.solution import Solution, Status, goal
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls
 from .close import solve_close
 from .conic import Infeasible, solve_conic
 from .interior import is_feasible
-from .level import base_objective
-from .newton import goal
 from .quadratic import SparseRows, Unknowns, factorise, unpenalised
 from .short import are_few, is_short
 
@@ -66,7 +65,7 @@ def solve_constrained(
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.losses`
+    loss : object of `mtlearn.problem.losses`
         `Squared`, or one that is zero or a square, row by row.
     form : ArrowForm or MatrixForm
     alpha : float
@@ -357,7 +356,7 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
     ----------
     inner : Inner
     data : TaskData
-    loss : object of `mtlearn.losses`, or with its methods
+    loss : object of `mtlearn.problem.losses`, or with its methods
     tol : float
     max_iter : int
     start : (x, b), default=None

@@ -11,11 +11,10 @@ objective less that bound.
 import numpy as np
 import scipy.sparse as sp
 
-from ..solution import Status
+from ..problem.baseline import base_objective
+from ..problem.solution import Status, goal
 from .conic import Pieces, Slope, Unbounded, solve_pieces
 from .constrained import ConstrainedSolution, Inner, solve_margins, stay_sparse
-from .level import base_objective
-from .newton import goal
 from .quadratic import Unknowns
 
 _LOOSE = 1e-4  # tolerance of the rounded losses that place the rows

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..forms import ArrowForm
+from ..problem.forms import ArrowForm
 
 _SMALL = 64  # up to this size our own loops beat a LAPACK call per block
 _DIRECT = 1500  # unknowns up to which a dense factorisation is the simplest

@@ -15,10 +15,9 @@ import scipy.sparse as sp
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ..losses import Envelope
-from ..solution import Solution, Status
+from ..problem.losses import Envelope
+from ..problem.solution import Solution, Status, goal
 from .box import BoxDual, best_dual, box_dual, spare_slope
-from .newton import goal
 
 _BLOCK = 16  # rows that are visited one after the other
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numba import njit
 
+from ..problem.tasks import TaskData
 from ..relations import Independent
-from ..tasks import TaskData
 from .coupled import factor_spd, solve_spd
 from .squared import solve_squared
 

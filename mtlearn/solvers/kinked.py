@@ -10,15 +10,15 @@ fewer rows are near. The certificate is that gap.
 import numpy as np
 import scipy.sparse as sp
 
-from ..forms import ArrowForm
-from ..losses import Envelope
-from ..solution import Solution, Status
-from ..tasks import TaskData
+from ..problem.baseline import base_objective
+from ..problem.forms import ArrowForm
+from ..problem.losses import Envelope
+from ..problem.solution import Solution, Status, goal
+from ..problem.tasks import TaskData
 from .box import BoxDual, box_dual
 from .gap import best_shifts
-from .level import base_objective
 from .multipliers import Levels, Multipliers
-from .newton import Problem, as_user, goal, shift_intercepts
+from .newton import Problem, as_user, shift_intercepts
 from .steps import State
 from .sweeps import Sweeps
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from ..forms import ArrowForm
 from ..moments import same_rows
-from ..solution import Solution, Status
+from ..problem.forms import ArrowForm
+from ..problem.solution import Solution, Status
 from .coupled import conjugate_gradient
 
 _DENSE = 2000  # most unknowns of one dense factorisation

@@ -8,62 +8,10 @@ the objective at the best ones in closed form.
 
 import numpy as np
 from scipy.sparse.linalg import lsqr
-from scipy.special import xlogy
 
-from ..losses import Logistic, Softmax, SquaredEpsilonInsensitive, SquaredHinge
+from ..problem.losses import SquaredEpsilonInsensitive
 from .box import box_dual
 from .gap import best_shifts, excess, zero_objective
-
-_LEAST = 1e-3  # of the zero model's objective: where nearly all have the same class
-
-
-def base_objective(data, loss, form, intercept, zero):
-    """The objective that `tol` is relative to, of labels as a solver gets them.
-
-    Parameters
-    ----------
-    data : TaskData
-    loss : object of `mtlearn.losses`, or the name of one of `mtlearn.solvers.box`
-    form : ArrowForm, MatrixForm or ComposedForm, or None for tasks of their own
-    intercept : {"free", "shrunk", "shared", "none"}
-    zero : float
-        The objective of the zero model: the answer for numbers, whose levels have been
-        taken away, without intercepts, and where those of tasks follow from others.
-
-    Returns
-    -------
-    objective : float
-        For classes that of the best intercepts alone, and never less than a thousandth
-        of the zero model's. Shrunken ones are at the best common one.
-    """
-    least = _of_counts(loss)
-    composed = form is not None and form.composed
-    if least is None or intercept == "none" or composed:
-        return zero
-    classes = data.labels if isinstance(loss, Softmax) else data.labels > 0
-    classes = classes.astype(np.intp)
-    n_classes = max(getattr(loss, "n_scores", 1), 2)
-    n_groups = data.n_tasks if intercept == "free" else 1
-    place = data.task_of * n_classes + classes if n_groups > 1 else classes
-    counts = np.bincount(place, data.weights, n_groups * n_classes)
-    found = least(counts.reshape(n_groups, n_classes))
-    return max(min(float(found), zero), _LEAST * zero)
-
-
-def _of_counts(loss):
-    """The least loss of constant scores by the weights of the classes, or None."""
-    if loss == "hinge":
-        return lambda counts: 2.0 * np.sum(counts.min(axis=1))
-    if loss == "squared_hinge" or isinstance(loss, SquaredHinge):
-        return lambda counts: np.sum(
-            4.0 * counts.prod(axis=1) / np.maximum(counts.sum(axis=1), 1e-300)
-        )
-    if isinstance(loss, (Logistic, Softmax)):
-        return lambda counts: (
-            np.sum(xlogy(counts.sum(axis=1), counts.sum(axis=1)))
-            - np.sum(xlogy(counts, counts))
-        )
-    return None
 
 
 def best_levels(data, form, intercept, margin=None):

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from ..penalties import Nuclear
-from ..solution import Solution, Status
+from ..problem.penalties import Nuclear
+from ..problem.solution import Solution, Status, goal
 from .coupled import conjugate_gradient
 from .factored import CG_STEPS, WHITEN, Factored, average, minimise
-from .newton import goal
 from .smooth import MomentLoss, Point, aligned_gap, duality_gap
 
 _MARGIN = 1e-5  # of what the gap may be

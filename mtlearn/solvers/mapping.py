@@ -14,17 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from ..losses import Softmax
-from ..solution import Solution, Status
-from ..tasks import TaskData
+from ..problem.baseline import base_objective
+from ..problem.losses import Softmax
+from ..problem.solution import Solution, Status, goal
+from ..problem.tasks import TaskData
 from .adam import descend
 from .coupled import factor_spd, solve_spd
 from .distinct import distinct
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
-from .level import base_objective
-from .newton import goal
 from .units import Units
 
 _MANY = 1000  # rows from which the first steps are in single precision

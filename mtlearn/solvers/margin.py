@@ -1,8 +1,8 @@
 """Margin losses + relation: which solver suits the loss and the data."""
 
-from ..forms import ArrowForm
-from ..losses import SquaredEpsilonInsensitive, SquaredHinge
-from ..solution import Status
+from ..problem.forms import ArrowForm
+from ..problem.losses import SquaredEpsilonInsensitive, SquaredHinge
+from ..problem.solution import Status
 from .dual import penalised_start, solve_dual
 from .kinked import solve_kinked
 from .newton import solve_newton

@@ -13,8 +13,8 @@ certificate is the duality gap.
 
 import numpy as np
 
-from ..losses import Envelope, balance
-from ..solution import Status
+from ..problem.losses import Envelope, balance
+from ..problem.solution import Status
 from .coupled import factor_spd, solve_spd
 from .newton import Gradient, Problem, RowsStep, find_step, line_search
 from .steps import STEPPERS, Point, choose_solver

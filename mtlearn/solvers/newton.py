@@ -9,16 +9,13 @@ coordinates of the form and the intercepts minimised out to second order,
     objective - minimum <= |g|_*^2 / (2 alpha) + 1/2 g_b' H_bb^-1 g_b.
 """
 
-from dataclasses import replace
-
 import numpy as np
-from scipy import linalg
 
-from ..losses import Logistic, Squared
-from ..solution import Solution, Status
+from ..problem.baseline import base_objective
+from ..problem.losses import Logistic, Squared
+from ..problem.solution import Solution, Status, goal
 from .coupled import ground, ground_whole, sum_blocks
 from .least_squares import augmented, fits_one_factor
-from .level import base_objective
 from .steps import STEPPERS, Point, State, choose_solver
 
 _SEARCH_STEPS = 40
@@ -195,7 +192,7 @@ def solve_newton(
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.losses`
+    loss : object of `mtlearn.problem.losses`
     form : ArrowForm or MatrixForm
     alpha : float
         Strength, greater than 0.
@@ -274,16 +271,6 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
         # scores are summed up afresh now and then: rounding must not pile up
         z = problem.scores(state) if n_iter % 10 == 9 else z + step * dz
     return state, value, bound, max(n_iter, 1), status, history
-
-
-def goal(tol, scale, value):
-    """What the bound must reach.
-
-    That is `tol` times `scale`, the objective without features; less where the
-    objective itself is below a hundredth of that, so that the default is a millionth of
-    it at most.
-    """
-    return tol * max(min(scale, 100.0 * value), 1e-7 * scale)
 
 
 class RowsStep:
@@ -428,38 +415,3 @@ def as_user(coef, b, problem):
     if q == 1:
         return coef.copy(), b[:, 0].copy()
     return coef.reshape(n, q, problem.d).copy(), b.copy()
-
-
-# ---------------------------------------------------------------- fewer features
-
-
-def in_row_space(solve, data, start, *, own_rows=False):
-    """Solve with features that are coordinates in the span of the rows, if fewer.
-
-    The best coefficients of every loss and of every penalty that does not change when
-    the features are rotated lie in that span, so nothing is lost; with fewer rows than
-    features, and those rows common to all tasks, much is saved.
-
-    Parameters
-    ----------
-    solve : callable
-        From (data, start) to a Solution.
-    data : TaskData
-    start : (coef, intercept) or None
-    own_rows : bool
-        Whether it is worth it also for tasks with rows of their own.
-
-    Returns
-    -------
-    Solution
-    """
-    if data.sparse or not (data.wide or own_rows):
-        return solve(data, start)
-    if data.X.shape[0] >= data.n_features:
-        return solve(data, start)
-    basis = linalg.qr(data.X.T, mode="economic")[0]
-    if start is not None:
-        start = np.ascontiguousarray(start[0] @ basis), start[1]
-    reduced = replace(data, X=np.ascontiguousarray(data.X @ basis), _shared={})
-    solution = solve(reduced, start)
-    return replace(solution, coef=solution.coef @ basis.T)

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..penalties import L21, Nuclear
-from ..solution import Solution, Status
+from ..problem.penalties import L21, Nuclear
+from ..problem.solution import Solution, Status, goal
 from .block_descent import GramPart, solve_block_descent, solve_part
 from .chord import Chord, affordable
 from .low_rank import solve_low_rank, solve_nuclear
-from .newton import goal
 from .smooth import MomentLoss, Point, duality_gap
 from .trail import Trail
 

@@ -10,7 +10,7 @@ working set of features is looked at; the duality gap is that of the whole probl
 
 import numpy as np
 
-from ..solution import Solution, Status
+from ..problem.solution import Solution, Status, goal
 from .block_descent import (
     GramPart,
     smooth_penalty,
@@ -19,7 +19,6 @@ from .block_descent import (
     working_set,
 )
 from .coupled import conjugate_gradient
-from .newton import goal
 from .smooth import duality_gap
 
 _EASE = 0.1  # accuracy of a step's problem, in gaps

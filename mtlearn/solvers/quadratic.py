@@ -13,8 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
-from ..forms import ArrowForm
 from ..moments import TaskMoments, same_rows
+from ..problem.forms import ArrowForm
 from .least_squares import centred_rows, task_rows
 
 _MOMENT_BYTES = 1 << 28  # Grams of all tasks larger than this are not formed

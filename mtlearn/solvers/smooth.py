@@ -11,11 +11,11 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from ..losses import Logistic, Squared
 from ..moments import TaskMoments
-from ..tasks import TaskData
+from ..problem.baseline import base_objective
+from ..problem.losses import Logistic, Squared
+from ..problem.tasks import TaskData
 from .coupled import ground
-from .level import base_objective
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball
@@ -235,7 +235,7 @@ class RowLoss:
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.losses`
+    loss : object of `mtlearn.problem.losses`
     intercept : {"free", "shrunk", "shared", "none"}
     shrinkage : float
         Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ..forms import ArrowForm
+from ..problem.forms import ArrowForm
 from .coupled import invert_blocks
 from .squared import from_extended, normal_equations
 

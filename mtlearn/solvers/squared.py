@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..forms import ArrowForm, ComposedForm
-from ..losses import Squared
 from ..moments import TaskMoments
-from ..solution import Solution, Status
+from ..problem.forms import ArrowForm, ComposedForm
+from ..problem.losses import Squared
+from ..problem.solution import Solution, Status, goal
 from .coupled import Blocks, coupled_solver, ground_whole, sum_blocks
 from .least_squares import solve_least_norm
-from .newton import goal, solve_newton
+from .newton import solve_newton
 from .steps import GRAM_BYTES, choose_solver
 
 _COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse

@@ -7,8 +7,8 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..forms import ArrowForm
-from ..tasks import gram_chunk
+from ..problem.forms import ArrowForm
+from ..problem.tasks import gram_chunk
 from .coupled import (
     Blocks,
     Change,

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ..forms import ArrowForm
+from ..problem.forms import ArrowForm
 from .box import spare_slope
 
 

@@ -94,3 +94,13 @@ def stack_classes(solutions):
         dual=dual,
         history=[step for s in solutions for step in s.history],
     )
+
+
+def goal(tol, scale, value):
+    """What the bound must reach.
+
+    That is `tol` times `scale`, the objective without features; less where the
+    objective itself is below a hundredth of that, so that the default is a millionth of
+    it at most.
+    """
+    return tol * max(min(scale, 100.0 * value), 1e-7 * scale)

@@ -1,0 +1,1 @@
+"""The nouns of a problem: tasks, forms, losses, penalties."""
