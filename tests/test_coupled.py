@@ -8,10 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mtlearn import SharedMean, TaskCovariance, TaskGraph
 from mtlearn.relations import ArrowForm, MatrixForm
 from mtlearn.solvers import coupled
-from mtlearn.solvers.coupled import (
-    Blocks,
+from mtlearn.solvers.coupled import Blocks, coupled_solver
+from mtlearn.solvers.linalg import (
     conjugate_gradient,
-    coupled_solver,
     factor_spd,
     ground,
     invert_blocks,

@@ -16,7 +16,7 @@ from scipy import linalg
 
 from ..problem.penalties import shrink
 from ..problem.solution import Solution, Status, goal
-from .coupled import invert_factor
+from .linalg import invert_factor
 from .smooth import (
     MomentLoss,
     Point,

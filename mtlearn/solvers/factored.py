@@ -6,8 +6,8 @@ that alternating least squares would solve; from moments in compiled code.
 
 import numpy as np
 
-from .coupled import factor_spd, solve_spd
 from .factor_kernels import Curvature, Inverse, truncated_cg
+from .linalg import factor_spd, solve_spd
 from .smooth import MomentLoss
 
 WHITEN = 700  # features up to which an eigendecomposition of their Gram pays

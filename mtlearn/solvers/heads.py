@@ -13,7 +13,7 @@ from numba import njit
 
 from ..problem.tasks import TaskData
 from ..relations import Independent
-from .coupled import factor_spd, solve_spd
+from .linalg import factor_spd, solve_spd
 from .squared import solve_squared
 
 SQUARED, LOG = 0, 1

@@ -19,11 +19,11 @@ from ..problem.losses import Softmax
 from ..problem.solution import Solution, Status, goal
 from ..problem.tasks import TaskData
 from .adam import descend
-from .coupled import factor_spd, solve_spd
 from .distinct import distinct
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import minimise
+from .linalg import factor_spd, solve_spd
 from .units import Units
 
 _MANY = 1000  # rows from which the first steps are in single precision

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..problem.losses import Envelope, balance
 from ..problem.solution import Status
-from .coupled import factor_spd, solve_spd
-from .newton import Gradient, Problem, RowsStep, find_step, line_search
+from .linalg import factor_spd, solve_spd
+from .linesearch import find_step
+from .newton import Gradient, Problem, RowsStep, line_search
 from .steps import STEPPERS, Point, choose_solver
 
 _INNER = 0.3  # share of an outer step's progress that its inner problem may lack

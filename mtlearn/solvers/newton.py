@@ -14,11 +14,12 @@ import numpy as np
 from ..problem.baseline import base_objective
 from ..problem.losses import Logistic, Squared
 from ..problem.solution import Solution, Status, goal
-from .coupled import ground, ground_whole, sum_blocks
+from .coupled import sum_blocks
 from .least_squares import augmented, fits_one_factor
+from .linalg import ground, ground_whole
+from .linesearch import find_step
 from .steps import STEPPERS, Point, State, choose_solver
 
-_SEARCH_STEPS = 40
 _PATIENCE = 30  # steps after which a small problem is given to the QR of its rows
 
 
@@ -362,41 +363,6 @@ def line_search(problem, state, direction, z, dz, gradient):
         return slope + omega1 + step * omega2, bend + omega2
 
     return find_step(along, slope0, 0.05)
-
-
-def find_step(along, slope0, accuracy, most=_SEARCH_STEPS):
-    """Where the slope of a convex function of a step is zero, nearly.
-
-    Parameters
-    ----------
-    along : callable
-        From a step to slope and curvature.
-    slope0 : float
-        The slope at zero.
-    accuracy : float
-        Share of that slope which may be left.
-    most : int
-        Most calls.
-
-    Returns
-    -------
-    step : float
-        0 where the slope does not fall at zero.
-    """
-    if not slope0 < 0:
-        return 0.0
-    low, high, step = 0.0, np.inf, 1.0
-    for _ in range(most):
-        slope, bend = along(step)
-        if abs(slope) <= accuracy * abs(slope0):
-            return step
-        low, high = (step, high) if slope < 0 else (low, step)
-        step -= slope / bend if bend > 0 else 0.0
-        if not low < step < high:
-            step = 2 * low if high == np.inf else 0.5 * (low + high)
-        if high - low <= 1e-12 * high:
-            break
-    return low
 
 
 def shift_intercepts(model, means, sign, q):

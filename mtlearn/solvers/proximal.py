@@ -18,7 +18,7 @@ from .block_descent import (
     turning_points,
     working_set,
 )
-from .coupled import conjugate_gradient
+from .linalg import conjugate_gradient
 from .smooth import duality_gap
 
 _EASE = 0.1  # accuracy of a step's problem, in gaps

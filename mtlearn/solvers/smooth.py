@@ -15,7 +15,7 @@ from ..moments import TaskMoments
 from ..problem.baseline import base_objective
 from ..problem.losses import Logistic, Squared
 from ..problem.tasks import TaskData
-from .coupled import ground
+from .linalg import ground
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from ..problem.forms import ArrowForm
-from .coupled import invert_blocks
+from .linalg import invert_blocks
 from .squared import from_extended, normal_equations
 
 _ACCURATE = 1e-10  # strengths, in units of the largest curvature, that keep the digits
