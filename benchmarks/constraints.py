@@ -192,7 +192,7 @@ def violation(problem, W, b):
 
 def constraint_row(problem, repeats):
     """A line of the table as strings, and the ratio."""
-    from mtlearn.solvers.conic import CACHE
+    from mtlearn.solvers.constrained.conic import CACHE
 
     fit_ours(problem)
     first, again = [], []

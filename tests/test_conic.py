@@ -22,13 +22,21 @@ from mtlearn.problem.losses import Squared, SquaredHinge
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Independent, SharedMean, TaskGraph
-from mtlearn.solvers import conic, constrained_kinks
-from mtlearn.solvers.active_set import Dense, Merged, remainder, solve_binding
-from mtlearn.solvers.conic import CACHE, Infeasible, Limits, solve_conic
-from mtlearn.solvers.constrained import Inner, solve_constrained
-from mtlearn.solvers.constrained_kinks import solve_constrained_kinks
-from mtlearn.solvers.interior import is_feasible, solve_interior
-from mtlearn.solvers.quadratic import Quadratic, Unknowns, factorise
+from mtlearn.solvers.constrained import conic, squares
+from mtlearn.solvers.constrained.active_set import (
+    Dense,
+    Merged,
+    remainder,
+    solve_binding,
+)
+from mtlearn.solvers.constrained.conic import CACHE, Infeasible, Limits, solve_conic
+from mtlearn.solvers.constrained.interior import is_feasible, solve_interior
+from mtlearn.solvers.constrained.quadratic import Quadratic, Unknowns, factorise
+from mtlearn.solvers.constrained.squares import (
+    Inner,
+    solve_constrained,
+    solve_constrained_kinks,
+)
 
 T, D = 5, 4
 CONSTRAINTS = {
@@ -132,7 +140,9 @@ def test_the_exact_route_needs_no_cvxpy(kind, monkeypatch):
 def test_where_the_exact_route_fails_the_conic_one_steps_in(kind, monkeypatch):
     limits, form = limits_of(CONSTRAINTS[kind]), forms()["shared"]
     exact = solve(rows_of(), Squared(), form, 1.0, limits)
-    monkeypatch.setattr("mtlearn.solvers.constrained.solve_balls", lambda *args: None)
+    monkeypatch.setattr(
+        "mtlearn.solvers.constrained.squares.solve_balls", lambda *args: None
+    )
     other = solve(rows_of(), Squared(), form, 1.0, limits)
     assert_allclose(other.coef, exact.coef, atol=1e-8)
     assert_allclose(other.pulls, exact.pulls, rtol=1e-6, atol=1e-6)
@@ -330,7 +340,7 @@ def test_a_guess_that_is_right_takes_one_system(monkeypatch):
 
 
 def test_one_at_a_time_where_all_at_once_goes_round(monkeypatch):
-    monkeypatch.setattr("mtlearn.solvers.active_set._PATIENCE", 0)
+    monkeypatch.setattr("mtlearn.solvers.constrained.active_set._PATIENCE", 0)
     for seed in range(5):
         problem = random_quadratic(np.random.default_rng(seed))
         assert solve_binding(*problem).optimal
@@ -427,13 +437,13 @@ def test_short_factors_are_the_rows(n, collinear):
 def test_few_rows_with_kinks_are_handed_over(monkeypatch):
     data = rows_of(n=4000)
     data = data.relabel(np.sign(data.y))
-    sizes, given = [], constrained_kinks.solve_pieces
+    sizes, given = [], squares.solve_pieces
 
     def spy(unknowns, pieces, *args):
         sizes.append(len(pieces.task))
         return given(unknowns, pieces, *args)
 
-    monkeypatch.setattr(constrained_kinks, "solve_pieces", spy)
+    monkeypatch.setattr(squares, "solve_pieces", spy)
     solution = solve_constrained_kinks(
         data,
         "hinge",
@@ -456,8 +466,8 @@ def test_few_rows_with_kinks_are_handed_over(monkeypatch):
 def test_rounded_kinks_have_their_own_derivatives(loss, epsilon):
     data = rows_of()
     y = np.sign(data.y) if loss == "hinge" else data.y
-    lines = constrained_kinks._Lines(data.relabel(y), loss, epsilon)
-    rounded, rng = constrained_kinks._Rounded(lines, 0.7), np.random.default_rng(0)
+    lines = squares._Lines(data.relabel(y), loss, epsilon)
+    rounded, rng = squares._Rounded(lines, 0.7), np.random.default_rng(0)
     z, dz = 2.0 * rng.normal(size=80), rng.normal(size=80)
     weight = data.weights
     value, g, h = rounded.evaluate(None, z, weight)

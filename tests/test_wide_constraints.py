@@ -19,13 +19,12 @@ from mtlearn.problem.losses import Squared, SquaredHinge
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Composition, Independent, SharedMean, TaskGraph
-from mtlearn.solvers import active_set, conic, constrained
-from mtlearn.solvers.active_set import Arrow, Dense, Merged, Short
-from mtlearn.solvers.arrow import find_head
-from mtlearn.solvers.close import solve_close
-from mtlearn.solvers.interior import solve_interior
-from mtlearn.solvers.quadratic import SparseRows, Unknowns, factorise
-from mtlearn.solvers.short import is_short
+from mtlearn.solvers.constrained import active_set, conic, squares
+from mtlearn.solvers.constrained.active_set import Arrow, Dense, Merged, Short
+from mtlearn.solvers.constrained.balls import solve_close
+from mtlearn.solvers.constrained.interior import solve_interior
+from mtlearn.solvers.constrained.quadratic import SparseRows, Unknowns, factorise
+from mtlearn.solvers.constrained.structured import find_head, is_short
 
 T, D, N = 4, 60, 28
 TASKS = np.arange(T)
@@ -158,7 +157,7 @@ def test_the_same_as_by_long_systems(kind, name, sparse, loss, short):
         assert np.all(reach >= limits.lower - size)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(active_set, "is_short", lambda *args: False)
-            patch.setattr(constrained, "are_few", lambda *args: False)
+            patch.setattr(squares, "are_few", lambda *args: False)
             other = solve(data, loss, form, 0.3, limits, intercept)
         assert_allclose(found.objective, other.objective, rtol=1e-7)
         assert_allclose(found.coef, other.coef, atol=1e-4 * np.abs(other.coef).max())
@@ -229,7 +228,7 @@ def test_classes_on_sparse_data_of_many_features():
 
 def arrow_of(kind, name, intercept, monkeypatch):
     """As `system_of`, with an arrowhead found."""
-    monkeypatch.setattr("mtlearn.solvers.arrow._WIDTH", 1)
+    monkeypatch.setattr("mtlearn.solvers.constrained.structured._WIDTH", 1)
     quadratic, rows = system_of(kind, name, intercept, explicit=True)
     head = find_head(quadratic, rows.C)
     return quadratic, rows, head
@@ -262,7 +261,7 @@ def test_tasks_that_meet_in_too_much_are_no_arrow(monkeypatch):
     everybody = TaskGraph(np.ones((T, T)) - np.eye(T))
     monkeypatch.setitem(FORMS, "complete graph", everybody)
     assert arrow_of("sum", "complete graph", "free", monkeypatch)[2] is None
-    monkeypatch.setattr("mtlearn.solvers.arrow._BORDER", D - 1)
+    monkeypatch.setattr("mtlearn.solvers.constrained.structured._BORDER", D - 1)
     assert arrow_of("nonnegative", "shared", "free", monkeypatch)[2] is None
 
 
@@ -280,7 +279,7 @@ def test_the_same_as_by_arrows(kind, name, intercept, loss, monkeypatch):
     args = data, loss, FORMS[name].form(TASKS), 30.0, limits, intercept
     dense = solve(*args)
     monkeypatch.setattr(active_set, "_DENSE", 0)
-    monkeypatch.setattr("mtlearn.solvers.arrow._WIDTH", 1)
+    monkeypatch.setattr("mtlearn.solvers.constrained.structured._WIDTH", 1)
     calls, make = [], Arrow.__init__
 
     def count(self, *args):
@@ -315,7 +314,7 @@ def test_many_tasks_near_their_centre(name, intercept, loss, radius, monkeypatch
     limits = limits_of([Close(radius)], 7, 4)
     args = data, loss, relation.form(np.arange(7)), 0.5, limits, intercept
     dense = solve(*args, tol=1e-10)
-    monkeypatch.setattr("mtlearn.solvers.balls._DENSE", 0)
+    monkeypatch.setattr("mtlearn.solvers.constrained.balls._DENSE", 0)
     monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
     found = solve(*args, tol=1e-10)
     assert found.status is Status.CONVERGED
@@ -332,7 +331,7 @@ def test_many_tasks_near_their_centre_without_a_penalty(monkeypatch):
     limits = limits_of([Close(0.1)], T, 3)
     args = data, Squared(), FORMS["shared"].form(TASKS), 0.0, limits
     dense = solve(*args)
-    monkeypatch.setattr("mtlearn.solvers.balls._DENSE", 0)
+    monkeypatch.setattr("mtlearn.solvers.constrained.balls._DENSE", 0)
     monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
     assert_allclose(solve(*args).coef, dense.coef, atol=1e-6)
 
@@ -352,7 +351,7 @@ def test_balls_on_many_features(more, name, short, monkeypatch):
     limits = limits_of([Close(0.2), *more], T, D)
     args = rows_of(), Squared(), FORMS[name].form(TASKS), 0.3, limits
     dense = solve(*args)
-    monkeypatch.setattr("mtlearn.solvers.balls._DENSE", 0)
+    monkeypatch.setattr("mtlearn.solvers.constrained.balls._DENSE", 0)
     monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
     found = solve(*args)
     assert found.status is Status.CONVERGED

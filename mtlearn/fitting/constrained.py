@@ -7,10 +7,9 @@ from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, 
 from ..problem.losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
 from ..problem.solution import Solution, stack_classes
 from ..problem.tasks import column_position
-from ..solvers.conic import Infeasible, Limits, Unbounded, is_possible
-from ..solvers.constrained import solve_constrained
-from ..solvers.constrained_kinks import solve_constrained_kinks
-from ..solvers.quadratic import Unknowns
+from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
+from ..solvers.constrained.quadratic import Unknowns
+from ..solvers.constrained.squares import solve_constrained, solve_constrained_kinks
 from .base import against_the_rest
 from .shared_model import settle_intercepts
 

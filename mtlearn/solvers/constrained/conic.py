@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from ..constraints import call
+from ...constraints import call
 from .interior import is_feasible
 from .quadratic import diagonal_blocks
 

@@ -15,9 +15,8 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, splu
 
-from .arrow import ArrowEquations, find_head
 from .interior import solve_interior
-from .short import ShortEquations, cholesky, is_short
+from .structured import ArrowEquations, ShortEquations, cholesky, find_head, is_short
 
 _DENSE = 1500  # most unknowns, and most rows, of a dense system
 _SMALL = 400  # unknowns up to which a dense system is always best
@@ -241,7 +240,7 @@ class Dense(_System):
 
 
 class Structured(_System):
-    """By equations that use what is known of the unknowns: `short`, `arrow`."""
+    """By equations that use what is known of the unknowns."""
 
     equations = None
 

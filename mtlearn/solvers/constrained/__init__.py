@@ -1,0 +1,1 @@
+"""Quadratics and margins under constraints."""
