@@ -15,12 +15,12 @@ from .problem.penalties import L21, Dirty, Nuclear
 from .problem.span import in_row_space
 from .problem.tasks import column_position
 from .relations import Independent
-from .solvers.block_descent import solve_block_descent
-from .solvers.lazy import lazy_loss
-from .solvers.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
-from .solvers.path import follow_features, follow_low_rank, follow_nuclear
-from .solvers.proximal import solve_proximal
-from .solvers.smooth import MomentLoss, RowLoss, squared_loss
+from .solvers.features.block_descent import solve_block_descent
+from .solvers.features.lazy import lazy_loss
+from .solvers.features.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
+from .solvers.features.path import follow_features, follow_low_rank, follow_nuclear
+from .solvers.features.proximal import solve_proximal
+from .solvers.features.smooth import MomentLoss, RowLoss, squared_loss
 from .solvers.squared import solve_squared
 
 PENALTIES = ("rank", "nuclear", "l21", "dirty")

@@ -12,8 +12,8 @@ from mtlearn.problem.losses import Squared
 from mtlearn.problem.penalties import L21, Dirty
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.block_descent import smooth_penalty, solve_block_descent
-from mtlearn.solvers.smooth import MomentLoss, RowLoss
+from mtlearn.solvers.features.block_descent import smooth_penalty, solve_block_descent
+from mtlearn.solvers.features.smooth import MomentLoss, RowLoss
 
 MODES = ("free", "shrunk", "shared", "none")
 PENALTIES = {

@@ -21,12 +21,12 @@ from mtlearn.problem.losses import Logistic
 from mtlearn.problem.penalties import Nuclear
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.low_rank import (
+from mtlearn.solvers.features.low_rank import (
     solve_low_rank,
     solve_nuclear,
     solve_reduced_rank,
 )
-from mtlearn.solvers.smooth import RowLoss
+from mtlearn.solvers.features.smooth import RowLoss
 
 LOSSES = ("logistic", "softmax")
 

@@ -10,12 +10,16 @@ from mtlearn.problem.losses import Squared
 from mtlearn.problem.penalties import L21, Dirty, Nuclear
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.block_descent import solve_block_descent
-from mtlearn.solvers.chord import Chord
-from mtlearn.solvers.low_rank import solve_low_rank, solve_nuclear
-from mtlearn.solvers.path import follow_features, follow_low_rank, follow_nuclear
-from mtlearn.solvers.smooth import MomentLoss, RowLoss
-from mtlearn.solvers.trail import Trail
+from mtlearn.solvers.features.block_descent import solve_block_descent
+from mtlearn.solvers.features.columns import Chord
+from mtlearn.solvers.features.low_rank import solve_low_rank, solve_nuclear
+from mtlearn.solvers.features.path import (
+    Trail,
+    follow_features,
+    follow_low_rank,
+    follow_nuclear,
+)
+from mtlearn.solvers.features.smooth import MomentLoss, RowLoss
 
 N_TASKS = 4
 

@@ -12,8 +12,8 @@ from mtlearn.problem.losses import Logistic, Softmax, Squared
 from mtlearn.problem.penalties import L21, Dirty
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.proximal import solve_proximal
-from mtlearn.solvers.smooth import RowLoss
+from mtlearn.solvers.features.proximal import solve_proximal
+from mtlearn.solvers.features.smooth import RowLoss
 
 LOSSES = ("logistic", "softmax")
 PENALTIES = {

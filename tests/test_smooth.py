@@ -10,8 +10,8 @@ from test_block_descent import LAYOUTS, MODES, TASK_WEIGHT, build, problems  # n
 from mtlearn.problem.losses import Logistic, Softmax, Squared
 from mtlearn.problem.penalties import L21
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.block_descent import duality_gap
-from mtlearn.solvers.smooth import RowLoss
+from mtlearn.solvers.features.block_descent import duality_gap
+from mtlearn.solvers.features.smooth import RowLoss
 
 ALPHA = 0.7
 

@@ -1,14 +1,14 @@
 """Solvers: functions from data, loss and relation to a `Solution`."""
 
-from .block_descent import solve_block_descent
 from .dual import solve_dual
+from .features.block_descent import solve_block_descent
+from .features.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
+from .features.proximal import solve_proximal
 from .kernel_dual import solve_kernel_dual
 from .kinked import solve_kinked
 from .least_squares import solve_least_norm
-from .low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
 from .margin import solve_margin
 from .newton import solve_newton
-from .proximal import solve_proximal
 from .squared import solve_moments, solve_squared
 
 __all__ = [

@@ -10,7 +10,8 @@ working set of features is looked at; the duality gap is that of the whole probl
 
 import numpy as np
 
-from ..problem.solution import Solution, Status, goal
+from ...problem.solution import Solution, Status, goal
+from ..linalg import conjugate_gradient
 from .block_descent import (
     GramPart,
     smooth_penalty,
@@ -18,7 +19,6 @@ from .block_descent import (
     turning_points,
     working_set,
 )
-from .linalg import conjugate_gradient
 from .smooth import duality_gap
 
 _EASE = 0.1  # accuracy of a step's problem, in gaps

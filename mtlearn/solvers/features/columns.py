@@ -9,7 +9,7 @@ factors are.
 import numpy as np
 from numba import njit
 
-from .linalg import invert_blocks
+from ..linalg import invert_blocks
 
 _RIDGE = 1e-14  # of the largest curvature
 # what new factors cost, in steps: at least, and features that cost another one

@@ -11,11 +11,11 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from ..moments import TaskMoments
-from ..problem.baseline import base_objective
-from ..problem.losses import Logistic, Squared
-from ..problem.tasks import TaskData
-from .linalg import ground
+from ...moments import TaskMoments
+from ...problem.baseline import base_objective
+from ...problem.losses import Logistic, Squared
+from ...problem.tasks import TaskData
+from ..linalg import ground
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from ..problem.penalties import Nuclear
-from ..problem.solution import Solution, Status, goal
+from ...problem.penalties import Nuclear
+from ...problem.solution import Solution, Status, goal
+from ..linalg import conjugate_gradient
 from .factored import CG_STEPS, WHITEN, Factored, average, minimise
-from .linalg import conjugate_gradient
 from .smooth import MomentLoss, Point, aligned_gap, duality_gap
 
 _MARGIN = 1e-5  # of what the gap may be

@@ -6,7 +6,7 @@ those, and the gradient of all the others comes from it without the rows of X.
 
 import numpy as np
 
-from ..moments import TaskMoments
+from ...moments import TaskMoments
 from .smooth import MomentLoss, Point
 
 _FEW = 64  # features whose Gram is made at once

@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..problem.penalties import shrink
-from ..problem.solution import Solution, Status, goal
-from .linalg import invert_factor
+from ...problem.penalties import shrink
+from ...problem.solution import Solution, Status, goal
+from ..linalg import invert_factor
 from .smooth import (
     MomentLoss,
     Point,

@@ -1,0 +1,1 @@
+"""A smooth loss plus a penalty that features or directions share."""
