@@ -12,7 +12,8 @@ from mtlearn.problem.losses import Squared
 from mtlearn.problem.penalties import L21, Dirty
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.features.block_descent import smooth_penalty, solve_block_descent
+from mtlearn.solvers.features.block_descent import solve_block_descent
+from mtlearn.solvers.features.columns import smooth_penalty
 from mtlearn.solvers.features.smooth import MomentLoss, RowLoss
 
 MODES = ("free", "shrunk", "shared", "none")

@@ -6,16 +6,23 @@ step has them to compute. Such steps converge linearly, and the faster the neare
 factors are.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from scipy import linalg
 
-from ..linalg import invert_blocks
+from ..linalg import invert_blocks, invert_factor
 
 _RIDGE = 1e-14  # of the largest curvature
 # what new factors cost, in steps: at least, and features that cost another one
 _PRICE, _OWN, _COMMON = 3.0, 10.0, 50.0
 _DEAR = 40.0  # steps: dearer factors are not made
 _LOOPS = 128  # features up to which our own loops beat LAPACK
+_RATE = 5.0  # flops of LAPACK in the time of one of a compiled pass
+_TRIES = 8  # halvings of a Newton step
+_STIFF = 1e8  # curvature of the penalty, in that of the loss, that passes deal with
+_DAMPINGS = np.array([0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-2])  # of the largest curvature
 
 
 class Chord:
@@ -198,3 +205,245 @@ def _step(inverse, core, spokes, nu, alpha, V, G):
             V[t, j] += X[t, j]
             G[t, j] += R[t, j] - nu[j] * X[t, j] + spokes[t, j] * along[j]
     return True
+
+
+# ---------------------------------------------------------------- Newton steps
+
+
+class SmoothPenalty(NamedTuple):
+    """The penalty around columns that are not zero, where it has two derivatives.
+
+    Attributes
+    ----------
+    moving : ndarray of bool of shape (n_rows, n_columns)
+        Entries that are not held at zero; the derivatives are along these.
+    gradient : ndarray of shape (n_rows, n_columns)
+    nu : ndarray of shape (n_columns,)
+    diagonal : ndarray of shape (n_columns,) or (n_rows, n_columns)
+    unit : ndarray of shape (n_rows, n_columns)
+        The Hessian of column j is diag(diagonal[:, j]) - nu_j unit_j unit_j'.
+    """
+
+    moving: np.ndarray
+    gradient: np.ndarray
+    nu: np.ndarray
+    diagonal: np.ndarray
+    unit: np.ndarray
+
+
+def smooth_penalty(penalty, V, most=np.inf):
+    """Derivatives of the penalty at V, whose columns are not zero.
+
+    Where nu exceeds `most`, (n_columns,), the shared part is all but zero and stays as
+    it is: beside such curvatures nothing would be left of the loss but rounding.
+
+    A column with the shared part s, |s| = alpha / nu, has the gradient nu s where its
+    entries are not cut, and its Hessian there is nu (I - e e'), e their unit vector;
+    cut entries have the gradient +-beta and no curvature.
+    """
+    shared, private = penalty.split(V)
+    norms = np.sqrt(np.einsum("tj,tj->j", shared, shared))
+    alive = norms > np.divide(penalty.alpha, most)
+    nu = np.divide(penalty.alpha, norms, out=np.zeros_like(norms), where=alive)
+    if not np.isfinite(penalty.beta):
+        unit = np.divide(V, norms, out=np.zeros_like(V), where=alive)
+        moving = np.broadcast_to(alive, V.shape)
+        return SmoothPenalty(moving, nu * V, nu, nu, unit)
+    cut = private != 0
+    smooth = alive & ~cut
+    spokes = np.where(smooth, shared, 0.0)
+    length = np.sqrt(np.einsum("tj,tj->j", spokes, spokes))
+    unit = np.divide(spokes, length, out=np.zeros_like(spokes), where=length > 0)
+    gradient = np.where(cut, penalty.beta * np.sign(V), nu * shared)
+    return SmoothPenalty(smooth | cut, gradient, nu, np.where(smooth, nu, 0.0), unit)
+
+
+class NewtonStep:
+    """Newton's method on the coefficients that are not zero.
+
+    The Hessian is block diagonal by tasks up to one rank-one term a feature: solved by
+    a factorisation per task and one system of the size of the support.
+    """
+
+    def __init__(self, part, penalty):
+        self.part, self.penalty, self.damping = part, penalty, 0.0
+
+    def cost(self, W):
+        """What a step costs, in the units of `pass_cost`."""
+        used = float(np.count_nonzero(W.any(axis=0)))
+        n_rows, part = self.part.n_rows, self.part
+        shared = part.n_blocks == 1 and not np.isfinite(self.penalty.beta)
+        blocks = 1 if shared else n_rows
+        solving = (blocks + 0.5) * used**3 / _RATE
+        return solving + (4.0 * n_rows + part.build_cost / _RATE) * used * used
+
+    def improve(self, W, gradient):
+        """W after a step that lowers the objective, None where none does.
+
+        More features than rows leave directions without curvature, in which a column
+        shrinks until it vanishes. So the Hessian is damped where a plain step fails,
+        and what would turn round on the way is set to zero.
+        """
+        used, V, part, here, pull = self._around(W, gradient)
+        if len(used) == 0:
+            return None
+        gradient, base = gradient[:, used], self.penalty.value(V)
+        best, chosen, least = -1e-14 * base, None, self.damping
+        for damping in self._dampings():
+            direction = self._solve(part, -pull, here, damping)
+            if direction is None:
+                continue
+            D, change = self._along(part, V, here, gradient, base, direction)
+            if change < best:
+                best, chosen, least = change, D, damping
+            if change <= 0.1 * float(np.vdot(pull, direction)):
+                break
+        self.damping = least
+        if chosen is None:
+            return None
+        moved = W.copy()
+        moved[:, used] = V + chosen
+        return moved
+
+    def plain(self, W, gradient, damping):
+        """W after a full step, None if there is none; what would turn round is zero."""
+        used, V, part, here, pull = self._around(W, gradient)
+        if len(used) == 0:
+            return None
+        step = self._solve(part, -pull, here, damping)
+        if step is None:
+            return None
+        moved = W.copy()
+        moved[:, used] = V + np.where(turning_points(V, here, step) <= 1.0, -V, step)
+        return moved
+
+    def _around(self, W, gradient):
+        """Columns that take part; there W, the loss, penalty and gradient of both."""
+        used = np.flatnonzero(W.any(axis=0))
+        here = smooth_penalty(self.penalty, W[:, used], _STIFF * self.part.most[used])
+        moving = here.moving.any(axis=0)
+        if not moving.all():
+            used = used[moving]
+            here = SmoothPenalty(*(part[..., moving] for part in here))
+        V, part = np.ascontiguousarray(W[:, used]), self.part.columns(used)
+        return used, V, part, here, (gradient[:, used] + here.gradient) * here.moving
+
+    def _dampings(self):
+        """What to try, the weakest first, from a little below what was best last."""
+        return _DAMPINGS[max(int(np.searchsorted(_DAMPINGS, self.damping)) - 1, 0) :]
+
+    def _along(self, part, V, here, gradient, base, direction):
+        """A change of V on the line, and that of the objective; (None, 0) if none."""
+        stops = turning_points(V, here, direction)
+        first = np.unique(stops[stops < 1.0])
+        doubling = 2 ** np.arange(len(first).bit_length()) - 1
+        steps = np.append(0.5 ** np.arange(_TRIES), first[doubling])
+        for step in np.unique(steps)[::-1]:
+            plain = step * direction
+            trials = [plain, np.where(stops <= step, -V, plain)]
+            changes = []
+            for D in trials[: 1 + bool(np.any(stops <= step))]:
+                change = np.vdot(gradient, D) + 0.5 * np.vdot(D, part.bend(D))
+                changes.append(change + self.penalty.value(V + D) - base)
+            if min(changes) < -1e-14 * base:
+                return trials[int(np.argmin(changes))], min(changes)
+        return None, 0.0
+
+    def _solve(self, part, rhs, here, damping):
+        """Solve (H + diag - sum_j nu_j e_j e_j' - coupling) step = rhs."""
+        moving, nu = here.moving, here.nu
+        solver = _Factors.of(part, here.diagonal, moving, damping)
+        if solver is None:
+            return None
+        step = solver.solve(rhs)
+        root = np.sqrt(nu)
+        spokes = here.unit * root
+        size = len(nu)
+        coupling = part.coupling
+        if coupling is not None:
+            coupling = np.where(moving, coupling, 0.0)
+        border = coupling is not None
+        core = np.eye(size + border)
+        core[:size, :size] -= solver.inner(spokes)
+        right = np.einsum("tj,tj->j", spokes, step)
+        if border:
+            reply = solver.solve(coupling)
+            core[:size, size] = core[size, :size] = -np.einsum(
+                "tj,tj->j", spokes, reply
+            )
+            core[size, size] -= np.vdot(coupling, reply)
+            right = np.append(right, np.vdot(coupling, step))
+        core[np.diag_indices(size + border)] += 1e-14
+        # LAPACK directly: SciPy would warn of what the damping is there for
+        _, y, info = linalg.lapack.dposv(core, right, lower=1)
+        if info:
+            return None
+        correction = solver.solve(spokes * y[:size])
+        step = step + correction
+        if border:
+            step = step + y[size] * reply
+        return step if np.all(np.isfinite(step)) else None
+
+
+def turning_points(V, here, direction):
+    """Steps at which a column, or a private entry, would turn round: it vanishes."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        against = np.einsum("tj,tj->j", V, direction)
+        column = -np.einsum("tj,tj->j", V, V) / against
+        column = np.where(against < 0, column, np.inf)
+        entry = np.where(V * direction < 0, -V / direction, np.inf)
+    single = here.moving & (here.unit == 0)
+    return np.where(single, entry, np.where(single.any(axis=0), np.inf, column))
+
+
+class _Factors:
+    """Inverses of H_t + diag_t, one for all rows or one for each."""
+
+    def __init__(self, inverse):
+        self.inverse = inverse
+
+    @classmethod
+    def of(cls, part, diagonal, moving, damping):
+        """Factorise; None where a block is not definite."""
+        size = part.n_features
+        index = np.arange(size)
+        alike = len(part.hessian) == 1 and np.all(part.scale == part.scale[0])
+        if alike and moving.all() and diagonal.ndim == 1:
+            M = part.scale[0] * part.hessian
+            M[:, index, index] += diagonal
+        else:
+            M = part.scale[:, None, None] * part.hessian[part.block]
+            M[:, index, index] += diagonal
+            M *= moving[:, :, None] & moving[:, None, :]
+            M[:, index, index] += ~moving
+        level = np.abs(M[:, index, index]).max(axis=1)
+        M[:, index, index] += (1e-14 + damping) * level[:, None]
+        try:
+            return cls(_inverses(M))
+        except np.linalg.LinAlgError:
+            return None
+
+    def solve(self, rhs):
+        """Every row's system."""
+        if len(self.inverse) == 1:
+            return rhs @ self.inverse[0]
+        return np.matmul(rhs[:, None, :], self.inverse)[:, 0]
+
+    def inner(self, spokes):
+        """sum_t spokes[t, j] inverse[t][j, k] spokes[t, k]."""
+        if len(self.inverse) == 1:
+            return (spokes.T @ spokes) * self.inverse[0]
+        return np.einsum("tj,tjk,tk->jk", spokes, self.inverse, spokes, optimize=True)
+
+
+def _inverses(M):
+    """Inverses of symmetric definite matrices, (n, p, p)."""
+    out = np.empty_like(M)
+    for t, block in enumerate(M):
+        factor, info = linalg.lapack.dpotrf(block, lower=1)
+        if info:
+            raise np.linalg.LinAlgError("not positive definite")
+        out[t], info = invert_factor(factor)
+        if info:
+            raise np.linalg.LinAlgError("not positive definite")
+    return out

@@ -12,13 +12,8 @@ import numpy as np
 
 from ...problem.solution import Solution, Status, goal
 from ..linalg import conjugate_gradient
-from .block_descent import (
-    GramPart,
-    smooth_penalty,
-    solve_part,
-    turning_points,
-    working_set,
-)
+from .block_descent import GramPart, solve_part, working_set
+from .columns import smooth_penalty, turning_points
 from .smooth import duality_gap
 
 _EASE = 0.1  # accuracy of a step's problem, in gaps
