@@ -6,8 +6,8 @@ from ..problem.baseline import base_objective
 from ..problem.kernels import KERNELS, Rows, check_square, settle_kernel
 from ..solvers.box import box_dual
 from ..solvers.gap import zero_objective
-from ..solvers.gram import GRAM_BYTES, LongGram, WideGram
-from ..solvers.kernel_dual import WORKING_SET, solve_kernel_dual
+from ..solvers.kernels.decomposition import WORKING_SET, solve_kernel_dual
+from ..solvers.kernels.gram import GRAM_BYTES, LongGram, WideGram
 from . import checks
 
 _BLOCK = 1 << 22  # kernel values that a prediction holds at once

@@ -4,7 +4,7 @@ from .dual import solve_dual
 from .features.block_descent import solve_block_descent
 from .features.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
 from .features.proximal import solve_proximal
-from .kernel_dual import solve_kernel_dual
+from .kernels.decomposition import solve_kernel_dual
 from .kinked import solve_kinked
 from .least_squares import solve_least_norm
 from .margin import solve_margin

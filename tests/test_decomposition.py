@@ -11,17 +11,17 @@ from mtlearn.problem.kernels import Kernel, Rows
 from mtlearn.problem.losses import Envelope, excess
 from mtlearn.problem.solution import Status
 from mtlearn.relations import SharedMean
-from mtlearn.solvers import kernel_dual
 from mtlearn.solvers.box import LOSSES, box_dual
 from mtlearn.solvers.gap import duality_gap, zero_objective
-from mtlearn.solvers.gram import LongGram, RowCache, WideGram
-from mtlearn.solvers.kernel_active_set import finish
-from mtlearn.solvers.kernel_dual import (
+from mtlearn.solvers.kernels import decomposition
+from mtlearn.solvers.kernels.decomposition import (
     BoxPoint,
     BoxProblem,
     solve_box,
     solve_kernel_dual,
 )
+from mtlearn.solvers.kernels.finish import finish
+from mtlearn.solvers.kernels.gram import LongGram, RowCache, WideGram
 
 EPSILON = 0.3
 every_loss = pytest.mark.parametrize("loss", LOSSES)
@@ -175,8 +175,8 @@ def test_working_sets_alone_and_the_exact_end(loss, n_groups, monkeypatch):
     group = {0: np.full(60, -1), 1: np.zeros(60, np.int64), 4: codes}[n_groups]
     problem = BoxProblem(make(np.zeros((4, 4))), dual, group, n_groups)
     scale = zero_objective(dual)
-    monkeypatch.setattr(kernel_dual, "finish", lambda *_: False)
-    monkeypatch.setattr(kernel_dual, "WORKING_SET", 16)
+    monkeypatch.setattr(decomposition, "finish", lambda *_: False)
+    monkeypatch.setattr(decomposition, "WORKING_SET", 16)
     point, found, _, status, history = solve_box(problem, 1e-6, 1000, scale)
     assert status is Status.CONVERGED and len(history) > 1
     assert np.all(dual.lower <= point.beta) and np.all(point.beta <= dual.upper)

@@ -1,0 +1,1 @@
+"""Box duals under a task kernel."""
