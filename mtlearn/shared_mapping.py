@@ -15,9 +15,9 @@ from .fitting.folds import take
 from .fitting.shared_model import mean_where, present_classes
 from .model_selection import TaskShuffleSplit
 from .relations import Independent
-from .solvers.heads import head_sizes
-from .solvers.layers import ACTIVATIONS, Layers
-from .solvers.mapping import Stop, solve_mapping
+from .solvers.mapping.heads import head_sizes
+from .solvers.mapping.layers import ACTIVATIONS, Layers
+from .solvers.mapping.solve import Stop, solve_mapping
 
 
 class SharedMappingEstimator(

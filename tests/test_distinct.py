@@ -6,8 +6,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers import distinct as module
-from mtlearn.solvers.distinct import digest, distinct
+from mtlearn.solvers.mapping import distinct as module
+from mtlearn.solvers.mapping.distinct import digest, distinct
 
 LAYOUTS = ("long", "wide")
 N_TASKS = 3

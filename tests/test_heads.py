@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import PerTaskRegressor
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.heads import Heads, head_sizes
+from mtlearn.solvers.mapping.heads import Heads, head_sizes
 
 LAYOUTS = ("wide", "holes", "long")
 LOSSES = ("squared", "binary", "softmax")

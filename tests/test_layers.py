@@ -8,7 +8,7 @@ import reference
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtlearn.solvers.layers import ACTIVATIONS, Layers
+from mtlearn.solvers.mapping.layers import ACTIVATIONS, Layers
 
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 every_depth = pytest.mark.parametrize("hidden", [(3,), (4, 3), (2, 5, 3)])

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import rosen, rosen_der
 
-from mtlearn.solvers.lbfgs import minimise
+from mtlearn.solvers.mapping.lbfgs import minimise
 
 
 def rosenbrock(x):

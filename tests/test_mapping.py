@@ -12,10 +12,10 @@ from test_heads import MODES, NAMES, case
 
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers import mapping
-from mtlearn.solvers.heads import Heads
-from mtlearn.solvers.layers import ACTIVATIONS, Layers
-from mtlearn.solvers.mapping import Network, Stop, solve_mapping
+from mtlearn.solvers.mapping import solve as mapping
+from mtlearn.solvers.mapping.heads import Heads
+from mtlearn.solvers.mapping.layers import ACTIVATIONS, Layers
+from mtlearn.solvers.mapping.solve import Network, Stop, solve_mapping
 
 LAYOUTS = ("wide", "holes", "long")
 KINDS = ("projected", "squared", "binary", "softmax")

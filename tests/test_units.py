@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
-from mtlearn.solvers.units import Units
+from mtlearn.solvers.mapping.units import Units
 
 
 def rows(n=40, d=5):

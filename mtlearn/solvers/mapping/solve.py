@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from ..problem.baseline import base_objective
-from ..problem.losses import Softmax
-from ..problem.solution import Solution, Status, goal
-from ..problem.tasks import TaskData
-from .adam import descend
+from ...problem.baseline import base_objective
+from ...problem.losses import Softmax
+from ...problem.solution import Solution, Status, goal
+from ...problem.tasks import TaskData
+from ..linalg import factor_spd, solve_spd
 from .distinct import distinct
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
-from .lbfgs import minimise
-from .linalg import factor_spd, solve_spd
+from .lbfgs import descend, minimise
 from .units import Units
 
 _MANY = 1000  # rows from which the first steps are in single precision

@@ -9,7 +9,7 @@ problem: what is left is the same to the last bit.
 import numpy as np
 import scipy.sparse as sp
 
-from ..problem.tasks import TaskData
+from ...problem.tasks import TaskData
 
 # the finaliser of splitmix64
 _STEP, _FIRST, _SECOND = (
