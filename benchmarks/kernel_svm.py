@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean
-from mtlearn.solvers.box import box_dual
+from mtlearn.solvers.margins.envelope import box_dual
 
 NOTE = """\
 Seconds of `fit` with a radial basis function and one shared intercept, each library at

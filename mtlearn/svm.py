@@ -10,7 +10,7 @@ from .fitting.base import TaskClassifier, TaskRegressor, against_the_rest
 from .fitting.constrained import Constrained
 from .fitting.machine import KernelMachine
 from .problem.solution import stack_classes
-from .solvers.margin import solve_margin
+from .solvers.margins.kinked import solve_margin
 from .solvers.steps import SOLVERS
 
 

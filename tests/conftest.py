@@ -13,7 +13,7 @@ import pytest
 from reference import data_dir
 from threadpoolctl import threadpool_limits
 
-from mtlearn.solvers.box import LOSSES
+from mtlearn.solvers.margins.envelope import LOSSES
 
 TASKS = ("east", "mid", "north", "south", "west")
 SIZES = (18, 2, 13, 9, 10)  # "mid" has two rows

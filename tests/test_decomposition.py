@@ -8,11 +8,8 @@ from scipy import optimize
 
 from mtlearn.problem.forms import ComposedForm
 from mtlearn.problem.kernels import Kernel, Rows
-from mtlearn.problem.losses import Envelope, excess
 from mtlearn.problem.solution import Status
 from mtlearn.relations import SharedMean
-from mtlearn.solvers.box import LOSSES, box_dual
-from mtlearn.solvers.gap import duality_gap, zero_objective
 from mtlearn.solvers.kernels import decomposition
 from mtlearn.solvers.kernels.decomposition import (
     BoxPoint,
@@ -22,6 +19,8 @@ from mtlearn.solvers.kernels.decomposition import (
 )
 from mtlearn.solvers.kernels.finish import finish
 from mtlearn.solvers.kernels.gram import LongGram, RowCache, WideGram
+from mtlearn.solvers.margins.envelope import LOSSES, Envelope, box_dual, excess
+from mtlearn.solvers.margins.gap import duality_gap, zero_objective
 
 EPSILON = 0.3
 every_loss = pytest.mark.parametrize("loss", LOSSES)

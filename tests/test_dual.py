@@ -8,12 +8,11 @@ from cases import cover
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean, TaskGraph
-from mtlearn.problem.losses import Envelope
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.box import LOSSES, best_dual, box_dual
-from mtlearn.solvers.dual import penalised_start, solve_dual
-from mtlearn.solvers.sweeps import Sweeps
+from mtlearn.solvers.margins.dual import penalised_start, solve_dual
+from mtlearn.solvers.margins.envelope import LOSSES, Envelope, best_dual, box_dual
+from mtlearn.solvers.margins.sweeps import Sweeps
 
 EPSILON, ALPHA = 0.2, 0.7
 CORRELATIONS = (0.0, 0.6, 1.0)

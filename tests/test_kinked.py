@@ -26,7 +26,7 @@ from test_newton import relation as relation
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskCovariance, TaskGraph
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.kinked import solve_kinked
+from mtlearn.solvers.margins.kinked import solve_kinked
 
 EPSILON = 0.3
 LOSSES = ("hinge", "epsilon_insensitive")

@@ -26,7 +26,7 @@ from mtlearn.problem.baseline import base_objective
 from mtlearn.problem.forms import ArrowForm
 from mtlearn.problem.losses import Logistic, Softmax, SquaredHinge
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.level import best_levels
+from mtlearn.solvers.margins.level import best_levels
 
 N_TASKS, INTERCEPTS = 4, ("free", "shrunk", "shared")
 ROW_LOSS = np.vectorize(reference.row_loss)

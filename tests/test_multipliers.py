@@ -8,12 +8,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean
 from mtlearn.problem.forms import ArrowForm, ComposedForm
-from mtlearn.problem.losses import Envelope
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.box import LOSSES, box_dual
-from mtlearn.solvers.kinked import solve_kinked
-from mtlearn.solvers.multipliers import Levels, Multipliers
+from mtlearn.solvers.margins.envelope import LOSSES, Envelope, box_dual
+from mtlearn.solvers.margins.kinked import solve_kinked
+from mtlearn.solvers.margins.multipliers import Levels, Multipliers
 from mtlearn.solvers.newton import Problem
 
 EPSILON = 0.3

@@ -29,7 +29,7 @@ from ..problem.tasks import (
     shorten,
 )
 from ..relations import Independent, Related, check_relation
-from ..solvers.level import best_levels
+from ..solvers.margins.level import best_levels
 from . import checks
 from .shared_model import (
     determined,

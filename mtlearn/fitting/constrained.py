@@ -20,8 +20,8 @@ _BINDING = 1e-6  # prices below this, relative to the highest, are rounding
 class Constrained:
     """What an estimator with the parameter `constraints` adds to its family.
 
-    The family says by `_loss_under_constraints` which loss (of `mtlearn.solvers.box`,
-    or "squared"), epsilon and alpha it means.
+    The family says by `_loss_under_constraints` which loss (of
+    `mtlearn.solvers.margins.envelope`, or "squared"), epsilon and alpha it means.
     """
 
     def _solved(self, fit, start):

@@ -30,7 +30,7 @@ from ..problem.tasks import (
     shorten,
     split_task_column,
 )
-from ..solvers.level import best_levels
+from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report
 from .folds import FoldMoments, HeldOut, Part

@@ -4,10 +4,10 @@ import numpy as np
 
 from ..problem.baseline import base_objective
 from ..problem.kernels import KERNELS, Rows, check_square, settle_kernel
-from ..solvers.box import box_dual
-from ..solvers.gap import zero_objective
 from ..solvers.kernels.decomposition import WORKING_SET, solve_kernel_dual
 from ..solvers.kernels.gram import GRAM_BYTES, LongGram, WideGram
+from ..solvers.margins.envelope import box_dual
+from ..solvers.margins.gap import zero_objective
 from . import checks
 
 _BLOCK = 1 << 22  # kernel values that a prediction holds at once

@@ -1,13 +1,12 @@
 """Solvers: functions from data, loss and relation to a `Solution`."""
 
-from .dual import solve_dual
 from .features.block_descent import solve_block_descent
 from .features.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
 from .features.proximal import solve_proximal
 from .kernels.decomposition import solve_kernel_dual
-from .kinked import solve_kinked
 from .least_squares import solve_least_norm
-from .margin import solve_margin
+from .margins.dual import solve_dual
+from .margins.kinked import solve_kinked, solve_margin
 from .newton import solve_newton
 from .squared import solve_moments, solve_squared
 

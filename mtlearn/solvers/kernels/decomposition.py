@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...problem.losses import excess
 from ...problem.solution import Solution, Status, goal
-from ..gap import Gap, duality_gap, zero_objective
+from ..margins.envelope import excess
+from ..margins.gap import Gap, duality_gap, zero_objective
 from .finish import finish
 from .working_set import descend_alone, descend_pairs, violations
 

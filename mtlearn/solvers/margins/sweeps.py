@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ..problem.forms import ArrowForm
-from .box import spare_slope
+from ...problem.forms import ArrowForm
+from .envelope import spare_slope
 
 
 class Sides(NamedTuple):

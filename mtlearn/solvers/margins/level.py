@@ -9,8 +9,8 @@ the objective at the best ones in closed form.
 import numpy as np
 from scipy.sparse.linalg import lsqr
 
-from ..problem.losses import SquaredEpsilonInsensitive
-from .box import box_dual
+from ...problem.losses import SquaredEpsilonInsensitive
+from .envelope import box_dual
 from .gap import best_shifts, excess, zero_objective
 
 
@@ -26,9 +26,9 @@ def best_levels(data, form, intercept, margin=None):
     form : ArrowForm, MatrixForm or ComposedForm
     intercept : {"free", "shrunk", "shared", "none"}
     margin : (loss, epsilon), default=None
-        A loss of `mtlearn.solvers.box`; by default the squared one. Where tasks are
-        made of others the levels are those of the squared loss, whatever it is; with
-        squared tubes means will do where a better level takes little away.
+        A loss of `mtlearn.solvers.margins.envelope`; by default the squared one. Where
+        tasks are made of others the levels are those of the squared loss, whatever it
+        is; with squared tubes means will do where a better level takes little away.
 
     Returns
     -------

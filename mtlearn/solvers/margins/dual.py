@@ -3,8 +3,8 @@
 For wide sparse rows: a step touches the nonzeros of one row. The rows are copied once
 in random order and visited in random blocks, near to a fresh permutation in every pass
 but without its cache misses. Rows that sit at a bound with room to spare are left out
-until the others are done (Hsieh et al. 2008). `solvers.box` states the problem. The
-certificate is the duality gap.
+until the others are done (Hsieh et al. 2008). `solvers.margins.envelope` states the
+problem. The certificate is the duality gap.
 """
 
 from dataclasses import replace
@@ -15,9 +15,8 @@ import scipy.sparse as sp
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ..problem.losses import Envelope
-from ..problem.solution import Solution, Status, goal
-from .box import BoxDual, best_dual, box_dual, spare_slope
+from ...problem.solution import Solution, Status, goal
+from .envelope import BoxDual, Envelope, best_dual, box_dual, spare_slope
 
 _BLOCK = 16  # rows that are visited one after the other
 
@@ -57,7 +56,7 @@ def solve_dual(
     form : ArrowForm
     alpha : float
     loss : str
-        One of `solvers.box.LOSSES`.
+        One of `solvers.margins.envelope.LOSSES`.
     epsilon : float
         Errors up to this size cost nothing; not used by the hinges.
     tol : float

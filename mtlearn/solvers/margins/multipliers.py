@@ -2,23 +2,23 @@
 
     minimise  sum_i loss_i(x_i . w_t + b_t) + 1/2 alpha Omega(W)
 
-for losses that are given by the five arrays of their dual (`solvers.box`), kinks or
-not. An outer step minimises the envelope of the loss around the current multipliers: a
-smooth problem of the same shape, piecewise quadratic, whose Hessian counts only the
-rows at a kink (the free support vectors). Minus its gradient are the next multipliers.
-This is the proximal point method on the dual (Rockafellar 1976); with growing penalties
-it converges superlinearly, by semismooth Newton steps (Li, Sun and Toh 2018). The
-certificate is the duality gap.
+for losses that are given by the five arrays of their dual (`solvers.margins.envelope`),
+kinks or not. An outer step minimises the envelope of the loss around the current
+multipliers: a smooth problem of the same shape, piecewise quadratic, whose Hessian
+counts only the rows at a kink (the free support vectors). Minus its gradient are the
+next multipliers. This is the proximal point method on the dual (Rockafellar 1976); with
+growing penalties it converges superlinearly, by semismooth Newton steps (Li, Sun and
+Toh 2018). The certificate is the duality gap.
 """
 
 import numpy as np
 
-from ..problem.losses import Envelope, balance
-from ..problem.solution import Status
-from .linalg import factor_spd, solve_spd
-from .linesearch import find_step
-from .newton import Gradient, Problem, RowsStep, line_search
-from .steps import STEPPERS, Point, choose_solver
+from ...problem.solution import Status
+from ..linalg import factor_spd, solve_spd
+from ..linesearch import find_step
+from ..newton import Gradient, Problem, RowsStep, line_search
+from ..steps import STEPPERS, Point, choose_solver
+from .envelope import Envelope, balance
 
 _INNER = 0.3  # share of an outer step's progress that its inner problem may lack
 _STEPS = 60  # Newton steps of one inner problem, at most

@@ -8,8 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import finite_difference, row_loss
 from scipy import optimize
 
-from mtlearn.problem.losses import Envelope, balance
-from mtlearn.solvers.box import LOSSES, box_dual
+from mtlearn.solvers.margins.envelope import LOSSES, Envelope, balance, box_dual
 
 N = 60
 CASES = [

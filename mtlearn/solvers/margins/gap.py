@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ..problem.losses import excess, loss_multiplier
+from .envelope import excess, loss_multiplier
 
 _ZERO = 1e-14  # sums below this share of their terms are rounding
 _ROOT_STEPS = 200
