@@ -12,10 +12,10 @@ from .fitting.grid import Batch, GridFit, in_batches
 from .problem.solution import Status
 from .problem.tasks import as_floats, shorten
 from .relations import SharedMean, check_relation
-from .solvers.newton import solve_newton
-from .solvers.spectral import MomentSpectrum, RowSpectrum
-from .solvers.squared import solve_moments, solve_squared
-from .solvers.steps import SOLVERS
+from .solvers.related.newton import solve_newton
+from .solvers.related.spectral import MomentSpectrum, RowSpectrum
+from .solvers.related.squared import solve_moments, solve_squared
+from .solvers.related.steps import SOLVERS
 
 _GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative

@@ -21,7 +21,7 @@ from .solvers.features.low_rank import solve_low_rank, solve_nuclear, solve_redu
 from .solvers.features.path import follow_features, follow_low_rank, follow_nuclear
 from .solvers.features.proximal import solve_proximal
 from .solvers.features.smooth import MomentLoss, RowLoss, squared_loss
-from .solvers.squared import solve_squared
+from .solvers.related.squared import solve_squared
 
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 SOLVERS = ("auto", "moments", "rows")

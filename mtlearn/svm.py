@@ -11,7 +11,7 @@ from .fitting.constrained import Constrained
 from .fitting.machine import KernelMachine
 from .problem.solution import stack_classes
 from .solvers.margins.kinked import solve_margin
-from .solvers.steps import SOLVERS
+from .solvers.related.steps import SOLVERS
 
 
 class _Margins(KernelMachine, Constrained):

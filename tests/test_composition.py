@@ -227,7 +227,7 @@ def test_iterations_give_what_factorising_gives(p, loss, mode, monkeypatch):
     )
     y = labels(p, loss)
     direct = clone(model).fit(p.X, y, task=p.task)
-    monkeypatch.setattr("mtlearn.solvers.coupled._DIRECT", 0)
+    monkeypatch.setattr("mtlearn.solvers.related.coupled._DIRECT", 0)
     model.fit(p.X, y, task=p.task)
     assert_allclose(model.coef_, direct.coef_, atol=1e-6)
     assert_allclose(model.intercept_, direct.intercept_, atol=1e-6)

@@ -7,8 +7,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean, TaskCovariance, TaskGraph
 from mtlearn.relations import ArrowForm, MatrixForm
-from mtlearn.solvers import coupled
-from mtlearn.solvers.coupled import Blocks, coupled_solver
 from mtlearn.solvers.linalg import (
     conjugate_gradient,
     factor_spd,
@@ -16,6 +14,8 @@ from mtlearn.solvers.linalg import (
     invert_blocks,
     solve_spd,
 )
+from mtlearn.solvers.related import coupled
+from mtlearn.solvers.related.coupled import Blocks, coupled_solver
 
 T, P, ALPHA = 5, 4, 0.7
 

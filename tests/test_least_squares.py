@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 from mtlearn import PerTaskRegressor, SharedMean, TaskCovariance, TaskGraph
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.least_squares import solve_least_norm
+from mtlearn.solvers.related.least_squares import solve_least_norm
 
 T = 5
 MODES = {"free": "free", "shrunk": "shrunk", "shared": "shared", "none": False}

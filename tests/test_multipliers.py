@@ -13,7 +13,7 @@ from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.envelope import LOSSES, Envelope, box_dual
 from mtlearn.solvers.margins.kinked import solve_kinked
 from mtlearn.solvers.margins.multipliers import Levels, Multipliers
-from mtlearn.solvers.newton import Problem
+from mtlearn.solvers.related.newton import Problem
 
 EPSILON = 0.3
 KINDS = ("free", "shrunk", "shared", "none")

@@ -23,9 +23,9 @@ from mtlearn.moments import TaskMoments
 from mtlearn.problem.losses import LOSSES, Logistic, Softmax, Squared, SquaredHinge
 from mtlearn.problem.solution import Status, goal
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.newton import solve_newton
-from mtlearn.solvers.squared import solve_moments, solve_squared
-from mtlearn.solvers.steps import choose_solver
+from mtlearn.solvers.related.newton import solve_newton
+from mtlearn.solvers.related.squared import solve_moments, solve_squared
+from mtlearn.solvers.related.steps import choose_solver
 
 MODES = (True, "shrunk", "shared", False)
 SOLVERS = ("newton-cholesky", "newton-dual", "newton-cg")

@@ -16,9 +16,9 @@ from mtlearn.relations import (
     TaskGraph,
 )
 from mtlearn.solvers import solve_moments
-from mtlearn.solvers import spectral as module
-from mtlearn.solvers.least_squares import augmented
-from mtlearn.solvers.spectral import MomentSpectrum, RowSpectrum
+from mtlearn.solvers.related import spectral as module
+from mtlearn.solvers.related.least_squares import augmented
+from mtlearn.solvers.related.spectral import MomentSpectrum, RowSpectrum
 
 N_TASKS = 6
 INTERCEPTS = ("free", "shrunk", "shared", "none")

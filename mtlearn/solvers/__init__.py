@@ -4,11 +4,11 @@ from .features.block_descent import solve_block_descent
 from .features.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
 from .features.proximal import solve_proximal
 from .kernels.decomposition import solve_kernel_dual
-from .least_squares import solve_least_norm
 from .margins.dual import solve_dual
 from .margins.kinked import solve_kinked, solve_margin
-from .newton import solve_newton
-from .squared import solve_moments, solve_squared
+from .related.least_squares import solve_least_norm
+from .related.newton import solve_newton
+from .related.squared import solve_moments, solve_squared
 
 __all__ = [
     "solve_block_descent",

@@ -15,7 +15,7 @@ from scipy import linalg
 
 from ...moments import TaskMoments, same_rows
 from ...problem.forms import ArrowForm
-from ..least_squares import centred_rows, task_rows
+from ..related.least_squares import centred_rows, task_rows
 
 _MOMENT_BYTES = 1 << 28  # Grams of all tasks larger than this are not formed
 _COARSE = 1e-9  # 1 - R^2 of a column given others below which moments lose digits

@@ -14,7 +14,7 @@ from numba import njit
 from ...problem.tasks import TaskData
 from ...relations import Independent
 from ..linalg import factor_spd, solve_spd
-from ..squared import solve_squared
+from ..related.squared import solve_squared
 
 SQUARED, LOG = 0, 1
 _EXACT = 1e-12  # tolerance of the heads that are solved for

@@ -15,8 +15,8 @@ from ...problem.forms import ArrowForm
 from ...problem.losses import SquaredEpsilonInsensitive, SquaredHinge
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
-from ..newton import Problem, as_user, shift_intercepts, solve_newton
-from ..steps import State, choose_solver
+from ..related.newton import Problem, as_user, shift_intercepts, solve_newton
+from ..related.steps import State, choose_solver
 from .dual import penalised_start, solve_dual
 from .envelope import BoxDual, Envelope, box_dual
 from .gap import best_shifts

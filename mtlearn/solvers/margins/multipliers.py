@@ -16,8 +16,8 @@ import numpy as np
 from ...problem.solution import Status
 from ..linalg import factor_spd, solve_spd
 from ..linesearch import find_step
-from ..newton import Gradient, Problem, RowsStep, line_search
-from ..steps import STEPPERS, Point, choose_solver
+from ..related.newton import Gradient, Problem, RowsStep, line_search
+from ..related.steps import STEPPERS, Point, choose_solver
 from .envelope import Envelope, balance
 
 _INNER = 0.3  # share of an outer step's progress that its inner problem may lack

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from ..moments import TaskMoments
-from ..problem.forms import ArrowForm, ComposedForm
-from ..problem.losses import Squared
-from ..problem.solution import Solution, Status, goal
+from ...moments import TaskMoments
+from ...problem.forms import ArrowForm, ComposedForm
+from ...problem.losses import Squared
+from ...problem.solution import Solution, Status, goal
+from ..linalg import ground_whole
 from .coupled import Blocks, coupled_solver, sum_blocks
 from .least_squares import solve_least_norm
-from .linalg import ground_whole
 from .newton import solve_newton
 from .steps import GRAM_BYTES, choose_solver
 

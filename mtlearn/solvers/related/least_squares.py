@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from ..moments import same_rows
-from ..problem.forms import ArrowForm
-from ..problem.solution import Solution, Status
-from .linalg import conjugate_gradient
+from ...moments import same_rows
+from ...problem.forms import ArrowForm
+from ...problem.solution import Solution, Status
+from ..linalg import conjugate_gradient
 
 _DENSE = 2000  # most unknowns of one dense factorisation
 _RANK = 1e-11  # a scaled column whose remainder is shorter depends on the others

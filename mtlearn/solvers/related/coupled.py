@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..problem.forms import ArrowForm
-from .linalg import (
+from ...problem.forms import ArrowForm
+from ..linalg import (
     _SMALL,
     conjugate_gradient,
     factor_spd,

@@ -11,13 +11,13 @@ coordinates of the form and the intercepts minimised out to second order,
 
 import numpy as np
 
-from ..problem.baseline import base_objective
-from ..problem.losses import Logistic, Squared
-from ..problem.solution import Solution, Status, goal
+from ...problem.baseline import base_objective
+from ...problem.losses import Logistic, Squared
+from ...problem.solution import Solution, Status, goal
+from ..linalg import ground, ground_whole
+from ..linesearch import find_step
 from .coupled import sum_blocks
 from .least_squares import augmented, fits_one_factor
-from .linalg import ground, ground_whole
-from .linesearch import find_step
 from .steps import STEPPERS, Point, State, choose_solver
 
 _PATIENCE = 30  # steps after which a small problem is given to the QR of its rows

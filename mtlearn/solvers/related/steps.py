@@ -7,10 +7,10 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ..problem.forms import ArrowForm
-from ..problem.tasks import gram_chunk
+from ...problem.forms import ArrowForm
+from ...problem.tasks import gram_chunk
+from ..linalg import conjugate_gradient, factor_spd, solve_spd
 from .coupled import Blocks, Change, coupled_solver
-from .linalg import conjugate_gradient, factor_spd, solve_spd
 
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
 GRAM_BYTES = 1 << 31  # blocks larger than this are never formed

@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ..problem.forms import ArrowForm
-from .linalg import invert_blocks
+from ...problem.forms import ArrowForm
+from ..linalg import invert_blocks
 from .squared import from_extended, normal_equations
 
 _ACCURATE = 1e-10  # strengths, in units of the largest curvature, that keep the digits

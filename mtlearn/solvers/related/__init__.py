@@ -1,0 +1,1 @@
+"""A smooth loss + relation: coupled linear systems, Newton steps."""
