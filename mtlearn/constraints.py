@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone
 
-from .problem.tasks import as_floats, shorten
+from .problem.ids import as_floats, shorten
 
 
 class Scope(NamedTuple):

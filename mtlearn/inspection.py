@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
 from .fitting.grid import best_point, within_one_standard_error
-from .problem.tasks import column_position, shorten
+from .problem.ids import column_position, shorten
 from .sharing import STRATEGIES, SharingComparison, compare_sharing
 
 __all__ = [

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.metadata_routing import UNUSED
 
-from .problem.tasks import column_names, index_tasks, missing_labels, split_task_column
+from .problem.ids import column_names, index_tasks, missing_labels, split_task_column
 
 # scikit-learn's own convention: what ends so is better when smaller
 LOSS_ENDINGS = ("_error", "_loss", "_deviance")

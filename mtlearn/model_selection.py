@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, indexable
 
-from .problem.tasks import index_tasks, missing_labels, split_task_column
+from .problem.ids import index_tasks, missing_labels, split_task_column
 
 
 class _TaskSplitter(BaseCrossValidator):

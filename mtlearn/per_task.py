@@ -9,8 +9,8 @@ from .fitting.base import LogisticClassifier, TaskRegressor
 from .fitting.constrained import Constrained
 from .fitting.folds import scatter
 from .fitting.grid import Batch, GridFit, in_batches
+from .problem.ids import as_floats, shorten
 from .problem.solution import Status
-from .problem.tasks import as_floats, shorten
 from .relations import SharedMean, check_relation
 from .solvers.related.newton import solve_newton
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum

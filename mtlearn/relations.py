@@ -12,7 +12,7 @@ from scipy import linalg
 from sklearn.base import BaseEstimator
 
 from .problem.forms import ArrowForm, ComposedForm, MatrixForm
-from .problem.tasks import (
+from .problem.ids import (
     LARGEST,
     as_floats,
     column_names,

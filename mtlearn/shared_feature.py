@@ -10,10 +10,10 @@ from sklearn.utils.validation import check_is_fitted
 from .fitting import checks
 from .fitting.base import Fit, LogisticClassifier, TaskEstimator, TaskRegressor
 from .fitting.grid import GridFit, in_batches
+from .problem.ids import column_position
 from .problem.losses import Squared
 from .problem.penalties import L21, Dirty, Nuclear
 from .problem.span import in_row_space
-from .problem.tasks import column_position
 from .relations import Independent
 from .solvers.features.block_descent import solve_block_descent
 from .solvers.features.lazy import lazy_loss

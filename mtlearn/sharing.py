@@ -19,7 +19,7 @@ from .fitting import checks
 from .fitting.constrained import feature_names
 from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
-from .problem.tasks import index_tasks, shorten
+from .problem.ids import index_tasks, shorten
 from .relations import SharedMean
 
 STRATEGIES = ("multitask", "pooled", "pooled_offset", "independent")

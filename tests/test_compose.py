@@ -28,7 +28,7 @@ from mtlearn.compose import FeaturesOnly, features_only
 from mtlearn.datasets import make_task_regression
 from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import TaskStratifiedKFold
-from mtlearn.problem.tasks import column_names, split_task_column
+from mtlearn.problem.ids import column_names, split_task_column
 
 N_ROWS = 12
 

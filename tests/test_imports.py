@@ -81,7 +81,7 @@ def test_missing_ids_are_found_without_pandas():
         WITHOUT
         + """
 import numpy as np
-from mtlearn.problem.tasks import index_tasks
+from mtlearn.problem.ids import index_tasks
 
 tasks, codes = index_tasks(np.array(["b", "a", "b"], dtype=object))
 print(*tasks, *codes)

@@ -11,16 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtlearn.problem.tasks import (
+from mtlearn.problem.ids import (
     UNKNOWN,
-    TaskData,
     column_names,
     find_tasks,
     index_tasks,
-    score_rows,
     shorten,
     split_task_column,
 )
+from mtlearn.problem.tasks import TaskData, score_rows
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 

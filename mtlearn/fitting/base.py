@@ -16,18 +16,11 @@ from sklearn.base import (
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from ..problem.ids import LARGEST, UNKNOWN, find_tasks, index_tasks, shorten
 from ..problem.losses import Logistic, Softmax
 from ..problem.solution import warn_unless_converged
 from ..problem.span import in_row_space
-from ..problem.tasks import (
-    LARGEST,
-    UNKNOWN,
-    TaskData,
-    find_tasks,
-    index_tasks,
-    score_rows,
-    shorten,
-)
+from ..problem.tasks import TaskData, score_rows
 from ..relations import Independent, Related, check_relation
 from ..solvers.margins.level import best_levels
 from . import checks

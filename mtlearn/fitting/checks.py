@@ -10,7 +10,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ..problem.tasks import (
+from ..problem.ids import (
     LARGEST,
     as_floats,
     column_names,

@@ -4,9 +4,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, describe
+from ..problem.ids import column_position
 from ..problem.losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
 from ..problem.solution import Solution, stack_classes
-from ..problem.tasks import column_position
 from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
 from ..solvers.constrained.quadratic import Unknowns
 from ..solvers.constrained.squares import solve_constrained, solve_constrained_kinks

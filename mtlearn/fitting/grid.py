@@ -20,16 +20,10 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..model_selection import TaskStratifiedKFold
+from ..problem.ids import LARGEST, as_floats, id_array, shorten, split_task_column
 from ..problem.solution import reached, warn_unless_converged
 from ..problem.span import _Space
-from ..problem.tasks import (
-    LARGEST,
-    TaskData,
-    as_floats,
-    id_array,
-    shorten,
-    split_task_column,
-)
+from ..problem.tasks import TaskData
 from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from .tasks import shorten
+from .ids import shorten
 
 KERNELS = ("rbf", "poly", "sigmoid", "precomputed")
 
