@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from .fitting import checks
-from .fitting.base import LogisticClassifier, TaskRegressor
+from .fitting.base import TaskRegressor
+from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
 from .fitting.folds import scatter
 from .fitting.grid import Batch, GridFit, in_batches

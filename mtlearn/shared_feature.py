@@ -8,7 +8,8 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
-from .fitting.base import Fit, LogisticClassifier, TaskEstimator, TaskRegressor
+from .fitting.base import Fit, TaskEstimator, TaskRegressor
+from .fitting.classifiers import LogisticClassifier
 from .fitting.grid import GridFit, in_batches
 from .problem.ids import column_position
 from .problem.losses import Squared

@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
-from .fitting.base import LogisticClassifier, TaskEstimator, TaskRegressor
+from .fitting.base import TaskEstimator, TaskRegressor
+from .fitting.classifiers import LogisticClassifier
 from .fitting.folds import take
 from .fitting.shared_model import mean_where, present_classes
 from .model_selection import TaskShuffleSplit

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from .fitting import checks
-from .fitting.base import TaskClassifier, TaskRegressor, against_the_rest
+from .fitting.base import TaskRegressor
+from .fitting.classifiers import TaskClassifier, against_the_rest
 from .fitting.constrained import Constrained
 from .fitting.machine import KernelMachine
 from .problem.solution import stack_classes

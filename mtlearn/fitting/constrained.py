@@ -10,7 +10,7 @@ from ..problem.solution import Solution, stack_classes
 from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
 from ..solvers.constrained.quadratic import Unknowns
 from ..solvers.constrained.squares import solve_constrained, solve_constrained_kinks
-from .base import against_the_rest
+from .classifiers import against_the_rest
 from .shared_model import settle_intercepts
 
 _SILENT = 1e-11  # the same, relative to what a price can be
