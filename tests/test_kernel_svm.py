@@ -193,6 +193,7 @@ def test_other_kernels(
 # ---------------------------------------------------------------- against libsvm
 
 
+@pytest.mark.filterwarnings("ignore:.* ties tasks, but")
 @pytest.mark.parametrize("relation", ["independent", "shared_mean", "pooled"])
 @pytest.mark.parametrize("kernel", ["rbf", "poly", "sigmoid"])
 def test_one_task_is_an_svc(long_classification, relation, kernel):

@@ -419,8 +419,9 @@ def test_a_task_named_without_rows_follows_its_neighbours(
     pull = reference.precision(K)[2] @ model.coef_
     assert_allclose(pull, 0, atol=1e-4)
     if mode is True:
-        others = model.intercept_[[0, 1, 3, 4]]
-        assert_allclose(model.intercept_[2], others.mean())
+        # a log-loss leaves the intercept of a task of one class open
+        own = [t for t in (0, 1, 3, 4) if loss != "logistic" or np.ptp(y[codes == t])]
+        assert_allclose(model.intercept_[2], model.intercept_[own].mean())
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_every_solver_of_the_softmax(long_multiclass, matrices, name, mode):
 # ---------------------------------------------------------------- what they reduce to
 
 
+@pytest.mark.filterwarnings("ignore:.* ties tasks, but")
 @pytest.mark.parametrize("alpha", [0.1, 10.0])
 @pytest.mark.parametrize("mode", [True, False])
 def test_one_task_is_a_ridge(long_regression, alpha, mode):

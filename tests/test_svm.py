@@ -173,6 +173,7 @@ def test_three_classes_are_one_against_the_rest(
 # ---------------------------------------------------------------- what they reduce to
 
 
+@pytest.mark.filterwarnings("ignore:.* ties tasks, but")
 @pytest.mark.parametrize("relation", ["independent", "shared_mean", "pooled"])
 def test_one_task_is_a_linear_svc(long_classification, relation):
     p = long_classification
