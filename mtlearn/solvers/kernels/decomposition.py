@@ -331,7 +331,9 @@ def solve_kernel_dual(
         value, gap = excess(given, point.f + (ends @ found.b)[task_of], point.beta)
         found = Gap(value + 0.5 * float(point.beta @ point.f), gap, found.b)
         status = Status.STALLED
-    if status is not Status.CONVERGED and found.value > scale:
+    diagonal = make_gram(E, np.ones(len(E))).diagonal
+    blind = _rounding(diagonal, given, point.beta) > scale
+    if blind or (status is not Status.CONVERGED and found.value > scale):
         # kernel values without a digit left of what tells the rows apart
         point, found = _without_features(dual, task_of, ends)
         status = Status.STALLED
@@ -348,6 +350,15 @@ def solve_kernel_dual(
         dual=point.beta,
         history=history,
     )
+
+
+def _rounding(diagonal, dual, beta):
+    """About what the rounding of the scores G beta may change in the loss."""
+    root = np.sqrt(np.maximum(diagonal, 0.0))
+    noise = np.finfo(float).eps * root * float(root @ np.abs(beta))
+    kinked = dual.diagonal == 0.0
+    slopes = np.where(kinked, np.maximum(dual.upper, -dual.lower), np.abs(beta))
+    return float(noise @ slopes)
 
 
 def _without_features(dual, task_of, ends):
