@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import sklearn
 from cases import learnt
 from numpy.testing import assert_array_equal
 from sklearn import config_context
@@ -19,6 +20,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 import mtlearn
 from mtlearn import (
@@ -200,7 +202,11 @@ for name in mtlearn.__all__:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == [estimator.__name__ for estimator in ESTIMATORS]
+    # before 1.9 scikit-learn asked this of those only that say that they pass it
+    asked = (
+        ESTIMATORS if parse_version(sklearn.__version__) >= parse_version("1.9") else []
+    )
+    assert run.stdout.split() == [estimator.__name__ for estimator in asked]
 
 
 # ---------------------------------------------------------------- copies
