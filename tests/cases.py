@@ -4,6 +4,7 @@
 from all combinations of options those that the default run tries.
 """
 
+import inspect
 from itertools import combinations, product
 from types import SimpleNamespace
 
@@ -11,8 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import reference
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
 
+import mtlearn
 from mtlearn import SharedMean, TaskCovariance, TaskGraph
+from mtlearn.constraints import Scope
+from mtlearn.solvers.constrained.conic import Limits
+from mtlearn.solvers.constrained.squares import solve_constrained
 
 RELATIONS = (
     "independent",
@@ -204,3 +211,149 @@ def wide_multiclass(p):
     Y[:3, 0] = p.classes
     weights = rng.uniform(0.5, 2.0, size=Y.shape)
     return SimpleNamespace(X=p.X[:n], Y=Y, weight=p.weight[:n], weights=weights)
+
+
+TASKS = np.array(list("abcdef"))
+
+
+N_TASKS, N_ROWS, N_FEATURES = 6, 60, 4
+
+
+def problem():
+    """Rows of six tasks of very different sizes; labels in both layouts."""
+    rng = np.random.default_rng(0)
+    codes = rng.choice(N_TASKS, size=N_ROWS, p=[0.4, 0.2, 0.2, 0.1, 0.05, 0.05])
+    X = rng.normal(size=(N_ROWS, N_FEATURES)) * [1.0, 3.0, 0.3, 5.0] + [0, 5, 0, -3]
+    W = rng.normal(size=N_FEATURES) + 0.3 * rng.normal(size=(N_TASKS, N_FEATURES))
+    Y = X @ W.T + np.arange(N_TASKS) + rng.normal(size=(N_ROWS, N_TASKS))
+    missing = np.where(rng.uniform(size=Y.shape) < 0.3, np.nan, Y)
+    patterns = Y.copy()
+    patterns[:20, :3], patterns[30:35, 3:] = np.nan, np.nan
+    some = rng.uniform(0.3, 2.0, size=N_ROWS)
+    zeros = np.where(rng.uniform(size=N_ROWS) < 0.1, 0.0, some)
+    table = rng.uniform(0.3, 2.0, size=Y.shape)
+    table[rng.uniform(size=Y.shape) < 0.1] = 0.0
+    return SimpleNamespace(
+        X=X,
+        y=Y[np.arange(N_ROWS), codes],
+        task=TASKS[codes],
+        codes=codes,
+        wide={"wide": Y, "missing": missing, "patterns": patterns},
+        weight={"none": None, "rows": some, "zeros": zeros, "labels": table},
+    )
+
+
+P = problem()
+
+
+RELATIONS = ("SharedMean(0)", "SharedMean(0.6)", "pooled", "graph", "covariance")
+
+
+@pytest.fixture
+def relation(request, adjacency, task_covariance):
+    return {
+        "SharedMean(0)": SharedMean(0.0),
+        "SharedMean(0.6)": SharedMean(0.6),
+        "pooled": SharedMean(1.0),
+        "graph": TaskGraph(adjacency, 1.5),
+        "covariance": TaskCovariance(task_covariance),
+    }[request.param]
+
+
+def hard_features(name, X, codes):
+    """Features in wildly different units, far from zero, or hard to tell apart."""
+    rng = np.random.default_rng(0)
+    X = X.copy()
+    if name == "units":
+        return X * np.array([1e-6, 1e-3, 1.0, 1e3, 1e6])
+    if name == "small":
+        return 1e-6 * X
+    if name == "large":
+        return 1e6 * X
+    if name == "a year":
+        return X + np.array([2000.0, 0, 0, 0, 0])
+    if name == "far":
+        # three digits after the point: whole in the sum
+        return np.round(X * 1024) / 1024 + 1e9
+    if name == "one far":
+        X[:, 0] = np.round(X[:, 0] * 1024) / 1024 + 1e9
+        return X
+    if name == "duplicated":
+        return np.column_stack([X, X[:, :2]])
+    if name == "nearly duplicated":
+        return np.column_stack([X, X[:, :1] + 1e-7 * rng.normal(size=(len(X), 1))])
+    if name == "constant":
+        return np.column_stack([X, np.full(len(X), 7.3), np.zeros(len(X))])
+    if name == "constant in a task":
+        X[codes == 0] = 1.5
+        return X
+    if name == "wide":
+        return rng.normal(size=(len(X), len(X) + 8))
+    return X
+
+
+FEATURES = (
+    "units",
+    "small",
+    "large",
+    "a year",
+    "duplicated",
+    "nearly duplicated",
+    "constant",
+    "constant in a task",
+    "wide",
+)
+
+
+T, D = 5, 4
+
+
+def limits_of(constraints, n_tasks=T, n_features=D):
+    """Constraints over the tasks of a fit in which all take part."""
+    scope, size = Scope(np.arange(n_tasks), None, n_features), n_tasks * n_features
+    demands = [one.demand(scope) for one in constraints]
+    balls = [one for one in demands if one.balls is not None]
+    none, every = sp.csr_array((0, size)), sp.eye_array(n_tasks).tocsr()
+    return Limits(
+        sp.vstack([none, *(one.rows for one in demands)]).tocsr(),
+        np.concatenate([[], *(one.lower for one in demands)]),
+        np.concatenate([[], *(one.upper for one in demands)]),
+        sp.vstack([none, *(one.balls for one in balls)]).tocsr(),
+        balls[0].centre if balls else none,
+        np.concatenate([[], *(one.radius for one in balls)]),
+        [],
+        every,
+        every,
+    )
+
+
+def solve(data, loss, form, alpha, limits, intercept="free", tol=1e-8, **options):
+    return solve_constrained(
+        data,
+        loss,
+        form,
+        alpha,
+        limits,
+        intercept=intercept,
+        tol=tol,
+        max_iter=100,
+        options=options,
+    )
+
+
+PUBLIC = [getattr(mtlearn, name) for name in mtlearn.__all__]
+
+
+ESTIMATORS = [c for c in PUBLIC if issubclass(c, BaseEstimator) and hasattr(c, "fit")]
+
+
+def quick(estimator, **params):
+    """An instance for the checks: grids of a hundred strengths would take minutes.
+
+    Where there is chance, always the same.
+    """
+    if "alphas" in inspect.signature(estimator).parameters:
+        params = {"alphas": 4, "cv": 2, **params}
+    if "random_state" in inspect.signature(estimator).parameters:
+        params = {"hidden_layer_sizes": (8,), "random_state": 0, **params}
+    return estimator(**params)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases_features import problems, rows  # noqa: F401
 from reference import data_dir
 from threadpoolctl import threadpool_limits
 

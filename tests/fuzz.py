@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from optimum import Tied
 from reference import row_weights, to_long
+from reference.optimum import Tied
 
 import mtlearn
 from mtlearn import Composition, SharedMean, TaskCovariance, TaskGraph

@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+from cases import ESTIMATORS, quick
 from numpy.testing import assert_array_equal
 from sklearn.base import is_regressor
 from sklearn.preprocessing import StandardScaler
-from test_common import ESTIMATORS, quick
 
 from mtlearn import (
     Composition,

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import sklearn
-from cases import learnt
+from cases import ESTIMATORS, learnt, quick
 from numpy.testing import assert_array_equal
 from sklearn import config_context
-from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
@@ -36,9 +36,6 @@ from mtlearn import (
     TaskGraph,
 )
 from mtlearn.constraints import Bounds, Close, NonNegative, SharedCoefficients
-
-PUBLIC = [getattr(mtlearn, name) for name in mtlearn.__all__]
-ESTIMATORS = [c for c in PUBLIC if issubclass(c, BaseEstimator) and hasattr(c, "fit")]
 
 # what they feed as ids are random floats
 RANDOM_IDS = {
@@ -109,18 +106,6 @@ def test_all_estimators_are_here():
 
 
 # ---------------------------------------------------------------- scikit-learn's checks
-
-
-def quick(estimator, **params):
-    """An instance for the checks: grids of a hundred strengths would take minutes.
-
-    Where there is chance, always the same.
-    """
-    if "alphas" in inspect.signature(estimator).parameters:
-        params = {"alphas": 4, "cv": 2, **params}
-    if "random_state" in inspect.signature(estimator).parameters:
-        params = {"hidden_layer_sizes": (8,), "random_state": 0, **params}
-    return estimator(**params)
 
 
 CONSTRAINED = [

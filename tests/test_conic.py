@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import D, T, limits_of, solve
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
@@ -13,7 +14,6 @@ from mtlearn.constraints import (
     Close,
     Monotone,
     NonNegative,
-    Scope,
     SharedCoefficients,
     SumTo,
 )
@@ -29,16 +29,14 @@ from mtlearn.solvers.constrained.active_set import (
     remainder,
     solve_binding,
 )
-from mtlearn.solvers.constrained.conic import CACHE, Infeasible, Limits, solve_conic
+from mtlearn.solvers.constrained.conic import CACHE, Infeasible, solve_conic
 from mtlearn.solvers.constrained.interior import is_feasible, solve_interior
 from mtlearn.solvers.constrained.quadratic import Quadratic, Unknowns, factorise
 from mtlearn.solvers.constrained.squares import (
     Inner,
-    solve_constrained,
     solve_constrained_kinks,
 )
 
-T, D = 5, 4
 CONSTRAINTS = {
     "nonnegative": [NonNegative()],
     "bounds": [Bounds(-0.2, 0.3, [0, 2])],
@@ -49,25 +47,6 @@ CONSTRAINTS = {
     "many": [NonNegative([0, 1]), SumTo(1.0), Close(0.5), Monotone([3], [0, 1])],
 }
 INTERCEPTS = ("free", "shrunk", "shared", "none")
-
-
-def limits_of(constraints, n_tasks=T, n_features=D):
-    """Constraints over the tasks of a fit in which all take part."""
-    scope, size = Scope(np.arange(n_tasks), None, n_features), n_tasks * n_features
-    demands = [one.demand(scope) for one in constraints]
-    balls = [one for one in demands if one.balls is not None]
-    none, every = sp.csr_array((0, size)), sp.eye_array(n_tasks).tocsr()
-    return Limits(
-        sp.vstack([none, *(one.rows for one in demands)]).tocsr(),
-        np.concatenate([[], *(one.lower for one in demands)]),
-        np.concatenate([[], *(one.upper for one in demands)]),
-        sp.vstack([none, *(one.balls for one in balls)]).tocsr(),
-        balls[0].centre if balls else none,
-        np.concatenate([[], *(one.radius for one in balls)]),
-        [],
-        every,
-        every,
-    )
 
 
 def rows_of(seed=0, n=80, n_tasks=T, n_features=D):
@@ -88,20 +67,6 @@ def forms():
         "pooled": SharedMean(1.0).form(tasks),
         "graph": TaskGraph(adjacency + adjacency.T, 2.0).form(tasks),
     }
-
-
-def solve(data, loss, form, alpha, limits, intercept="free", tol=1e-8, **options):
-    return solve_constrained(
-        data,
-        loss,
-        form,
-        alpha,
-        limits,
-        intercept=intercept,
-        tol=tol,
-        max_iter=100,
-        options=options,
-    )
 
 
 # ---------------------------------------------------------------- two routes
@@ -282,7 +247,7 @@ def test_composed_tasks(loss, intercept, kind):
         demands.append(cp.norm(away, 2, axis=1) <= limits.radius)
     zero = data.sample_weight.sum()
     goal = cp.Minimize((fit + 0.5 * cp.sum_squares(theta)) / zero)
-    value = zero * reference._solve(cp.Problem(goal, demands))
+    value = zero * reference.solved(cp.Problem(goal, demands))
     assert_allclose(solution.objective, value, rtol=1e-7)
 
 

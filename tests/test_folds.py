@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from cases import N_FEATURES, N_ROWS, N_TASKS, P
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
-from test_grid import N_FEATURES, N_ROWS, N_TASKS, P
 
 from mtlearn.fitting import folds as module
 from mtlearn.fitting.folds import FoldMoments, HeldOut, Part, take

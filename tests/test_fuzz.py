@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from fuzz import FAMILIES, FEATURES, draw
-from optimum import KINKED, least, least_shared, loss_values
 from reference import default_private, factor, intercept_penalty, shared_penalty
+from reference.optimum import KINKED, least, least_shared, loss_values
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 

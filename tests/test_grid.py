@@ -2,13 +2,12 @@
 
 import pickle
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from cases import pairwise
+from cases import N_FEATURES, N_ROWS, N_TASKS, TASKS, P, pairwise
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -46,37 +45,8 @@ from mtlearn.model_selection import (
 from mtlearn.moments import TaskMoments
 from mtlearn.problem.tasks import TaskData
 
-TASKS = np.array(list("abcdef"))
-N_TASKS, N_ROWS, N_FEATURES = 6, 60, 4
 ALPHAS = np.array([0.05, 300.0, 4.0])  # in no order
 FOLDS = TaskStratifiedKFold(5, shuffle=True, random_state=0)
-
-
-def problem():
-    """Rows of six tasks of very different sizes; labels in both layouts."""
-    rng = np.random.default_rng(0)
-    codes = rng.choice(N_TASKS, size=N_ROWS, p=[0.4, 0.2, 0.2, 0.1, 0.05, 0.05])
-    X = rng.normal(size=(N_ROWS, N_FEATURES)) * [1.0, 3.0, 0.3, 5.0] + [0, 5, 0, -3]
-    W = rng.normal(size=N_FEATURES) + 0.3 * rng.normal(size=(N_TASKS, N_FEATURES))
-    Y = X @ W.T + np.arange(N_TASKS) + rng.normal(size=(N_ROWS, N_TASKS))
-    missing = np.where(rng.uniform(size=Y.shape) < 0.3, np.nan, Y)
-    patterns = Y.copy()
-    patterns[:20, :3], patterns[30:35, 3:] = np.nan, np.nan
-    some = rng.uniform(0.3, 2.0, size=N_ROWS)
-    zeros = np.where(rng.uniform(size=N_ROWS) < 0.1, 0.0, some)
-    table = rng.uniform(0.3, 2.0, size=Y.shape)
-    table[rng.uniform(size=Y.shape) < 0.1] = 0.0
-    return SimpleNamespace(
-        X=X,
-        y=Y[np.arange(N_ROWS), codes],
-        task=TASKS[codes],
-        codes=codes,
-        wide={"wide": Y, "missing": missing, "patterns": patterns},
-        weight={"none": None, "rows": some, "zeros": zeros, "labels": table},
-    )
-
-
-P = problem()
 
 
 def plain(base, alphas, folds, X, y, weight=None, task=None):

@@ -8,21 +8,23 @@ import pytest
 import reference
 import scipy.sparse as sp
 from cases import (
+    FEATURES,
     MODES,
+    RELATIONS,
     SOLVERS,
     C,
     Case,
     check_objective,
     cover,
     every_pair,
+    hard_features,
     signs,
     wide_multiclass,
 )
+from cases import relation as relation
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, SVR, LinearSVC
-from test_newton import FEATURES, RELATIONS, hard_features
-from test_newton import relation as relation
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskCovariance, TaskGraph
 from mtlearn.problem.tasks import TaskData

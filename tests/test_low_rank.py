@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 import reference
 from cases import cover
-from numpy.testing import assert_allclose, assert_array_equal
-from test_block_descent import (
+from cases_features import (
     FORMS,
     LAYOUTS,
     MODES,
     TASK_WEIGHT,
     build,
     never_up,
-    problems,  # noqa: F401
     random_problem,
 )
-from test_smooth import rows  # noqa: F401
+from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn.problem.losses import Logistic
 from mtlearn.problem.penalties import Nuclear
@@ -64,7 +62,7 @@ def check(loss, solution, minimum, args, tol=1e-8, goal=1e-5):
 @pytest.mark.parametrize(
     "layout, mode, share, form", cover(LAYOUTS, MODES, (0.5, 0.05, 0.002), FORMS)
 )
-def test_squared_loss_against_the_twin(problems, layout, mode, share, form):  # noqa: F811
+def test_squared_loss_against_the_twin(problems, layout, mode, share, form):
     data, args = problems[layout]
     zero = build("moments", data, mode, 1.0).at(np.zeros((5, data.n_features)))
     alpha = share * Nuclear(1.0).zero_strength(zero.gradient)
@@ -75,7 +73,7 @@ def test_squared_loss_against_the_twin(problems, layout, mode, share, form):  # 
 
 
 @pytest.mark.parametrize("loss, mode, alpha", cover(LOSSES, MODES, (3.0, 0.3)))
-def test_log_losses_against_the_twin(rows, loss, mode, alpha):  # noqa: F811
+def test_log_losses_against_the_twin(rows, loss, mode, alpha):
     made, data, args = rows[loss]
     solution = solve_nuclear(RowLoss(data, made, mode, alpha), Nuclear(alpha))
     args = *args, alpha, "independent", word(mode)
@@ -85,7 +83,7 @@ def test_log_losses_against_the_twin(rows, loss, mode, alpha):  # noqa: F811
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", MODES)
-def test_the_certificate_is_a_bound(problems, mode, form):  # noqa: F811
+def test_the_certificate_is_a_bound(problems, mode, form):
     data, args = problems["wide"]
     smooth, penalty = build(form, data, mode, 2.0), Nuclear(2.0)
     best = solve_nuclear(smooth, penalty)
@@ -136,7 +134,7 @@ def test_the_certificate_holds_for_fewer_rows_than_features(mode, shift, wide):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", ["free", "shared", "none"])
-def test_everything_is_zero_from_the_right_strength_on(problems, mode, form):  # noqa: F811
+def test_everything_is_zero_from_the_right_strength_on(problems, mode, form):
     for data, _ in problems.values():
         smooth = build(form, data, mode)
         gradient = smooth.at(np.zeros((5, data.n_features))).gradient
@@ -277,7 +275,7 @@ def test_a_task_of_one_class_does_not_run_away(long_classification):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("k", [1, 2, 4])
 @pytest.mark.parametrize("alpha", [0.5, 5.0])
-def test_few_components(problems, form, k, alpha):  # noqa: F811
+def test_few_components(problems, form, k, alpha):
     for layout in LAYOUTS:
         smooth = build(form, problems[layout][0])
         solution = solve_low_rank(smooth, k, alpha)
@@ -296,14 +294,14 @@ def test_few_components(problems, form, k, alpha):  # noqa: F811
         assert solution.objective <= value * (1 + 1e-9)
 
 
-def test_more_components_fit_better(problems):  # noqa: F811
+def test_more_components_fit_better(problems):
     smooth = build("moments", problems["complete"][0])
     for alpha in (0.0, 0.5):
         values = [solve_low_rank(smooth, k, alpha).objective for k in range(1, 6)]
         assert np.all(np.diff(values) <= 1e-8 * values[0])
 
 
-def test_a_start_is_used_where_it_is_better(problems):  # noqa: F811
+def test_a_start_is_used_where_it_is_better(problems):
     smooth = build("moments", problems["wide"][0])
     cold = solve_low_rank(smooth, 2, 0.5)
     warm = solve_low_rank(smooth, 2, 0.5, start=cold.coef)
@@ -311,7 +309,7 @@ def test_a_start_is_used_where_it_is_better(problems):  # noqa: F811
     assert warm.objective <= cold.objective * (1 + 1e-9)
 
 
-def test_running_out_of_iterations(problems):  # noqa: F811
+def test_running_out_of_iterations(problems):
     smooth = build("moments", problems["wide"][0])
     solution = solve_low_rank(smooth, 2, 0.1, max_iter=1)
     assert solution.status is Status.MAX_ITER

@@ -7,8 +7,8 @@ import pytest
 import reference
 import scipy.sparse as sp
 from cases import pairwise
+from cases_heads import MODES, NAMES, case
 from numpy.testing import assert_allclose, assert_array_equal
-from test_heads import MODES, NAMES, case
 
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData

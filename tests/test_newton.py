@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import cover
+from cases import FEATURES, RELATIONS, cover, hard_features
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
@@ -29,7 +29,6 @@ from mtlearn.solvers.related.steps import choose_solver
 
 MODES = (True, "shrunk", "shared", False)
 SOLVERS = ("newton-cholesky", "newton-dual", "newton-cg")
-RELATIONS = ("SharedMean(0)", "SharedMean(0.6)", "pooled", "graph", "covariance")
 EPSILON = 0.3
 LOSS_NAMES = (
     "squared",
@@ -37,17 +36,6 @@ LOSS_NAMES = (
     "squared_hinge",
     "squared_epsilon_insensitive",
 )
-
-
-@pytest.fixture
-def relation(request, adjacency, task_covariance):
-    return {
-        "SharedMean(0)": SharedMean(0.0),
-        "SharedMean(0.6)": SharedMean(0.6),
-        "pooled": SharedMean(1.0),
-        "graph": TaskGraph(adjacency, 1.5),
-        "covariance": TaskCovariance(task_covariance),
-    }[request.param]
 
 
 every_relation = pytest.mark.parametrize("relation", RELATIONS, indirect=True)
@@ -242,51 +230,6 @@ def test_the_certificate_of_softmax_is_a_bound(long_multiclass, mode):
 
 
 # ---------------------------------------------------------------- hard problems
-
-
-def hard_features(name, X, codes):
-    """Features in wildly different units, far from zero, or hard to tell apart."""
-    rng = np.random.default_rng(0)
-    X = X.copy()
-    if name == "units":
-        return X * np.array([1e-6, 1e-3, 1.0, 1e3, 1e6])
-    if name == "small":
-        return 1e-6 * X
-    if name == "large":
-        return 1e6 * X
-    if name == "a year":
-        return X + np.array([2000.0, 0, 0, 0, 0])
-    if name == "far":
-        # three digits after the point: whole in the sum
-        return np.round(X * 1024) / 1024 + 1e9
-    if name == "one far":
-        X[:, 0] = np.round(X[:, 0] * 1024) / 1024 + 1e9
-        return X
-    if name == "duplicated":
-        return np.column_stack([X, X[:, :2]])
-    if name == "nearly duplicated":
-        return np.column_stack([X, X[:, :1] + 1e-7 * rng.normal(size=(len(X), 1))])
-    if name == "constant":
-        return np.column_stack([X, np.full(len(X), 7.3), np.zeros(len(X))])
-    if name == "constant in a task":
-        X[codes == 0] = 1.5
-        return X
-    if name == "wide":
-        return rng.normal(size=(len(X), len(X) + 8))
-    return X
-
-
-FEATURES = (
-    "units",
-    "small",
-    "large",
-    "a year",
-    "duplicated",
-    "nearly duplicated",
-    "constant",
-    "constant in a task",
-    "wide",
-)
 
 
 def check_hard(loss, problems, features, relation, mode, solver, strength=1.0):

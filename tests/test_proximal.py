@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import reference
 from cases import cover
+from cases_features import (
+    MODES,
+    never_up,
+    outside,
+    solve,
+)
 from numpy.testing import assert_allclose, assert_array_equal
-from test_block_descent import MODES, never_up, outside, solve
-from test_smooth import rows  # noqa: F401
 
 from mtlearn.problem.losses import Logistic, Softmax, Squared
 from mtlearn.problem.penalties import L21, Dirty
@@ -33,7 +37,7 @@ def shaped(loss, solution):
 @pytest.mark.parametrize(
     "loss, name, mode, alpha", cover(LOSSES, PENALTIES, MODES, (5.0, 1.0, 0.05))
 )
-def test_the_twin_and_the_gap_agree(rows, loss, name, mode, alpha):  # noqa: F811
+def test_the_twin_and_the_gap_agree(rows, loss, name, mode, alpha):
     made, data, args = rows[loss]
     penalty = PENALTIES[name].scaled(alpha)
     solution = solve_proximal(RowLoss(data, made, mode, alpha), penalty)
@@ -54,7 +58,7 @@ def test_the_twin_and_the_gap_agree(rows, loss, name, mode, alpha):  # noqa: F81
 
 
 @pytest.mark.parametrize("loss, name, mode", cover(LOSSES, PENALTIES, MODES))
-def test_the_certificate_is_a_bound(rows, loss, name, mode):  # noqa: F811
+def test_the_certificate_is_a_bound(rows, loss, name, mode):
     made, data, _ = rows[loss]
     smooth, penalty = RowLoss(data, made, mode, 0.5), PENALTIES[name].scaled(0.5)
     best = solve_proximal(smooth, penalty)
@@ -86,7 +90,7 @@ def test_the_squared_loss_is_block_descent(long_regression):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", PENALTIES)
 @pytest.mark.parametrize("mode", ["free", "shared", "none"])
-def test_everything_is_zero_from_the_right_strength_on(rows, loss, name, mode):  # noqa: F811
+def test_everything_is_zero_from_the_right_strength_on(rows, loss, name, mode):
     made, data, _ = rows[loss]
     smooth = RowLoss(data, made, mode)
     gradient = smooth.at(np.zeros((smooth.n_rows, 5))).gradient

@@ -498,7 +498,7 @@ def zero_strength(loss, coef, intercept, X, y, codes, weight, mode, penalty):
     """Alpha at which no coefficient is worth its price, alpha_private in proportion."""
     classes = reference.task_classes(y, codes, weight, 5)
     free = mode is True
-    keep = reference._rows_that_matter(loss, codes, weight, classes, free)
+    keep = reference.rows_that_matter(loss, codes, weight, classes, free)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     fixed = reference.predict(coef, intercept, X, codes)
     b = reference.best_intercepts(loss, fixed, y, codes, weight, 1.0, classes, mode)

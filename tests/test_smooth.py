@@ -4,37 +4,16 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases_features import LAYOUTS, MODES, TASK_WEIGHT, build
 from numpy.testing import assert_allclose
-from test_block_descent import LAYOUTS, MODES, TASK_WEIGHT, build, problems  # noqa: F401
 
-from mtlearn.problem.losses import Logistic, Softmax, Squared
+from mtlearn.problem.losses import Squared
 from mtlearn.problem.penalties import L21
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.features.block_descent import duality_gap
 from mtlearn.solvers.features.smooth import RowLoss
 
 ALPHA = 0.7
-
-
-@pytest.fixture
-def rows(long_regression, long_classification, long_multiclass):
-    """(loss, rows for `reference`, RowLoss by mode) by name."""
-    p, q, r = long_regression, long_classification, long_multiclass
-    allowed = np.array([np.isin([0, 1, 2], r.label[r.codes == t]) for t in range(5)])
-    order = np.argsort(r.codes, kind="stable")
-    made = {
-        "squared": (Squared(), p, p.y),
-        "logistic": (Logistic(), q, q.sign),
-        "softmax": (Softmax(3, allowed[r.codes[order]]), r, r.label),
-    }
-    found = {}
-    for name, (loss, problem, y) in made.items():
-        data = TaskData(
-            problem.X, y * 1.0, 5, problem.codes, problem.weight, TASK_WEIGHT
-        )
-        weight = problem.weight * TASK_WEIGHT[problem.codes]
-        found[name] = loss, data, (problem.X, y, problem.codes, weight)
-    return found
 
 
 def points(n_rows, d, n=3):
@@ -93,7 +72,7 @@ def test_bend_is_the_derivative_of_the_gradient(rows, name, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_moments_and_rows_are_the_same_function(problems, layout, mode):  # noqa: F811
+def test_moments_and_rows_are_the_same_function(problems, layout, mode):
     data, args = problems[layout]
     one, two = (build(form, data, mode, ALPHA) for form in ("moments", "rows"))
     assert_allclose(one.zero_objective, two.zero_objective)
@@ -116,7 +95,7 @@ def test_moments_and_rows_are_the_same_function(problems, layout, mode):  # noqa
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("form", ["moments", "rows"])
 def test_columns_are_the_function_with_the_others_at_zero(
-    problems,  # noqa: F811
+    problems,
     layout,
     mode,
     form,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from cases import limits_of, solve
 from numpy.testing import assert_allclose
-from test_conic import limits_of, solve
 
 from mtlearn import MultiTaskSVM, PerTaskRegressor
 from mtlearn.constraints import (

@@ -11,16 +11,17 @@ size, so that units do not either.
 """
 
 import numpy as np
-from reference import (
-    _cvxpy_loss,
-    _cvxpy_penalty,
-    _solve,
+from scipy import linalg, optimize, sparse
+from scipy.special import expit, logsumexp
+
+from . import (
+    cvxpy_loss,
+    cvxpy_penalty,
     default_private,
     factor,
     intercept_maps,
+    solved,
 )
-from scipy import linalg, optimize, sparse
-from scipy.special import expit, logsumexp
 
 KINKED = ("hinge", "epsilon_insensitive")
 
@@ -224,9 +225,9 @@ def least_shared(loss, penalty, P, V, E, y, c, strength, n_features):
             f, cost = f + block @ beta, cost + 0.5 * weight * cp.sum_squares(beta)
     price /= unit
     own = default_private(price, n_tasks)
-    cost += _cvxpy_penalty(penalty, Z @ np.diag(1 / size), price, own)
-    fit = _cvxpy_loss(loss, f[:, None], y, None, c, 0.0, None)
-    return _solve(cp.Problem(cp.Minimize(fit + cost))) * mass * unit**2
+    cost += cvxpy_penalty(penalty, Z @ np.diag(1 / size), price, own)
+    fit = cvxpy_loss(loss, f[:, None], y, None, c, 0.0, None)
+    return solved(cp.Problem(cp.Minimize(fit + cost))) * mass * unit**2
 
 
 def _at_zero(loss, y, epsilon, allowed=None):
