@@ -58,9 +58,15 @@ class TaskData:
     def sparse(self):
         return sp.issparse(self.X)
 
-    @cached_property
+    @property
     def observed(self):
         """Wide layout: which entries of `y` count, of shape (n_samples, n_tasks)."""
+        # found once, and the same for every relabelling
+        if "observed" not in self._shared:
+            self._shared["observed"] = self._find_observed()
+        return self._shared["observed"]
+
+    def _find_observed(self):
         observed = ~np.isnan(self.y)
         if self.sample_weight is not None:
             weight = self.sample_weight

@@ -81,11 +81,13 @@ def _means(data):
         rest = np.subtract(y, origin, order="C")
         if not seen.all():
             rest[~seen] = 0.0
-        weight = np.ones(len(y)) if weight is None else weight
-        if weight.ndim == 1:
-            mass, sums = weight @ seen, weight @ rest
+        if weight is None:
+            mass, sums = np.count_nonzero(seen, axis=0), rest.sum(axis=0)
         else:
-            mass, sums = (weight * seen).sum(axis=0), (weight * rest).sum(axis=0)
+            weight = weight[:, None] if weight.ndim == 1 else weight
+            rest *= weight
+            mass, sums = (weight * seen).sum(axis=0), rest.sum(axis=0)
+        mass = mass.astype(np.float64)
     else:
         origin = y[0]
         rest = y - origin if weight is None else weight * (y - origin)
