@@ -1,0 +1,373 @@
+"""Fisher scoring on variances that may not be negative.
+
+A step minimises the quadratic model of the deviance, with the expected information for
+its curvature, over all variances of zero or more: those that belong at zero are there
+exactly, after a step or two, and come back where the likelihood wants them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+from scipy.optimize import nnls
+
+from ...problem.solution import Status
+from .noise import OwnNoise
+
+_TRIES = 20
+_RIDGE = 1e-9  # of the information, where variances cannot be told apart
+_PAIRS = 400  # entries of a covariance up to which they have the exact information
+_ROUNDING = 1e-13  # of the deviance
+_UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
+_STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
+
+
+@dataclass
+class Local:
+    """The likelihood around some variances, in the coordinates of a step.
+
+    Attributes
+    ----------
+    slope : ndarray of shape (m,)
+        Derivatives of the deviance.
+    info : ndarray of shape (m, m)
+        Expected information: half its expected curvature.
+    noise : ndarray of shape (m,)
+        Expected information that is in common with log s2.
+    low : ndarray of shape (m,)
+        The least that may be added; minus infinity without a bound.
+    slack : float
+        Largest derivative in the logarithms; for zeros, what going up would gain.
+    move : callable
+        From a step to the new variances and what was added in truth.
+    """
+
+    slope: np.ndarray
+    info: np.ndarray
+    noise: np.ndarray
+    low: np.ndarray
+    slack: float
+    move: object
+
+
+def _of_variances(theta, slope, info, noise):
+    """`Local` of plain variances."""
+    size = np.sqrt(np.maximum(np.diag(info), 1e-300))
+    slack = np.where(theta > 0, np.abs(theta * slope), np.maximum(-slope, 0.0) / size)
+
+    def move(step):
+        new = np.maximum(theta + step, 0.0)
+        return new, new - theta
+
+    return Local(slope, info, noise, -theta, float(slack.max(initial=0.0)), move)
+
+
+class Shared:
+    """Variances of the shared coefficients, one per group.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (q,), int
+        Group of each shared coefficient, -1 where it is flat or held at zero.
+    units : ndarray of shape (q,)
+        Shared coefficients have the standard deviation sqrt(tau) times these.
+    size : int
+        Number of groups.
+    """
+
+    def __init__(self, groups, units, size):
+        self.own, self.units = groups >= 0, units[groups >= 0] ** 2
+        self.groups, self.size = groups[self.own], size
+        self.take = np.zeros((size, len(self.groups)))
+        self.take[self.groups, np.arange(len(self.groups))] = self.units
+
+    def start(self):
+        """Coefficients as large as the noise."""
+        tau = np.zeros(self.size)
+        np.maximum.at(tau, self.groups, 1.0 / self.units)
+        return tau
+
+    def prior(self, tau):
+        """Variances of all columns, of shape (q,)."""
+        prior = np.zeros(len(self.own))
+        prior[self.own] = tau[self.groups] * self.units
+        return prior
+
+    def around(self, tau, point):
+        """`Local` at a point."""
+        lent = point.factor @ point.total
+        rest = (point.total - lent.T @ lent)[np.ix_(self.own, self.own)]
+        e = (point.target - point.total @ point.beta)[self.own]
+        bends = np.diag(rest)
+        slope = self.take @ (bends - e**2 / point.noise)
+        info = 0.5 * self.take @ rest**2 @ self.take.T
+        return _of_variances(tau, slope, info, 0.5 * self.take @ bends)
+
+
+class Diagonal:
+    """A variance for every group of varying columns.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (r,), int
+    """
+
+    def __init__(self, groups):
+        self.groups, self.size = groups, int(groups.max(initial=-1)) + 1
+        self.pick = np.zeros((self.size, len(groups)))
+        self.pick[groups, np.arange(len(groups))] = 1.0
+
+    def starts(self, A, raw, n_tasks):
+        """Variances worth a part of a task's own information, of which A is the sum.
+
+        What the rows cannot tell from shared coefficients (A is next to nothing against
+        `raw`, their squares) is held at zero.
+        """
+        known = self.pick @ np.diag(A) > _UNKNOWN * (self.pick @ raw)
+        self.pick *= known[:, None]
+        each = np.where(known, self.pick @ np.diag(A), 1.0)
+        some = n_tasks * self.pick.sum(axis=1) / each
+        return [scale * some for scale in _STARTS]
+
+    def root(self, theta):
+        """A root of Theta, without columns of zeros."""
+        size = np.sqrt(theta[self.groups])
+        return np.ascontiguousarray(np.diag(size)[:, size > 0])
+
+    def matrix(self, theta):
+        """Theta, (r, r)."""
+        return np.diag(theta[self.groups])
+
+    def around(self, theta, point, star, outer):
+        """`Local` at a point."""
+        B = point.evidence.basis
+        bends = np.einsum("ij,ik,kj->j", B, star, B)
+        outer = np.einsum("ij,ik,kj->j", B, outer, B)
+        slope = self.pick @ (bends - outer / point.noise)
+        info = 0.5 * self.pick @ point.squares(B) @ self.pick.T
+        return _of_variances(theta, slope, info, 0.5 * self.pick @ bends)
+
+
+class Unstructured:
+    """Any covariance of the varying columns.
+
+    A step is taken in coordinates in which the columns' summed information is a
+    multiple of the identity, so that the features' units do not matter, and projected:
+    eigenvalues below zero become zero. Directions of variance zero take part where the
+    likelihood would gain by them.
+    """
+
+    def __init__(self):
+        self._known = None
+
+    def starts(self, A, raw, n_tasks):
+        """Balanced: each direction is worth a part of a task's information."""
+        size = np.sqrt(np.where(raw > 0, raw, 1.0))
+        values, vectors = linalg.eigh(A / np.outer(size, size))
+        self._known = (vectors / size[:, None])[:, values > _UNKNOWN]
+        L = self._whiten(A, n_tasks)[0]
+        return [scale * L @ L.T for scale in _STARTS]
+
+    def _whiten(self, A, n_tasks):
+        """L with L' A L = n_tasks I, and its inverse, on what the rows can tell."""
+        W = self._known
+        values, vectors = linalg.eigh(W.T @ A @ W)
+        values = np.maximum(values, 1e-14 * values.max(initial=0.0)) / n_tasks
+        L = W @ (vectors / np.sqrt(values))
+        return L, (np.sqrt(values)[:, None] * vectors.T) @ linalg.pinv(W)
+
+    def root(self, theta):
+        """A root of Theta, without the directions that have no variance."""
+        size = np.sqrt(np.maximum(np.diag(theta), 1e-300))
+        values, vectors = linalg.eigh(theta / np.outer(size, size))
+        keep = values > 1e-13 * max(values.max(initial=0.0), 1e-300)
+        root = (vectors[:, keep] * np.sqrt(values[keep])) * size[:, None]
+        return np.ascontiguousarray(root * (np.diag(theta) > 0)[:, None])
+
+    def matrix(self, theta):
+        """Theta, (r, r)."""
+        return theta
+
+    def around(self, theta, point, star, outer):
+        """`Local` at a point."""
+        B, n_tasks = point.evidence.basis, len(point.rows.counts)
+        L, inverse = self._whiten(B.T @ star @ B, n_tasks)
+        S = n_tasks * np.eye(L.shape[1]) - L.T @ (B.T @ outer @ B) @ L / point.noise
+        values, V = linalg.eigh(inverse @ theta @ inverse.T)
+        gone = values <= 1e-10 * max(values.max(initial=0.0), 1e-300)
+        sizes = np.sqrt(np.where(gone, 0.0, np.maximum(values, 0.0)))
+        inner = V.T @ S @ V * np.outer(sizes, sizes)
+        wanted, turn = linalg.eigh(V[:, gone].T @ S @ V[:, gone])
+        gain = max(-wanted.min(initial=0.0), 0.0) / np.sqrt(0.5 * n_tasks)
+        slack = max(float(np.abs(inner).max(initial=0.0)), gain)
+        free = np.hstack([V[:, ~gone], (V[:, gone] @ turn)[:, wanted < 0]])
+        C = (V * sizes**2) @ V.T
+        return self._steps(C, S, L, free, slack, point, n_tasks)
+
+    def _steps(self, C, S, L, free, slack, point, n_tasks):
+        """`Local` of the symmetric moves of C = L^-1 Theta L^-T within `free`."""
+        k = free.shape[1]
+        first, second = np.triu_indices(k)
+        factors = np.where(first == second, np.sqrt(0.5), 1.0)
+        if len(first) <= _PAIRS:
+            lift = np.ascontiguousarray((point.evidence.basis @ L @ free).T)
+            info = 0.5 * point.pairs(lift, first, second, factors)
+        else:
+            info = 0.5 * n_tasks * np.eye(len(first))
+        scale = np.sqrt(2.0) * factors
+        slope = scale * (free.T @ S @ free)[first, second]
+        noise = 0.5 * n_tasks * scale * (first == second)
+
+        def move(step):
+            D = np.zeros((k, k))
+            D[first, second] = step / scale
+            values, V = linalg.eigh(C + free @ (D + np.triu(D, 1).T) @ free.T)
+            new = (V * np.maximum(values, 0.0)) @ V.T
+            moved = free.T @ (new - C) @ free
+            return L @ new @ L.T, scale * moved[first, second]
+
+        low = np.full(len(slope), -np.inf)
+        return Local(slope, info, noise, low, slack, move)
+
+
+@dataclass
+class Optimum:
+    """Where the scoring ended.
+
+    Attributes
+    ----------
+    theta : ndarray
+        Variances of the tasks' deviations, in the form of their shape.
+    tau : ndarray of shape (n_groups,)
+    log_noise : ndarray of shape (n_tasks,) or None
+    point : Point
+    certificate : float
+    n_iter : int
+    status : Status
+    history : list of (deviance, certificate)
+    """
+
+    theta: np.ndarray
+    tau: np.ndarray
+    log_noise: np.ndarray | None
+    point: object
+    certificate: float
+    n_iter: int
+    status: Status
+    history: list
+
+
+def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
+    """Find variances at which the likelihood is stationary; it never gets worse.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    shape : Diagonal or Unstructured
+    shared : Shared
+    own_noise : bool
+        Whether each task has a noise of its own.
+    tol : float
+        Largest derivative of the log-likelihood in the logarithms of the variances,
+        divided by the number of labels, at which to stop.
+    max_iter : int
+        Most steps.
+
+    Returns
+    -------
+    Optimum
+    """
+    theta, tau, point = _start(evidence, shape, shared)
+    rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
+    history, status, damping = [], Status.CONVERGED, _RIDGE
+    for n_iter in range(max_iter + 1):
+        star, outer = point.scores()
+        parts = (
+            shape.around(theta, point, star, outer),
+            shared.around(tau, point),
+        )
+        own = OwnNoise(point, rho) if own_noise else None
+        slack = [part.slack for part in parts] + ([own.slack] if own_noise else [])
+        certificate = 0.5 * max(slack) / evidence.rows.count
+        history.append((point.deviance, certificate))
+        if certificate <= tol:
+            break
+        if n_iter == max_iter:
+            status = Status.MAX_ITER
+            break
+        found = _search(evidence, shape, shared, parts, own, point, damping)
+        if found is None:
+            status = Status.STALLED
+            break
+        theta, tau, rho, point, damping = found
+    return Optimum(theta, tau, rho, point, certificate, n_iter, status, history)
+
+
+def _start(evidence, shape, shared):
+    """The likeliest of a few scales of the deviations' variances."""
+    tau = shared.start()
+    r = evidence.basis.shape[1]
+    pooled = evidence.at(np.zeros((r, 0)), shared.prior(tau))
+    star = pooled.scores()[0]
+    A, raw = (evidence.basis.T @ M @ evidence.basis for M in (star, pooled.total))
+    starts = shape.starts(A, np.diag(raw), len(evidence.rows.counts))
+    points = [evidence.at(shape.root(theta), shared.prior(tau)) for theta in starts]
+    best = int(np.argmin([point.deviance for point in points]))
+    return starts[best], tau, points[best]
+
+
+def _search(evidence, shape, shared, parts, own, point, damping):
+    """The first step, of ever more damped ones, that the likelihood gains by."""
+    slope, noise, low = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("slope", "noise", "low")
+    )
+    info = linalg.block_diag(*[part.info for part in parts])
+    cut = len(parts[0].slope)
+    slack = _ROUNDING * max(abs(point.deviance), evidence.rows.count)
+    for _ in range(_TRIES):
+        step = _step(low, slope, info, noise, 0.5 * evidence.freedom, damping)
+        (theta, moved), (tau, more) = (
+            parts[0].move(step[:cut]),
+            parts[1].move(step[cut:]),
+        )
+        expected = float(slope @ np.concatenate([moved, more]))
+        rho = None
+        if own is not None:
+            rho, gain = own.move(damping)
+            expected += gain
+        try:
+            there = evidence.at(shape.root(theta), shared.prior(tau), rho)
+        except linalg.LinAlgError:  # so far out that rounding is all there is
+            damping = max(10.0 * damping, 1e-3)
+            continue
+        if there.deviance <= point.deviance + 1e-2 * min(expected, 0.0) + slack:
+            damping = 0.1 * damping if damping > 1e-6 else _RIDGE
+            return theta, tau, rho, there, damping
+        damping = max(10.0 * damping, 1e-3)
+    return None
+
+
+def _step(low, slope, info, noise, freedom, damping):
+    """The step, at least `low`, that minimises the quadratic model.
+
+    The noise is minimised over, and so are unbounded unknowns before the others.
+    """
+    step, alive = np.zeros(len(low)), np.diag(info) > 0
+    size = np.sqrt(np.diag(info)[alive])
+    M = info[np.ix_(alive, alive)] - np.outer(noise[alive], noise[alive]) / freedom
+    M = M / np.outer(size, size) + damping * np.eye(len(size))
+    values, vectors = linalg.eigh(M)
+    inverse = (vectors / np.maximum(values, _RIDGE)) @ vectors.T
+    low, best = low[alive] * size, inverse @ (-0.5 * slope[alive] / size)
+    bound = np.flatnonzero(np.isfinite(low))
+    if np.any(best[bound] < low[bound]):
+        # minimised over the free unknowns, the model of the others has this curvature
+        reduced = inverse[np.ix_(bound, bound)]
+        A = linalg.inv(linalg.cholesky(reduced, lower=True))
+        x = low[bound] + nnls(A, A @ (best[bound] - low[bound]))[0]
+        change = linalg.solve(reduced, x - best[bound], assume_a="pos")
+        best = best + inverse[:, bound] @ change
+        best[bound] = x
+    step[alive] = best / size
+    return step
