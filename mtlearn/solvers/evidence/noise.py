@@ -5,6 +5,7 @@ import numpy as np
 from .profile import OWN_NOISE
 
 _LONGEST = 2.0  # step of a logarithm
+_RIDGE = 1e-9
 
 
 class OwnNoise:
@@ -26,12 +27,20 @@ class OwnNoise:
         freedom, squares = _residuals(point)
         pull = OWN_NOISE * np.exp(-log_noise)
         self.slope = freedom - squares / point.noise + OWN_NOISE - pull
-        self.info = 0.5 * (np.maximum(freedom, 0.0) + pull)
+        self.own, self.pull = 0.5 * np.maximum(freedom, 0.0), 0.5 * pull
+        self.common = 0.5 * point.evidence.freedom
         self.slack = float(np.abs(self.slope).max())
 
     def move(self, damping):
         """New logarithms, and what the deviance gains by them to first order."""
-        step = -0.5 * self.slope / (self.info * (1.0 + damping))
+        info = (self.own + self.pull) * (1.0 + damping)
+        step, shift = -0.5 * self.slope / info, self.own / info
+        # if all rise together, s2 falls by as much: what is left is the pull
+        step += (
+            shift
+            * (self.own @ step)
+            / max(self.common - self.own @ shift, _RIDGE * self.common)
+        )
         step = np.clip(step, -_LONGEST, _LONGEST)
         return self.log_noise + step, float(self.slope @ step)
 

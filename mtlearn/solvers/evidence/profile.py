@@ -23,6 +23,7 @@ from .passes import gather_pairs, gather_scores, gather_squares, reduce_tasks
 
 _DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
 _LEAST_NOISE = 1e-10  # of the labels' squares: added to what is left of them
+_TINY = 1e-300  # labels that are all alike leave nothing
 OWN_NOISE = 4.0  # labels' worth of the common noise in every task's own
 
 
@@ -77,7 +78,7 @@ class Evidence:
         spread, log_det = _posterior(total, prior, self.flat, self.open)
         beta = spread.T @ (spread @ target)
         left = rows.square - explained - float(target @ beta)
-        left = max(left, 0.0) + _LEAST_NOISE * self.rows.square
+        left = max(left, 0.0) + _LEAST_NOISE * self.rows.square + _TINY
         noise = left / self.freedom
         lent = spread
         if not self.restricted:

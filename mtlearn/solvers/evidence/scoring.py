@@ -18,6 +18,7 @@ _TRIES = 20
 _RIDGE = 1e-9  # of the information, where variances cannot be told apart
 _PAIRS = 400  # entries of a covariance up to which they have the exact information
 _ROUNDING = 1e-13  # of the deviance
+_GONE = 1e-10  # eigenvalue, against the largest, that is none
 _UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
 _STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
 
@@ -39,7 +40,7 @@ class Local:
     slack : float
         Largest derivative in the logarithms; for zeros, what going up would gain.
     move : callable
-        From a step to the new variances and what was added in truth.
+        From a step to the new variances, and what the deviance gains to first order.
     """
 
     slope: np.ndarray
@@ -57,7 +58,7 @@ def _of_variances(theta, slope, info, noise):
 
     def move(step):
         new = np.maximum(theta + step, 0.0)
-        return new, new - theta
+        return new, float(slope @ (new - theta))
 
     return Local(slope, info, noise, -theta, float(slack.max(initial=0.0)), move)
 
@@ -194,40 +195,56 @@ class Unstructured:
         L, inverse = self._whiten(B.T @ star @ B, n_tasks)
         S = n_tasks * np.eye(L.shape[1]) - L.T @ (B.T @ outer @ B) @ L / point.noise
         values, V = linalg.eigh(inverse @ theta @ inverse.T)
-        gone = values <= 1e-10 * max(values.max(initial=0.0), 1e-300)
-        sizes = np.sqrt(np.where(gone, 0.0, np.maximum(values, 0.0)))
-        inner = V.T @ S @ V * np.outer(sizes, sizes)
-        wanted, turn = linalg.eigh(V[:, gone].T @ S @ V[:, gone])
-        gain = max(-wanted.min(initial=0.0), 0.0) / np.sqrt(0.5 * n_tasks)
-        slack = max(float(np.abs(inner).max(initial=0.0)), gain)
-        free = np.hstack([V[:, ~gone], (V[:, gone] @ turn)[:, wanted < 0]])
-        C = (V * sizes**2) @ V.T
-        return self._steps(C, S, L, free, slack, point, n_tasks)
+        gone = values <= _GONE * max(values.max(initial=0.0), 1e-300)
+        values = np.where(gone, 0.0, values)
+        V[:, gone] = V[:, gone] @ linalg.eigh(V[:, gone].T @ S @ V[:, gone])[1]
+        lift = np.ascontiguousarray((B @ L @ V).T)
+        return _of_covariance(values, V.T @ S @ V, L @ V, lift, point)
 
-    def _steps(self, C, S, L, free, slack, point, n_tasks):
-        """`Local` of the symmetric moves of C = L^-1 Theta L^-T within `free`."""
-        k = free.shape[1]
-        first, second = np.triu_indices(k)
-        factors = np.where(first == second, np.sqrt(0.5), 1.0)
-        if len(first) <= _PAIRS:
-            lift = np.ascontiguousarray((point.evidence.basis @ L @ free).T)
-            info = 0.5 * point.pairs(lift, first, second, factors)
-        else:
-            info = 0.5 * n_tasks * np.eye(len(first))
-        scale = np.sqrt(2.0) * factors
-        slope = scale * (free.T @ S @ free)[first, second]
-        noise = 0.5 * n_tasks * scale * (first == second)
 
-        def move(step):
-            D = np.zeros((k, k))
-            D[first, second] = step / scale
-            values, V = linalg.eigh(C + free @ (D + np.triu(D, 1).T) @ free.T)
-            new = (V * np.maximum(values, 0.0)) @ V.T
-            moved = free.T @ (new - C) @ free
-            return L @ new @ L.T, scale * moved[first, second]
+def _of_covariance(values, S, L, lift, point):
+    """`Local` of a covariance L C L', where C is diagonal and S its slope.
 
-        low = np.full(len(slope), -np.inf)
-        return Local(slope, info, noise, low, slack, move)
+    A direction without variance takes part with the others, by turning them, and for
+    itself where the likelihood gains.
+    """
+    n_tasks, gone = len(point.rows.counts), values == 0.0
+    first, second = np.triu_indices(len(values))
+    out = gone & (np.diag(S) >= 0)
+    use = ~(gone[first] & gone[second]) | ((first == second) & ~out[first])
+    first, second = first[use], second[use]
+    factors = np.where(first == second, np.sqrt(0.5), 1.0)
+    if len(first) <= _PAIRS:
+        info = 0.5 * point.pairs(lift, first, second, factors)
+    else:
+        info = 0.5 * n_tasks * np.eye(len(first))
+    # turning into a direction without variance gives it some, to second order
+    turned = gone[first] != gone[second]
+    size = np.where(gone[first], values[second], values[first])
+    price = np.where(gone[first], np.diag(S)[first], np.diag(S)[second])
+    bend = np.where(turned, 0.5 * price / np.where(turned, size, 1.0), 0.0)
+    info[np.diag_indices(len(first))] += np.maximum(bend, 0.0)
+    scale = np.sqrt(2.0) * factors
+    slope = scale * S[first, second]
+    root = np.sqrt(values[first] * values[second])
+    slack = np.where(
+        gone[first] | gone[second],
+        np.where(first == second, np.maximum(-slope, 0.0), np.abs(slope))
+        / np.sqrt(np.diag(info)),
+        root * np.abs(slope),
+    )
+
+    def move(step):
+        D = np.zeros_like(S)
+        D[first, second] = step / scale
+        found, V = linalg.eigh(np.diag(values) + D + np.triu(D, 1).T)
+        new = (V * np.maximum(found, 0.0)) @ V.T
+        gain = float(np.sum(S * (new - np.diag(values))))
+        return L @ new @ L.T, gain
+
+    noise = 0.5 * n_tasks * (first == second)
+    low = np.full(len(slope), -np.inf)
+    return Local(slope, info, noise, low, float(slack.max(initial=0.0)), move)
 
 
 @dataclass
@@ -327,11 +344,9 @@ def _search(evidence, shape, shared, parts, own, point, damping):
     slack = _ROUNDING * max(abs(point.deviance), evidence.rows.count)
     for _ in range(_TRIES):
         step = _step(low, slope, info, noise, 0.5 * evidence.freedom, damping)
-        (theta, moved), (tau, more) = (
-            parts[0].move(step[:cut]),
-            parts[1].move(step[cut:]),
-        )
-        expected = float(slope @ np.concatenate([moved, more]))
+        theta, expected = parts[0].move(step[:cut])
+        tau, gain = parts[1].move(step[cut:])
+        expected += gain
         rho = None
         if own is not None:
             rho, gain = own.move(damping)

@@ -85,6 +85,8 @@ def solve_evidence(
     LearnedSolution
     """
     rows, columns = gather_rows(moments, constant)
+    if own_noise:
+        rows = rows.weighted(np.ones(len(rows.counts)))
     d, n_tasks = len(columns.scale), len(rows.counts)
     groups = np.arange(d) if groups is None else groups
     varying = np.ones(d, dtype=bool) if varying is None else varying
