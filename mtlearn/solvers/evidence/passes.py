@@ -172,49 +172,109 @@ def gather_scores(inner, starts, members, pulled, beta, spread, star):
 
 
 @njit(cache=True)
-def gather_squares(inner, times, spread, basis, squares):
-    """Add up (B' Q*_t B)^2, entry by entry; basis is B' of shape (r, q)."""
+def _project(inner, spread, basis, B, lent, star, half, block):
+    """B' (Q - Q N' N Q) B into block; basis is B' of shape (r, q)."""
+    multiply(spread, inner, lent)
+    star[:] = inner
+    take_squares(lent, star)
+    multiply(basis, star, half)
+    multiply(half, B, block)
+
+
+@njit(cache=True)
+def _outer_of(members, start, end, pulled, basis, f, K):
+    """Sum over some tasks of f_t f_t', f_t = B' e_t, into K."""
+    K[:] = 0.0
+    for s in range(start, end):
+        t = members[s]
+        for i in range(len(f)):
+            a = 0.0
+            for j in range(basis.shape[1]):
+                a += basis[i, j] * pulled[t, j]
+            f[i] = a
+        for i in range(len(f)):
+            for j in range(len(f)):
+                K[i, j] += f[i] * f[j]
+
+
+@njit(cache=True)
+def gather_squares(
+    inner, starts, members, pulled, spread, basis, noise, observe, squares, mixed
+):
+    """Entrywise products that make up the information of variances, over all tasks.
+
+    With Q = B' Q*_t B and f = B' e_t, squares gains Q^2 and, if asked to `observe`,
+    mixed gains Q * f f' / s2, where the noise is s2.
+
+    Parameters
+    ----------
+    inner : ndarray of shape (n_groups, q, q)
+    pulled : ndarray of shape (n_tasks, q)
+        e_t.
+    spread : ndarray of shape (m, q)
+    basis : ndarray of shape (r, q)
+        B'.
+    """
     q, r, m = inner.shape[1], basis.shape[0], spread.shape[0]
     lent, star, half = np.empty((m, q)), np.empty((q, q)), np.empty((r, q))
-    B, block = np.ascontiguousarray(basis.T), np.empty((r, r))
+    block, K, f = np.empty((r, r)), np.empty((r, r)), np.empty(r)
+    B = np.ascontiguousarray(basis.T)
     for u in range(len(inner)):
-        multiply(spread, inner[u], lent)
-        star[:] = inner[u]
-        take_squares(lent, star)
-        multiply(basis, star, half)
-        multiply(half, B, block)
-        squares += times[u] * block * block
+        _project(inner[u], spread, basis, B, lent, star, half, block)
+        times = starts[u + 1] - starts[u]
+        for i in range(r):
+            for j in range(r):
+                squares[i, j] += times * block[i, j] * block[i, j]
+        if not observe:
+            continue
+        _outer_of(members, starts[u], starts[u + 1], pulled, basis, f, K)
+        for i in range(r):
+            for j in range(r):
+                mixed[i, j] += block[i, j] * K[i, j] / noise
 
 
 @njit(cache=True)
-def pair_products(Q, first, second, factors, out, times):
-    """Add up the information of symmetric moves of a covariance, pair by pair.
-
-    For the unit moves E_a of the pairs (first[a], second[a]) the upper triangle of out
-    gains times tr(E_a Q E_b Q).
-    """
-    m = len(first)
-    for a in range(m):
+def _pair_products(Q, K, first, second, factors, out):
+    """Add tr(E_a Q E_b K) of unit symmetric moves to the upper triangle of out."""
+    for a in range(len(first)):
         i, j = first[a], second[a]
-        for b in range(a, m):
+        for b in range(a, len(first)):
             k, n = first[b], second[b]
-            value = Q[i, k] * Q[j, n] + Q[i, n] * Q[j, k]
-            out[a, b] += times * factors[a] * factors[b] * value
+            value = Q[i, k] * K[j, n] + Q[i, n] * K[j, k]
+            value += K[i, k] * Q[j, n] + K[i, n] * Q[j, k]
+            out[a, b] += 0.5 * factors[a] * factors[b] * value
 
 
 @njit(cache=True)
-def gather_pairs(inner, times, spread, lift, first, second, factors, out):
-    """`pair_products` of L' Q*_t L, over all tasks; lift is L' of shape (k, q)."""
+def gather_pairs(
+    inner, starts, members, pulled, spread, lift, noise, observe, pairs, squares, mixed
+):
+    """The same for symmetric moves of a covariance, pair by pair.
+
+    Parameters
+    ----------
+    lift : ndarray of shape (k, q)
+    pairs : tuple of ndarray
+        Rows, columns and factors (the root of 1/2 on the diagonal, else 1) of the moves
+        E_a.
+    squares, mixed : ndarray of shape (m, m)
+        Gain tr(E_a Q E_b Q) and tr(E_a Q E_b f f') / s2.
+    """
     q, k, m = inner.shape[1], lift.shape[0], spread.shape[0]
     lent, star, half = np.empty((m, q)), np.empty((q, q)), np.empty((k, q))
-    L, block = np.ascontiguousarray(lift.T), np.empty((k, k))
+    block, K, f = np.empty((k, k)), np.empty((k, k)), np.empty(k)
+    B = np.ascontiguousarray(lift.T)
+    first, second, factors = pairs
     for u in range(len(inner)):
-        multiply(spread, inner[u], lent)
-        star[:] = inner[u]
-        take_squares(lent, star)
-        multiply(lift, star, half)
-        multiply(half, L, block)
-        pair_products(block, first, second, factors, out, times[u])
+        _project(inner[u], spread, lift, B, lent, star, half, block)
+        K[:] = block
+        K *= starts[u + 1] - starts[u]
+        _pair_products(block, K, first, second, factors, squares)
+        if not observe:
+            continue
+        _outer_of(members, starts[u], starts[u + 1], pulled, lift, f, K)
+        K /= noise
+        _pair_products(block, K, first, second, factors, mixed)
 
 
 @njit(cache=True)

@@ -22,7 +22,8 @@ from .columns import Rows
 from .passes import gather_pairs, gather_scores, gather_squares, reduce_tasks
 
 _DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
-_LEAST_NOISE = 1e-10  # of the labels' squares: added to what is left of them
+_LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
+_ROUNDING = 1e-15  # of the labels' squares, in what is left of them
 _TINY = 1e-300  # labels that are all alike leave nothing
 OWN_NOISE = 4.0  # labels' worth of the common noise in every task's own
 
@@ -80,6 +81,7 @@ class Evidence:
         left = rows.square - explained - float(target @ beta)
         left = max(left, 0.0) + _LEAST_NOISE * self.rows.square + _TINY
         noise = left / self.freedom
+        rounding = _ROUNDING * (self.freedom * self.rows.square / left)
         lent = spread
         if not self.restricted:
             lent, log_det = _posterior(
@@ -92,6 +94,7 @@ class Evidence:
             rows,
             root,
             deviance,
+            rounding + 1e-13 * max(abs(deviance), rows.count),
             noise,
             beta,
             spread,
@@ -114,6 +117,8 @@ class Point:
     root : ndarray of shape (r, k)
     deviance : float
         Minus twice the log-likelihood, all constants included.
+    rounding : float
+        What the deviance may be wrong by.
     noise : float
         s2.
     beta : ndarray of shape (q,)
@@ -135,6 +140,7 @@ class Point:
     rows: Rows
     root: np.ndarray
     deviance: float
+    rounding: float
     noise: float
     beta: np.ndarray
     spread: np.ndarray
@@ -161,18 +167,34 @@ class Point:
         )
         return star, outer
 
-    def squares(self, B):
-        """Sum of the entrywise squares of B' Q*_t B."""
-        out, basis = np.zeros((B.shape[1], B.shape[1])), np.ascontiguousarray(B.T)
-        gather_squares(self.inner, self.rows.times, self.factor, basis, out)
-        return out
+    def informations(self, B, near, pairs=None):
+        """Expected and observed information of variances; after `scores`.
 
-    def pairs(self, lift, first, second, factors):
-        """Sum of tr(E_a L' Q*_t L E_b L' Q*_t L) of unit symmetric moves."""
-        out = np.zeros((len(first), len(first)))
-        times = self.rows.times
-        gather_pairs(self.inner, times, self.factor, lift, first, second, factors, out)
-        return np.triu(out) + np.triu(out, 1).T
+        Parameters
+        ----------
+        B : ndarray of shape (q, r)
+            Columns whose variances they are.
+        near : bool
+            Whether the observed one is wanted.
+        pairs : tuple of ndarray, default=None
+            Moves of a whole covariance, as `gather_pairs` wants them.
+
+        Returns
+        -------
+        expected, observed : ndarray of shape (m, m), or None
+            Half the curvature of the deviance, in the mean and as it is, where s2 is
+            held.
+        """
+        m = B.shape[1] if pairs is None else len(pairs[0])
+        squares, mixed = np.zeros((m, m)), np.zeros((m, m))
+        rows, basis = self.rows, np.ascontiguousarray(B.T)
+        given = self.inner, rows.starts, rows.members, self.pulled, self.factor, basis
+        if pairs is None:
+            gather_squares(*given, self.noise, near, squares, mixed)
+        else:
+            gather_pairs(*given, self.noise, near, pairs, squares, mixed)
+            squares, mixed = (np.triu(M) + np.triu(M, 1).T for M in (squares, mixed))
+        return 0.5 * squares, mixed - 0.5 * squares if near else None
 
 
 def _posterior(total, prior, flat, open_):

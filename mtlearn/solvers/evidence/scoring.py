@@ -17,7 +17,8 @@ from .noise import OwnNoise
 _TRIES = 20
 _RIDGE = 1e-9  # of the information, where variances cannot be told apart
 _PAIRS = 400  # entries of a covariance up to which they have the exact information
-_ROUNDING = 1e-13  # of the deviance
+_NEAR = 1.0  # gain in the deviance of a step that is short
+_CONVEX = 0.1  # least curvature, over the expected one, that is taken as it is
 _GONE = 1e-10  # eigenvalue, against the largest, that is none
 _UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
 _STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
@@ -51,9 +52,39 @@ class Local:
     move: object
 
 
-def _of_variances(theta, slope, info, noise):
+def _curvature(expected, observed, positive, noise, seen):
+    """The observed information where it is given and is one, else the expected one.
+
+    Far from the optimum the expected one goes further; it is exact if all tasks are
+    alike.
+
+    Variances of zero keep the expected one for themselves: where they stay, the
+    steps of the others are Newton's.
+
+    Parameters
+    ----------
+    expected, observed : ndarray of shape (m, m)
+    positive : ndarray of shape (m,), bool
+    noise, seen : ndarray of shape (m,)
+        What is in common with log s2, expected and observed.
+    """
+    inside = np.flatnonzero(positive & (np.diag(expected) > 0))
+    if observed is None or len(inside) == 0:
+        return expected, noise
+    size, block = np.sqrt(np.diag(expected)[inside]), np.ix_(inside, inside)
+    if np.linalg.eigvalsh(observed[block] / np.outer(size, size))[0] < _CONVEX:
+        return expected, noise
+    info = expected.copy()
+    info[inside] = 0.0
+    info[:, inside] = 0.0
+    info[block] = observed[block]
+    return info, np.where(positive, seen, noise)
+
+
+def _of_variances(theta, slope, expected, observed, bends, seen):
     """`Local` of plain variances."""
-    size = np.sqrt(np.maximum(np.diag(info), 1e-300))
+    size = np.sqrt(np.maximum(np.diag(expected), 1e-300))
+    info, noise = _curvature(expected, observed, theta > 0, 0.5 * bends, 0.5 * seen)
     slack = np.where(theta > 0, np.abs(theta * slope), np.maximum(-slope, 0.0) / size)
 
     def move(step):
@@ -94,15 +125,16 @@ class Shared:
         prior[self.own] = tau[self.groups] * self.units
         return prior
 
-    def around(self, tau, point):
+    def around(self, tau, point, near=False):
         """`Local` at a point."""
         lent = point.factor @ point.total
         rest = (point.total - lent.T @ lent)[np.ix_(self.own, self.own)]
         e = (point.target - point.total @ point.beta)[self.own]
         bends = np.diag(rest)
-        slope = self.take @ (bends - e**2 / point.noise)
-        info = 0.5 * self.take @ rest**2 @ self.take.T
-        return _of_variances(tau, slope, info, 0.5 * self.take @ bends)
+        bends, seen = self.take @ bends, self.take @ (e**2 / point.noise)
+        expected = 0.5 * self.take @ rest**2 @ self.take.T
+        mixed = self.take @ (rest * np.outer(e, e) / point.noise) @ self.take.T
+        return _of_variances(tau, bends - seen, expected, mixed - expected, bends, seen)
 
 
 class Diagonal:
@@ -139,14 +171,16 @@ class Diagonal:
         """Theta, (r, r)."""
         return np.diag(theta[self.groups])
 
-    def around(self, theta, point, star, outer):
+    def around(self, theta, point, star, outer, near=False):
         """`Local` at a point."""
         B = point.evidence.basis
         bends = np.einsum("ij,ik,kj->j", B, star, B)
         outer = np.einsum("ij,ik,kj->j", B, outer, B)
-        slope = self.pick @ (bends - outer / point.noise)
-        info = 0.5 * self.pick @ point.squares(B) @ self.pick.T
-        return _of_variances(theta, slope, info, 0.5 * self.pick @ bends)
+        bends, seen = self.pick @ bends, self.pick @ outer / point.noise
+        expected, observed = point.informations(B, near)
+        expected = self.pick @ expected @ self.pick.T
+        observed = self.pick @ observed @ self.pick.T if near else None
+        return _of_variances(theta, bends - seen, expected, observed, bends, seen)
 
 
 class Unstructured:
@@ -189,7 +223,7 @@ class Unstructured:
         """Theta, (r, r)."""
         return theta
 
-    def around(self, theta, point, star, outer):
+    def around(self, theta, point, star, outer, near=False):
         """`Local` at a point."""
         B, n_tasks = point.evidence.basis, len(point.rows.counts)
         L, inverse = self._whiten(B.T @ star @ B, n_tasks)
@@ -199,10 +233,10 @@ class Unstructured:
         values = np.where(gone, 0.0, values)
         V[:, gone] = V[:, gone] @ linalg.eigh(V[:, gone].T @ S @ V[:, gone])[1]
         lift = np.ascontiguousarray((B @ L @ V).T)
-        return _of_covariance(values, V.T @ S @ V, L @ V, lift, point)
+        return _of_covariance(values, V.T @ S @ V, L @ V, lift, point, near)
 
 
-def _of_covariance(values, S, L, lift, point):
+def _of_covariance(values, S, L, lift, point, near):
     """`Local` of a covariance L C L', where C is diagonal and S its slope.
 
     A direction without variance takes part with the others, by turning them, and for
@@ -214,8 +248,13 @@ def _of_covariance(values, S, L, lift, point):
     use = ~(gone[first] & gone[second]) | ((first == second) & ~out[first])
     first, second = first[use], second[use]
     factors = np.where(first == second, np.sqrt(0.5), 1.0)
+    same, scale = first == second, np.sqrt(2.0) * factors
+    slope, noise = scale * S[first, second], 0.5 * n_tasks * same
     if len(first) <= _PAIRS:
-        info = 0.5 * point.pairs(lift, first, second, factors)
+        inside = ~(gone[first] | gone[second])
+        seen = noise - 0.5 * slope
+        info, observed = point.informations(lift.T, near, (first, second, factors))
+        info, noise = _curvature(info, observed, inside, noise, seen)
     else:
         info = 0.5 * n_tasks * np.eye(len(first))
     # turning into a direction without variance gives it some, to second order
@@ -224,8 +263,6 @@ def _of_covariance(values, S, L, lift, point):
     price = np.where(gone[first], np.diag(S)[first], np.diag(S)[second])
     bend = np.where(turned, 0.5 * price / np.where(turned, size, 1.0), 0.0)
     info[np.diag_indices(len(first))] += np.maximum(bend, 0.0)
-    scale = np.sqrt(2.0) * factors
-    slope = scale * S[first, second]
     root = np.sqrt(values[first] * values[second])
     slack = np.where(
         gone[first] | gone[second],
@@ -242,7 +279,6 @@ def _of_covariance(values, S, L, lift, point):
         gain = float(np.sum(S * (new - np.diag(values))))
         return L @ new @ L.T, gain
 
-    noise = 0.5 * n_tasks * (first == second)
     low = np.full(len(slope), -np.inf)
     return Local(slope, info, noise, low, float(slack.max(initial=0.0)), move)
 
@@ -298,10 +334,11 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
     history, status, damping = [], Status.CONVERGED, _RIDGE
     for n_iter in range(max_iter + 1):
+        near = n_iter > 0 and history[-1][0] - point.deviance < _NEAR
         star, outer = point.scores()
         parts = (
-            shape.around(theta, point, star, outer),
-            shared.around(tau, point),
+            shape.around(theta, point, star, outer, near),
+            shared.around(tau, point, near),
         )
         own = OwnNoise(point, rho) if own_noise else None
         slack = [part.slack for part in parts] + ([own.slack] if own_noise else [])
@@ -341,7 +378,6 @@ def _search(evidence, shape, shared, parts, own, point, damping):
     )
     info = linalg.block_diag(*[part.info for part in parts])
     cut = len(parts[0].slope)
-    slack = _ROUNDING * max(abs(point.deviance), evidence.rows.count)
     for _ in range(_TRIES):
         step = _step(low, slope, info, noise, 0.5 * evidence.freedom, damping)
         theta, expected = parts[0].move(step[:cut])
@@ -356,7 +392,8 @@ def _search(evidence, shape, shared, parts, own, point, damping):
         except linalg.LinAlgError:  # so far out that rounding is all there is
             damping = max(10.0 * damping, 1e-3)
             continue
-        if there.deviance <= point.deviance + 1e-2 * min(expected, 0.0) + slack:
+        most = point.deviance + 1e-2 * min(expected, 0.0) + point.rounding
+        if there.deviance <= most:
             damping = 0.1 * damping if damping > 1e-6 else _RIDGE
             return theta, tau, rho, there, damping
         damping = max(10.0 * damping, 1e-3)

@@ -45,8 +45,8 @@ def solve_evidence(
     own_noise=False,
     restricted=True,
     constant=True,
-    tol=1e-8,
-    max_iter=100,
+    tol=1e-6,
+    max_iter=200,
 ):
     r"""Learn the variances of a mixed model from per-task moments.
 
@@ -95,7 +95,7 @@ def solve_evidence(
     # a single task has no level of its own either: its column is unknown, held at zero
     basis = columns.basis(varying)
     own = np.append(np.flatnonzero(varying), [d] * constant).astype(np.intp)
-    free = np.append(np.full(d, flat), [True] * constant)
+    free = np.append(np.full(d, flat), [True] * constant).astype(bool)
     evidence = Evidence(rows, basis, free, restricted)
     _check_freedom(evidence, flat)
     shape = (
@@ -106,7 +106,7 @@ def solve_evidence(
     n_groups = 0 if flat else int(groups.max(initial=-1)) + 1
     place = np.where(columns.moves & (not flat), groups, -1)
     place, units = (
-        np.append(place, [-1] * constant),
+        np.append(place, [-1] * constant).astype(np.intp),
         np.append(columns.scale, [1.0] * constant),
     )
     evidence.open &= evidence.flat | (place >= 0)
