@@ -135,10 +135,13 @@ class MultiTaskBayesianRidge(TaskRegressor):
     Notes
     -----
     The rows are read once, for second moments of every task; a step of the scoring then
-    costs O(n_tasks n_features^3), whatever the number of rows. `sample_weight` counts
-    labels: a row of weight two is two rows. A task has one level and one set of slopes
-    in the features as given: where zero is far from the data, centre them, or take
-    ``covariance="full"``, which does not depend on the origin.
+    costs O(n_tasks n_features^3), whatever the number of rows. The log-likelihood is a
+    sum, not a mean, and `sample_weight` counts labels: a row of weight two is two rows.
+    `tol` is not relative to an objective, as derivatives in logarithms have no unit.
+    Noise of less than a ten-thousandth of the labels' spread is not told from none. A
+    task has one level and one set of slopes in the features as given: where zero is far
+    from the data, centre them, or take ``covariance="full"``, which does not depend on
+    the origin.
 
     References
     ----------
