@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from reference_evidence import DenseModel, differences
+from reference.evidence import DenseModel, differences
 
 from mtlearn.moments import TaskMoments
 from mtlearn.problem.solution import Status
