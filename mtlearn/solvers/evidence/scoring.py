@@ -257,19 +257,8 @@ def _of_covariance(values, S, L, lift, point, near):
         info, noise = _curvature(info, observed, inside, noise, seen)
     else:
         info = 0.5 * n_tasks * np.eye(len(first))
-    # turning into a direction without variance gives it some, to second order
-    turned = gone[first] != gone[second]
-    size = np.where(gone[first], values[second], values[first])
-    price = np.where(gone[first], np.diag(S)[first], np.diag(S)[second])
-    bend = np.where(turned, 0.5 * price / np.where(turned, size, 1.0), 0.0)
-    info[np.diag_indices(len(first))] += np.maximum(bend, 0.0)
-    root = np.sqrt(values[first] * values[second])
-    slack = np.where(
-        gone[first] | gone[second],
-        np.where(first == second, np.maximum(-slope, 0.0), np.abs(slope))
-        / np.sqrt(np.diag(info)),
-        root * np.abs(slope),
-    )
+    info[np.diag_indices(len(first))] += _bends(values, np.diag(S), first, second)
+    slack = _slacks(values, slope, np.diag(info), first, second)
 
     def move(step):
         D = np.zeros_like(S)
@@ -281,6 +270,25 @@ def _of_covariance(values, S, L, lift, point, near):
 
     low = np.full(len(slope), -np.inf)
     return Local(slope, info, noise, low, float(slack.max(initial=0.0)), move)
+
+
+def _bends(values, slopes, first, second):
+    """Curvature of turning into directions without variance: they get some by it."""
+    gone = values == 0.0
+    turned = gone[first] != gone[second]
+    size = np.where(gone[first], values[second], values[first])
+    price = np.where(gone[first], slopes[first], slopes[second])
+    bend = np.where(turned, 0.5 * price / np.where(turned, size, 1.0), 0.0)
+    return np.maximum(bend, 0.0)
+
+
+def _slacks(values, slope, info, first, second):
+    """Derivatives in the logarithms; where there is no variance, over their errors."""
+    gone = values == 0.0
+    root = np.sqrt(values[first] * values[second])
+    gain = np.where(first == second, np.maximum(-slope, 0.0), np.abs(slope))
+    outside = gone[first] | gone[second]
+    return np.where(outside, gain / np.sqrt(info), root * np.abs(slope))
 
 
 @dataclass
