@@ -4,6 +4,7 @@ One problem per school, store, hospital, patient or sensor, learned together, in
 shape of scikit-learn estimators.
 """
 
+from .learned import MultiTaskBayesianRidge
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import Composition, Independent, SharedMean, TaskCovariance, TaskGraph
 from .shared_feature import (
@@ -19,6 +20,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Composition",
     "Independent",
+    "MultiTaskBayesianRidge",
     "MultiTaskSVM",
     "MultiTaskSVR",
     "PerTaskClassifier",

@@ -89,9 +89,16 @@ def coupled(estimator, relation="shared_mean"):
     return {"relation": relation} if hasattr(estimator(), "relation") else {}
 
 
+def weighing(estimator, task_weight):
+    """Parameters that weigh the tasks; a likelihood weighs none."""
+    has = "task_weight" in inspect.signature(estimator).parameters
+    return {"task_weight": task_weight} if has else {}
+
+
 def test_all_estimators_are_here():
     names = {estimator.__name__ for estimator in ESTIMATORS}
     assert names >= {
+        "MultiTaskBayesianRidge",
         "MultiTaskSVM",
         "MultiTaskSVR",
         "PerTaskClassifier",
@@ -268,8 +275,9 @@ def test_read_only_input(estimator, p, order):
     for array in arrays:
         array.flags.writeable = False
     X, y, weight, task, task_weight = arrays
-    model = quick(estimator, task_weight=task_weight).fit(X, y, weight, task=task)
-    expected = quick(estimator, task_weight=np.linspace(0.5, 2.0, 5))
+    model = quick(estimator, **weighing(estimator, task_weight))
+    model.fit(X, y, weight, task=task)
+    expected = quick(estimator, **weighing(estimator, np.linspace(0.5, 2.0, 5)))
     expected.fit(p.X, p.y, p.weight, task=p.task)
     assert_array_equal(learnt(model), learnt(expected))
     model.predict(X, task=task)
@@ -351,6 +359,9 @@ def test_common_parameters_come_last_in_one_order(estimator):
     parameters = dict(inspect.signature(estimator).parameters)
     chance = estimator.__name__.startswith("SharedMapping")
     expected = [name for name in COMMON if chance or name != "random_state"]
+    if hasattr(estimator(), "covariance"):  # a likelihood with starts of its own
+        absent = {"task_weight", "solver", "warm_start"}
+        expected = [name for name in expected if name not in absent]
     assert [name for name in parameters if name in COMMON] == expected
     assert list(parameters)[-len(expected) :] == expected
     for name in expected:
@@ -407,9 +418,8 @@ def test_parameters_are_stored_as_they_are(estimator):
 
 @every_estimator
 def test_fit_leaves_the_parameters_alone(estimator, p):
-    model = quick(
-        estimator, **coupled(estimator, SharedMean(0.3)), task_weight={"east": 2.0}
-    )
+    params = coupled(estimator, SharedMean(0.3)) | weighing(estimator, {"east": 2.0})
+    model = quick(estimator, **params)
     before = dict(model.get_params())
     model.fit(p.X, p.y, task=p.task)
     after = model.get_params()
@@ -499,6 +509,9 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
         documented |= {"coef_", "intercept_", "shared_coef_", "shared_intercept_"}
     if hasattr(model, "constraints"):
         documented |= {"constraint_duals_"}
+    if hasattr(model, "covariance"):
+        documented |= {"covariance_", "shared_variance_", "noise_variance_"}
+        documented |= {"sharing_", "log_likelihood_"}
     if hasattr(model, "penalty"):
         documented |= {"components_", "task_components_"}
         documented |= {"rank_", "selected_features_"}

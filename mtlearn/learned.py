@@ -1,0 +1,470 @@
+"""Nothing to choose: how much the tasks share is learned by marginal likelihood."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import ndtri
+from sklearn.utils.validation import check_is_fitted
+
+from .fitting import checks
+from .fitting.base import TaskRegressor
+from .fitting.constrained import feature_names
+from .moments import TaskMoments
+from .problem.ids import shorten
+from .relations import Independent
+from .solvers.evidence.solve import solve_evidence
+
+_COVARIANCES = ("diag", "full", "scalar", "intercept")
+_CHUNK = 1 << 21  # entries of dense rows that are held at once
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a learned model says of all tasks, in two frames.
+
+    Attributes
+    ----------
+    coefficients : DataFrame or dict of arrays
+        The shared coefficients, a row for each feature and one for the intercept:
+        `effect`, `estimate`, `standard_error`, `lower`, `upper`.
+    variances : DataFrame or dict of arrays
+        For each of these `effect`: `variance` and `deviation` (its root) of the tasks'
+        own part, `sharing`, and `shared_variance`, the prior's; the noise last.
+    """
+
+    coefficients: object
+    variances: object
+
+    def __str__(self):
+        return (
+            f"Shared coefficients\n{self.coefficients}\n\nVariances\n{self.variances}"
+        )
+
+
+class MultiTaskBayesianRidge(TaskRegressor):
+    r"""Linear regression of every task, with strengths of sharing that are learned.
+
+    A task's coefficients vary around shared ones:
+
+    .. math:: y_i = x_i \cdot (m + v_t) + b + a_t + e_i, \quad m_g \sim N(0, \tau_g I),
+              \quad v_{tg} \sim N(0, D_g I), \quad a_t \sim N(0, D_0), \quad
+              e_i \sim N(0, \sigma^2 / s_i)
+
+    where g runs over groups of features and b is free. The variances
+    :math:`\tau, D, \sigma^2` maximise the (restricted) likelihood of the labels;
+    nothing is left to tune. A variance may come out as zero, exactly: that group is
+    the same in all tasks, or absent. This is the linear mixed model, with random
+    slopes, and with shrunken instead of fixed effects unless `shared_prior` is "flat".
+
+    Parameters
+    ----------
+    covariance : {"diag", "full", "scalar", "intercept"}, default="diag"
+        Of the tasks' deviations. "diag": a variance for every group of features and
+        one for the levels. "full": any covariance matrix, as lme4's ``(x | task)``.
+        "scalar": one variance for all slopes, one for the levels. "intercept": only the
+        levels vary.
+    varying : array-like of str or int, default=None
+        Features whose coefficients differ between the tasks, by names or positions in
+        `coef_`; None: all of them, ``[]``: none (the levels still do).
+    groups : array-like of shape (n_features,), default=None
+        Label of each feature's group; the features of a group share their variances.
+        None: each feature is a group of its own.
+    shared_prior : {"learned", "flat"}, default="learned"
+        "flat" leaves the shared coefficients unpenalised, as the fixed effects of a
+        classical mixed model.
+    noise : {"common", "task"}, default="common"
+        "task": each task has a noise variance of its own, drawn towards the common one
+        as if by four more labels.
+    method : {"reml", "ml"}, default="reml"
+        Restricted maximum likelihood, or plain.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    fit_intercept : bool, default=True
+        A free common level b with each task's own deviation a_t; or neither.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw is predicted by the shared coefficients, with its
+        own deviations counted in the standard deviation, or refused.
+    tol : float, default=1e-6
+        Largest derivative of the log-likelihood in the logarithms of the variances,
+        divided by the number of labels, at which to stop.
+    max_iter : int, default=200
+        Most steps.
+    verbose : int, default=0
+        1 prints minus the log-likelihood and the certificate of every step.
+
+    Attributes
+    ----------
+    covariance_ : ndarray of shape (n_features + 1, n_features + 1)
+        Covariance of the tasks' deviations, the intercept last.
+    shared_variance_ : ndarray of shape (n_groups,)
+        The tau of each group, in the sorted order of their labels; infinite where the
+        prior is flat.
+    noise_variance_ : float or ndarray of shape (n_tasks,)
+        With ``noise="task"`` one for each.
+    sharing_ : ndarray of shape (n_features + 1,)
+        How much of a deviation the tasks' own rows leave open: the mean over the tasks
+        of its posterior variance over the prior's, the intercept last. 1 where a
+        coefficient is the same in all tasks, 0 where each task finds its own.
+    log_likelihood_ : float
+        With all constants; ``method="reml"`` as lme4's ``logLik``, "ml" as the ``llf``
+        of statsmodels, where the shared prior is flat.
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    coef_ : ndarray of shape (n_tasks, n_features)
+        Posterior means m + v_t. The column of ids is not counted.
+    intercept_ : ndarray of shape (n_tasks,)
+    shared_coef_ : ndarray of shape (n_features,)
+        m, the model of a task not seen in `fit`.
+    shared_intercept_ : float
+        b.
+    n_iter_ : int
+    optimality_ : float
+        The certificate, in the units of `tol`. The likelihood is not concave: it says
+        that the variances are stationary.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    PerTaskRegressorCV : One strength for all coefficients, by cross-validation.
+
+    Notes
+    -----
+    The rows are read once, for second moments of every task; a step of the scoring then
+    costs O(n_tasks n_features^3), whatever the number of rows. The log-likelihood is a
+    sum, not a mean, and `sample_weight` counts labels: a row of weight two is two rows.
+    `tol` is not relative to an objective, as derivatives in logarithms have no unit.
+    Noise of less than a ten-thousandth of the labels' spread is not told from none. A
+    task has one level and one set of slopes in the features as given: where zero is far
+    from the data, centre them, or take ``covariance="full"``, which does not depend on
+    the origin.
+
+    References
+    ----------
+    Laird, N. M. and Ware, J. H., Random-effects models for longitudinal data,
+    Biometrics 38, 1982.
+
+    MacKay, D. J. C., Bayesian interpolation, Neural Computation 4, 1992.
+
+    Examples
+    --------
+    >>> from mtlearn import MultiTaskBayesianRidge
+    >>> from mtlearn.datasets import make_task_regression
+    >>> X, y, task = make_task_regression(
+    ...     20, 20, 5, correlation=0.8, noise=2.0, return_X_y=True, random_state=0
+    ... )
+    >>> model = MultiTaskBayesianRidge().fit(X, y, task=task)
+    >>> mean, std = model.predict(X[:2], return_std=True, task=task[:2])
+    >>> mean.shape, std.shape, model.predict_interval(X[:2], task=task[:2]).shape
+    ((2,), (2,), (2, 2))
+    """
+
+    # a likelihood weighs no tasks, and its starts are its own
+    task_weight = None
+    warm_start = False
+
+    def __init__(
+        self,
+        covariance="diag",
+        *,
+        varying=None,
+        groups=None,
+        shared_prior="learned",
+        noise="common",
+        method="reml",
+        task_column=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        tol=1e-6,
+        max_iter=200,
+        verbose=0,
+    ):
+        self.covariance = covariance
+        self.varying = varying
+        self.groups = groups
+        self.shared_prior = shared_prior
+        self.noise = noise
+        self.method = method
+        self.task_column = task_column
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.tol = tol
+        self.max_iter = max_iter
+        self.verbose = verbose
+
+    # ------------------------------------------------------------ fit
+
+    def _relation(self):
+        return Independent()
+
+    def _check_parameters(self):
+        checks.check_choice("covariance", self.covariance, _COVARIANCES)
+        checks.check_choice("shared_prior", self.shared_prior, ("learned", "flat"))
+        checks.check_choice("noise", self.noise, ("common", "task"))
+        checks.check_choice("method", self.method, ("reml", "ml"))
+        if self.fit_intercept not in (True, False):
+            raise ValueError(
+                f"`fit_intercept` must be True or False, got {self.fit_intercept!r}: "
+                "the levels of the tasks are shrunk by what the likelihood says."
+            )
+
+    def _solution(self, fit, start):
+        names, d = feature_names(self), fit.data.n_features
+        return solve_evidence(
+            TaskMoments.from_data(fit.data),
+            covariance=self.covariance,
+            varying=_chosen(self.varying, names, d),
+            groups=_group_codes(self.groups, d),
+            flat=self.shared_prior == "flat",
+            own_noise=self.noise == "task",
+            restricted=self.method == "reml",
+            constant=bool(self.fit_intercept),
+            tol=float(self.tol),
+            max_iter=self.max_iter,
+        )
+
+    def _keep(self, fit, solution):
+        super()._keep(fit, solution)
+        posterior = solution.posterior
+        self._posterior, self._place = posterior, np.full(len(fit.part) + 1, -1)
+        self._place[:-1][fit.part] = np.arange(len(posterior.ratio))
+        self._place[self._place < 0] = len(posterior.ratio)
+        self.covariance_ = solution.covariance
+        self.shared_variance_ = solution.shared_variance
+        self.sharing_ = solution.pooled
+        self.log_likelihood_ = -float(solution.objective)
+        self.noise_variance_ = float(posterior.noise)
+        if self.noise == "task":
+            own = posterior.noise * posterior.ratio
+            self.noise_variance_ = fit.fill(own, posterior.noise)
+
+    def _keep_model(self, fit, solution):
+        shared = solution.posterior.shared()[0]
+        self.shared_coef_, self.shared_intercept_ = shared[:-1], shared[-1]
+        self.coef_ = fit.fill(solution.coef, self.shared_coef_)
+        self.intercept_ = fit.fill(solution.intercept, self.shared_intercept_)
+
+    # ------------------------------------------------------------ predict
+
+    def predict(self, X, return_std=False, *, task=None):
+        """Predict the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        return_std : bool, default=False
+            Whether to return standard deviations of new labels, too.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            Two-dimensional if `fit` had a two-dimensional `y`.
+        std : ndarray of the same shape
+            With `return_std`: of a new label of weight one, given the variances: noise,
+            what is not known of the coefficients, and, for a task that `fit` never saw,
+            its own deviations.
+        """
+        if not return_std:
+            return super().predict(X, task=task)
+        fitted, codes = self._scores(X, task)
+        X, _ = checks.check_features(self, X, task, reset=False)
+        n_rows = X.shape[0]
+        if self._layout == "wide":
+            every = range(len(self.tasks_))
+            std = [self._label_std(X, np.full(n_rows, t)) for t in every]
+            return fitted, np.column_stack(std)
+        codes = np.zeros(n_rows, dtype=np.int64) if codes is None else codes
+        return fitted, self._label_std(X, codes)
+
+    def _label_std(self, X, codes):
+        """Standard deviations of new labels at checked rows of tasks."""
+        out = np.empty(X.shape[0])
+        step = max(1, _CHUNK // max(1, X.shape[1]))
+        for low in range(0, len(out), step):
+            part = slice(low, low + step)
+            rows = X[part].toarray() if sp.issparse(X) else X[part]
+            place = self._place[codes[part]]
+            out[part] = np.sqrt(self._posterior.label_variance(rows, place))
+        return out
+
+    def predict_interval(self, X, coverage=0.9, *, task=None):
+        """Intervals for new labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        coverage : float, default=0.9
+            Probability that a new label of weight one is inside, given the variances.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, n_tasks, 2)
+            Lower and upper ends.
+        """
+        width = _quantile(coverage)
+        mean, std = self.predict(X, return_std=True, task=task)
+        return np.stack([mean - width * std, mean + width * std], axis=-1)
+
+    # ------------------------------------------------------------ reports
+
+    def summary(self, coverage=0.95):
+        """Shared coefficients and variance components.
+
+        Parameters
+        ----------
+        coverage : float, default=0.95
+            Of the intervals, given the variances.
+
+        Returns
+        -------
+        summary : Summary
+            With the frames `coefficients` and `variances`; dicts of arrays where pandas
+            is not installed.
+        """
+        check_is_fitted(self)
+        width, (m, C) = _quantile(coverage), self._posterior.shared()
+        error, labels = np.sqrt(np.diag(C)), self._effect_names()
+        shared = np.append(self.shared_variance_[self._group_of()], np.inf)
+        variance, sharing = np.diag(self.covariance_), self.sharing_
+        if not self.fit_intercept:
+            labels, m, error, shared = labels[:-1], m[:-1], error[:-1], shared[:-1]
+            variance, sharing = variance[:-1], sharing[:-1]
+        coefficients = {
+            "effect": labels,
+            "estimate": m,
+            "standard_error": error,
+            "lower": m - width * error,
+            "upper": m + width * error,
+        }
+        noise = self._posterior.noise
+        variances = {
+            "effect": np.append(labels, "noise"),
+            "variance": np.append(variance, noise),
+            "deviation": np.sqrt(np.append(variance, noise)),
+            "sharing": np.append(sharing, np.nan),
+            "shared_variance": np.append(shared, np.nan),
+        }
+        return Summary(_frame(coefficients), _frame(variances))
+
+    def task_effects(self, coverage=0.95):
+        """Deviations of the tasks from the shared coefficients.
+
+        Parameters
+        ----------
+        coverage : float, default=0.95
+            Of the intervals, given the variances (which are estimates themselves: with
+            few tasks the intervals are somewhat too short).
+
+        Returns
+        -------
+        effects : DataFrame or dict of arrays
+            `task`, `rows` (labels, counted by their weights), `effect`, `estimate`,
+            `standard_error`, `lower`, `upper`; effect by effect, in the order of the
+            estimates. A dict where pandas is not installed.
+        """
+        check_is_fitted(self)
+        width, posterior = _quantile(coverage), self._posterior
+        chosen = posterior.varying
+        part = self._place[:-1] < len(posterior.ratio)
+        n_tasks, n_effects = int(part.sum()), len(chosen)
+        estimate = posterior.effects()[0][:, chosen].T.ravel()
+        error = posterior.effect_errors().T.ravel()
+        effect = np.repeat(np.arange(n_effects), n_tasks)
+        order = np.lexsort([estimate, effect])
+        task = np.tile(np.arange(n_tasks), n_effects)[order]
+        estimate, error = estimate[order], error[order]
+        return _frame(
+            {
+                "task": self.tasks_[part][task],
+                "rows": posterior.rows.counts[task],
+                "effect": self._effect_names()[chosen][effect[order]],
+                "estimate": estimate,
+                "standard_error": error,
+                "lower": estimate - width * error,
+                "upper": estimate + width * error,
+            }
+        )
+
+    def _effect_names(self):
+        """Names of the features, or their positions; the intercept last."""
+        names = feature_names(self)
+        if names is None:
+            names = [f"x{j}" for j in range(self.coef_.shape[1])]
+        return np.array([*names, "intercept"], dtype=object)
+
+    def _group_of(self):
+        """Group of every feature."""
+        codes = _group_codes(self.groups, self.coef_.shape[1])
+        return np.arange(self.coef_.shape[1]) if codes is None else codes
+
+
+def _quantile(coverage):
+    """Half the width of an interval, in standard deviations."""
+    checks.check_number("coverage", coverage, 0, 1, strict=True)
+    return ndtri(0.5 + 0.5 * float(coverage))
+
+
+def _frame(columns):
+    """A data frame where pandas is installed."""
+    try:
+        import pandas as pd
+    except ImportError:
+        return columns
+    return pd.DataFrame(columns)
+
+
+def _chosen(varying, names, d):
+    """Mask of the features that `varying` lists, (d,) bool; None for all."""
+    if varying is None:
+        return None
+    if isinstance(varying, (str, bytes)) or not hasattr(varying, "__iter__"):
+        raise TypeError(
+            f"`varying` must be a list of names or positions, got {varying!r}."
+        )
+    mask = np.zeros(d, dtype=bool)
+    for one in varying:
+        mask[_position(one, names, d)] = True
+    return mask
+
+
+def _position(feature, names, d):
+    """Column of `coef_` of one name or position."""
+    if isinstance(feature, str):
+        if names is None or feature not in names:
+            known = (
+                "X has no column names"
+                if names is None
+                else (f"the features are {shorten(names)}")
+            )
+            raise ValueError(f"`varying` names {feature!r}, but {known}.")
+        return names.index(feature)
+    whole = isinstance(feature, numbers.Integral) and not isinstance(feature, bool)
+    if not whole or not -d <= feature < d:
+        raise ValueError(
+            f"`varying` must hold names, or positions in `coef_` of {d} columns, got "
+            f"{feature!r}."
+        )
+    return int(feature)
+
+
+def _group_codes(groups, d):
+    """Group of each feature as a number, in the sorted order of the labels."""
+    if groups is None:
+        return None
+    labels = np.asarray(groups)
+    if labels.shape != (d,):
+        raise ValueError(
+            f"`groups` must have a label for each of the {d} features, got shape "
+            f"{labels.shape}."
+        )
+    return np.unique(labels, return_inverse=True)[1].reshape(-1)

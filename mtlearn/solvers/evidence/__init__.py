@@ -1,0 +1,1 @@
+"""Marginal likelihood: variances of groups of coefficients, learned from moments."""

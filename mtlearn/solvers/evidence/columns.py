@@ -1,0 +1,136 @@
+"""The columns in which the likelihood is worked out, and the way back to the features.
+
+U has the features, centred and scaled over all rows, and the constant: sums over the
+tasks lose no digits to the features' levels. Z, the columns that differ between tasks,
+are the raw features and the constant.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_CONSTANT = 1e-24  # variance of a feature, against its square, that is rounding
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Moments of all tasks in the columns U.
+
+    Attributes
+    ----------
+    gram : ndarray of shape (n_groups, q, q)
+    group : ndarray of shape (n_tasks,), int
+        The Gram matrix of each task.
+    cross : ndarray of shape (n_tasks, q)
+    squares : ndarray of shape (n_tasks,)
+        Sums of the squared labels.
+    counts : ndarray of shape (n_tasks,)
+        Numbers of labels; the sums of their weights.
+    """
+
+    gram: np.ndarray
+    group: np.ndarray
+    cross: np.ndarray
+    squares: np.ndarray
+    counts: np.ndarray
+
+    def __post_init__(self):
+        order = np.argsort(self.group, kind="stable")
+        edges = np.arange(len(self.gram) + 1)
+        starts = np.searchsorted(self.group[order], edges)
+        self.__dict__.update(
+            members=order,
+            starts=starts,
+            times=np.diff(starts).astype(np.float64),
+            count=float(self.counts.sum()),
+            square=float(self.squares.sum()),
+        )
+
+    def weighted(self, weight):
+        """The same rows with a weight for each task, a Gram matrix each."""
+        gram = self.gram[self.group] * weight[:, None, None]
+        return Rows(
+            gram,
+            np.arange(len(weight)),
+            self.cross * weight[:, None],
+            self.squares * weight,
+            self.counts,
+        )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns U are.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of shape (n_features,)
+    level : float
+        What is taken away from the labels.
+    constant : bool
+        Whether U ends with the constant.
+    moves : ndarray of shape (n_features,), bool
+        Features that are not constant over all rows.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    level: float
+    constant: bool
+    moves: np.ndarray
+
+    def basis(self, varying):
+        """B of shape (q, r): the raw `varying` features, and the constant, by U."""
+        chosen = np.flatnonzero(varying)
+        B = np.zeros((len(self.scale) + self.constant, len(chosen) + self.constant))
+        B[chosen, np.arange(len(chosen))] = self.scale[chosen]
+        if self.constant:
+            B[-1, : len(chosen)] = self.mean[chosen]
+            B[-1, -1] = 1.0
+        return B
+
+    def back(self):
+        """Matrix of shape (d + 1, q) from coefficients of U to those of the features.
+
+        The intercept is the last row.
+        """
+        d, q = len(self.scale), len(self.scale) + self.constant
+        out = np.zeros((d + 1, q))
+        out[np.arange(d), np.arange(d)] = 1.0 / self.scale
+        if self.constant:
+            out[d, :d], out[d, d] = -self.mean / self.scale, 1.0
+        return out
+
+    def of(self, X):
+        """U of dense rows."""
+        U = (X - self.mean) / self.scale
+        return np.hstack([U, np.ones((len(X), 1))]) if self.constant else U
+
+
+def gather_rows(moments, constant):
+    """`Rows` and `Columns` of `TaskMoments`, with a constant or without."""
+    u, d = moments.group, moments.mean.shape[1]
+    mass = np.bincount(u, minlength=len(moments.weight)) * moments.weight
+    counts = moments.weight[u]
+    total = mass.sum()
+    mean, level = np.zeros(d), 0.0
+    if constant:
+        mean, level = mass @ moments.mean / total, counts @ moments.y_mean / total
+    off, y_off = moments.mean - mean, moments.y_mean - level
+    times = np.bincount(u, minlength=len(moments.weight)).astype(np.float64)
+    var = times @ np.einsum("ujj->uj", moments.gram) + mass @ off**2
+    moves = var > _CONSTANT * total * mean**2
+    scale = np.sqrt(np.where(moves, var / total, 1.0))
+    off = np.where(moves, off / scale, 0.0)
+    q = d + constant
+    gram, cross = np.empty((len(mass), q, q)), np.empty((len(u), q))
+    w = moments.weight
+    gram[:, :d, :d] = moments.gram / np.outer(scale, scale) * np.outer(moves, moves)
+    gram[:, :d, :d] += w[:, None, None] * off[:, :, None] * off[:, None, :]
+    cross[:, :d] = moments.cross / scale * moves + (counts * y_off)[:, None] * off[u]
+    if constant:
+        gram[:, :d, d] = gram[:, d, :d] = w[:, None] * off
+        gram[:, d, d], cross[:, d] = w, counts * y_off
+    squares = moments.y_square + counts * y_off**2
+    rows = Rows(gram, u, cross, squares, counts)
+    return rows, Columns(mean, scale, float(level), constant, moves)

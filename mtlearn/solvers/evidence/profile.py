@@ -1,0 +1,228 @@
+r"""The profiled likelihood of a linear mixed model, from per-task moments.
+
+    y_t = U_t beta + Z_t v_t + e_t,   v_t ~ N(0, s2 Theta),   e_t ~ N(0, s2 r_t),
+    beta_j ~ N(0, s2 prior_j), or flat,
+
+where the columns of Z_t are combinations of those of U_t: Z_t = U_t B. With
+Theta = R R', F = B R and P_t = I + F' G_t F, all that the likelihood needs of a task
+is
+
+    Q_t = U_t' V_t^-1 U_t = G_t - G_t F P_t^-1 F' G_t,   q_t = U_t' V_t^-1 y_t
+
+of its moments G_t = U_t' U_t / r_t and c_t = U_t' y_t / r_t. A variance of zero is an
+absent column of R: exact, and no special case.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from .columns import Rows
+from .passes import gather_pairs, gather_scores, gather_squares, reduce_tasks
+
+_DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
+_LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
+_ROUNDING = 1e-15  # of the labels' squares, in what is left of them
+_TINY = 1e-300  # labels that are all alike leave nothing
+OWN_NOISE = 4.0  # labels' worth of the common noise in every task's own
+
+
+class Evidence:
+    """Marginal likelihood as a function of the variances.
+
+    Parameters
+    ----------
+    rows : Rows
+    basis : ndarray of shape (q, r)
+        B: the columns that differ between tasks, by those of U.
+    flat : ndarray of shape (q,), bool
+        Columns whose shared coefficients have no prior.
+    restricted : bool
+        Whether flat coefficients are integrated out (REML) or maximised (ML).
+    """
+
+    def __init__(self, rows, basis, flat, restricted=True):
+        self.rows, self.basis, self.restricted = rows, basis, restricted
+        total = np.tensordot(rows.times, rows.gram, 1)
+        self.flat = flat & _independent(total, flat)
+        self.open = self.flat | ~flat
+        self.n_flat = int(self.flat.sum())
+        self.freedom = rows.count - (self.n_flat if restricted else 0)
+
+    def at(self, root, prior, log_noise=None):
+        """The likelihood where Theta = root root' and shared variances are `prior`.
+
+        Parameters
+        ----------
+        root : ndarray of shape (r, k)
+        prior : ndarray of shape (q,)
+            Variances of the shared coefficients, not used where they are flat.
+        log_noise : ndarray of shape (n_tasks,), default=None
+            Logarithms of the r_t.
+
+        Returns
+        -------
+        Point
+        """
+        rows, logs = self.rows, 0.0
+        if log_noise is not None:
+            rows = rows.weighted(np.exp(-log_noise))
+            pull = OWN_NOISE * (log_noise + np.expm1(-log_noise))
+            logs = float(rows.counts @ log_noise + pull.sum())
+        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
+        F = np.ascontiguousarray(self.basis @ root)
+        more, explained = reduce_tasks(
+            rows.gram, rows.starts, rows.members, rows.cross, F, inner, pulled
+        )
+        total, target = np.tensordot(rows.times, inner, 1), pulled.sum(axis=0)
+        spread, log_det = _posterior(total, prior, self.flat, self.open)
+        beta = spread.T @ (spread @ target)
+        left = rows.square - explained - float(target @ beta)
+        left = max(left, 0.0) + _LEAST_NOISE * self.rows.square + _TINY
+        noise = left / self.freedom
+        rounding = _ROUNDING * (self.freedom * self.rows.square / left)
+        lent = spread
+        if not self.restricted:
+            lent, log_det = _posterior(
+                total, prior, np.zeros_like(self.flat), ~self.flat
+            )
+        deviance = logs + more + log_det
+        deviance += self.freedom * (np.log(2 * np.pi * noise) + 1.0)
+        return Point(
+            self,
+            rows,
+            root,
+            deviance,
+            rounding + 1e-13 * max(abs(deviance), rows.count),
+            noise,
+            beta,
+            spread,
+            lent,
+            total,
+            target,
+            inner,
+            pulled,
+        )
+
+
+@dataclass
+class Point:
+    """The likelihood at given variances.
+
+    Attributes
+    ----------
+    rows : Rows
+        Those of the evidence, each divided by its r_t.
+    root : ndarray of shape (r, k)
+    deviance : float
+        Minus twice the log-likelihood, all constants included.
+    rounding : float
+        What the deviance may be wrong by.
+    noise : float
+        s2.
+    beta : ndarray of shape (q,)
+    spread : ndarray of shape (m, q)
+        N; the posterior covariance of beta is s2 N' N.
+    factor : ndarray of shape (m, q)
+        The same; without REML of the coefficients that have a prior, the others given.
+    total : ndarray of shape (q, q)
+        Sum of the Q_t.
+    target : ndarray of shape (q,)
+        Sum of the q_t.
+    inner : ndarray of shape (n_groups, q, q)
+        Q_t.
+    pulled : ndarray of shape (n_tasks, q)
+        q_t; after `scores` its residual q_t - Q_t beta.
+    """
+
+    evidence: Evidence
+    rows: Rows
+    root: np.ndarray
+    deviance: float
+    rounding: float
+    noise: float
+    beta: np.ndarray
+    spread: np.ndarray
+    factor: np.ndarray
+    total: np.ndarray
+    target: np.ndarray
+    inner: np.ndarray
+    pulled: np.ndarray
+
+    def scores(self):
+        """Sums over the tasks of Q*_t and of e_t e_t', (q, q) each; to be called once.
+
+        Q*_t = Q_t - Q_t N' N Q_t, and e_t = q_t - Q_t beta.
+        """
+        star = np.zeros_like(self.total)
+        outer = gather_scores(
+            self.inner,
+            self.rows.starts,
+            self.rows.members,
+            self.pulled,
+            self.beta,
+            self.factor,
+            star,
+        )
+        return star, outer
+
+    def informations(self, B, near, pairs=None):
+        """Expected and observed information of variances; after `scores`.
+
+        Parameters
+        ----------
+        B : ndarray of shape (q, r)
+            Columns whose variances they are.
+        near : bool
+            Whether the observed one is wanted.
+        pairs : tuple of ndarray, default=None
+            Moves of a whole covariance, as `gather_pairs` wants them.
+
+        Returns
+        -------
+        expected, observed : ndarray of shape (m, m), or None
+            Half the curvature of the deviance, in the mean and as it is, where s2 is
+            held.
+        """
+        m = B.shape[1] if pairs is None else len(pairs[0])
+        squares, mixed = np.zeros((m, m)), np.zeros((m, m))
+        rows, basis = self.rows, np.ascontiguousarray(B.T)
+        given = self.inner, rows.starts, rows.members, self.pulled, self.factor, basis
+        if pairs is None:
+            gather_squares(*given, self.noise, near, squares, mixed)
+        else:
+            gather_pairs(*given, self.noise, near, pairs, squares, mixed)
+            squares, mixed = (np.triu(M) + np.triu(M, 1).T for M in (squares, mixed))
+        return 0.5 * squares, mixed - 0.5 * squares if near else None
+
+
+def _posterior(total, prior, flat, open_):
+    """Root of the covariance of the shared coefficients, and log |its scaled inverse|.
+
+    In units of the prior's standard deviations, so that a variance of zero holds its
+    coefficient at zero; `open_` are the coefficients that take part.
+    """
+    scale = np.where(flat, 1.0, np.sqrt(np.where(open_, prior, 0.0)))
+    H = scale[:, None] * total * scale + np.diag(np.where(flat, 0.0, 1.0))
+    size = np.sqrt(np.diag(H))
+    lower = linalg.cholesky(H / np.outer(size, size), lower=True)
+    N = linalg.solve_triangular(lower, np.diag(scale / size), lower=True)
+    return N, 2.0 * float(np.log(np.diag(lower)).sum() + np.log(size).sum())
+
+
+def _independent(total, flat):
+    """Flat columns that are no combinations of those before them, the last one first.
+
+    The last column is the constant: what does not vary depends on it.
+    """
+    size = np.sqrt(np.diag(total))
+    scaled = total / np.maximum(np.outer(size, size), 1e-300)
+    chosen = np.zeros(len(total), dtype=bool)
+    for j in np.flatnonzero(flat & (size > 0))[::-1]:
+        rest = 1.0
+        if chosen.any():
+            block, side = scaled[np.ix_(chosen, chosen)], scaled[chosen, j]
+            rest -= side @ linalg.solve(block, side, assume_a="pos")
+        chosen[j] = rest > _DEPENDENT
+    return chosen

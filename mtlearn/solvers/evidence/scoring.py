@@ -1,0 +1,433 @@
+"""Fisher scoring on variances that may not be negative.
+
+A step minimises the quadratic model of the deviance, with the expected information for
+its curvature, over all variances of zero or more: those that belong at zero are there
+exactly, after a step or two, and come back where the likelihood wants them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+from scipy.optimize import nnls
+
+from ...problem.solution import Status
+from .noise import OwnNoise
+
+_TRIES = 20
+_RIDGE = 1e-9  # of the information, where variances cannot be told apart
+_PAIRS = 400  # entries of a covariance up to which they have the exact information
+_NEAR = 1.0  # gain in the deviance of a step that is short
+_CONVEX = 0.1  # least curvature, over the expected one, that is taken as it is
+_GONE = 1e-10  # eigenvalue, against the largest, that is none
+_UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
+_STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
+
+
+@dataclass
+class Local:
+    """The likelihood around some variances, in the coordinates of a step.
+
+    Attributes
+    ----------
+    slope : ndarray of shape (m,)
+        Derivatives of the deviance.
+    info : ndarray of shape (m, m)
+        Expected information: half its expected curvature.
+    noise : ndarray of shape (m,)
+        Expected information that is in common with log s2.
+    low : ndarray of shape (m,)
+        The least that may be added; minus infinity without a bound.
+    slack : float
+        Largest derivative in the logarithms; for zeros, what going up would gain.
+    move : callable
+        From a step to the new variances, and what the deviance gains to first order.
+    """
+
+    slope: np.ndarray
+    info: np.ndarray
+    noise: np.ndarray
+    low: np.ndarray
+    slack: float
+    move: object
+
+
+def _curvature(expected, observed, positive, noise, seen):
+    """The observed information where it is given and is one, else the expected one.
+
+    Far from the optimum the expected one goes further; it is exact if all tasks are
+    alike.
+
+    Variances of zero keep the expected one for themselves: where they stay, the
+    steps of the others are Newton's.
+
+    Parameters
+    ----------
+    expected, observed : ndarray of shape (m, m)
+    positive : ndarray of shape (m,), bool
+    noise, seen : ndarray of shape (m,)
+        What is in common with log s2, expected and observed.
+    """
+    inside = np.flatnonzero(positive & (np.diag(expected) > 0))
+    if observed is None or len(inside) == 0:
+        return expected, noise
+    size, block = np.sqrt(np.diag(expected)[inside]), np.ix_(inside, inside)
+    if np.linalg.eigvalsh(observed[block] / np.outer(size, size))[0] < _CONVEX:
+        return expected, noise
+    info = expected.copy()
+    info[inside] = 0.0
+    info[:, inside] = 0.0
+    info[block] = observed[block]
+    return info, np.where(positive, seen, noise)
+
+
+def _of_variances(theta, slope, expected, observed, bends, seen):
+    """`Local` of plain variances."""
+    size = np.sqrt(np.maximum(np.diag(expected), 1e-300))
+    info, noise = _curvature(expected, observed, theta > 0, 0.5 * bends, 0.5 * seen)
+    slack = np.where(theta > 0, np.abs(theta * slope), np.maximum(-slope, 0.0) / size)
+
+    def move(step):
+        new = np.maximum(theta + step, 0.0)
+        return new, float(slope @ (new - theta))
+
+    return Local(slope, info, noise, -theta, float(slack.max(initial=0.0)), move)
+
+
+class Shared:
+    """Variances of the shared coefficients, one per group.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (q,), int
+        Group of each shared coefficient, -1 where it is flat or held at zero.
+    units : ndarray of shape (q,)
+        Shared coefficients have the standard deviation sqrt(tau) times these.
+    size : int
+        Number of groups.
+    """
+
+    def __init__(self, groups, units, size):
+        self.own, self.units = groups >= 0, units[groups >= 0] ** 2
+        self.groups, self.size = groups[self.own], size
+        self.take = np.zeros((size, len(self.groups)))
+        self.take[self.groups, np.arange(len(self.groups))] = self.units
+
+    def start(self):
+        """Coefficients as large as the noise."""
+        tau = np.zeros(self.size)
+        np.maximum.at(tau, self.groups, 1.0 / self.units)
+        return tau
+
+    def prior(self, tau):
+        """Variances of all columns, of shape (q,)."""
+        prior = np.zeros(len(self.own))
+        prior[self.own] = tau[self.groups] * self.units
+        return prior
+
+    def around(self, tau, point, near=False):
+        """`Local` at a point."""
+        lent = point.factor @ point.total
+        rest = (point.total - lent.T @ lent)[np.ix_(self.own, self.own)]
+        e = (point.target - point.total @ point.beta)[self.own]
+        bends = np.diag(rest)
+        bends, seen = self.take @ bends, self.take @ (e**2 / point.noise)
+        expected = 0.5 * self.take @ rest**2 @ self.take.T
+        mixed = self.take @ (rest * np.outer(e, e) / point.noise) @ self.take.T
+        return _of_variances(tau, bends - seen, expected, mixed - expected, bends, seen)
+
+
+class Diagonal:
+    """A variance for every group of varying columns.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (r,), int
+    """
+
+    def __init__(self, groups):
+        self.groups, self.size = groups, int(groups.max(initial=-1)) + 1
+        self.pick = np.zeros((self.size, len(groups)))
+        self.pick[groups, np.arange(len(groups))] = 1.0
+
+    def starts(self, A, raw, n_tasks):
+        """Variances worth a part of a task's own information, of which A is the sum.
+
+        What the rows cannot tell from shared coefficients (A is next to nothing against
+        `raw`, their squares) is held at zero.
+        """
+        known = self.pick @ np.diag(A) > _UNKNOWN * (self.pick @ raw)
+        self.pick *= known[:, None]
+        each = np.where(known, self.pick @ np.diag(A), 1.0)
+        some = n_tasks * self.pick.sum(axis=1) / each
+        return [scale * some for scale in _STARTS]
+
+    def root(self, theta):
+        """A root of Theta, without columns of zeros."""
+        size = np.sqrt(theta[self.groups])
+        return np.ascontiguousarray(np.diag(size)[:, size > 0])
+
+    def matrix(self, theta):
+        """Theta, (r, r)."""
+        return np.diag(theta[self.groups])
+
+    def around(self, theta, point, star, outer, near=False):
+        """`Local` at a point."""
+        B = point.evidence.basis
+        bends = np.einsum("ij,ik,kj->j", B, star, B)
+        outer = np.einsum("ij,ik,kj->j", B, outer, B)
+        bends, seen = self.pick @ bends, self.pick @ outer / point.noise
+        expected, observed = point.informations(B, near)
+        expected = self.pick @ expected @ self.pick.T
+        observed = self.pick @ observed @ self.pick.T if near else None
+        return _of_variances(theta, bends - seen, expected, observed, bends, seen)
+
+
+class Unstructured:
+    """Any covariance of the varying columns.
+
+    A step is taken in coordinates in which the columns' summed information is a
+    multiple of the identity, so that the features' units do not matter, and projected:
+    eigenvalues below zero become zero. Directions of variance zero take part where the
+    likelihood would gain by them.
+    """
+
+    def __init__(self):
+        self._known = None
+
+    def starts(self, A, raw, n_tasks):
+        """Balanced: each direction is worth a part of a task's information."""
+        size = np.sqrt(np.where(raw > 0, raw, 1.0))
+        values, vectors = linalg.eigh(A / np.outer(size, size))
+        self._known = (vectors / size[:, None])[:, values > _UNKNOWN]
+        L = self._whiten(A, n_tasks)[0]
+        return [scale * L @ L.T for scale in _STARTS]
+
+    def _whiten(self, A, n_tasks):
+        """L with L' A L = n_tasks I, and its inverse, on what the rows can tell."""
+        W = self._known
+        values, vectors = linalg.eigh(W.T @ A @ W)
+        values = np.maximum(values, 1e-14 * values.max(initial=0.0)) / n_tasks
+        L = W @ (vectors / np.sqrt(values))
+        return L, (np.sqrt(values)[:, None] * vectors.T) @ linalg.pinv(W)
+
+    def root(self, theta):
+        """A root of Theta, without the directions that have no variance."""
+        size = np.sqrt(np.maximum(np.diag(theta), 1e-300))
+        values, vectors = linalg.eigh(theta / np.outer(size, size))
+        keep = values > 1e-13 * max(values.max(initial=0.0), 1e-300)
+        root = (vectors[:, keep] * np.sqrt(values[keep])) * size[:, None]
+        return np.ascontiguousarray(root * (np.diag(theta) > 0)[:, None])
+
+    def matrix(self, theta):
+        """Theta, (r, r)."""
+        return theta
+
+    def around(self, theta, point, star, outer, near=False):
+        """`Local` at a point."""
+        B, n_tasks = point.evidence.basis, len(point.rows.counts)
+        L, inverse = self._whiten(B.T @ star @ B, n_tasks)
+        S = n_tasks * np.eye(L.shape[1]) - L.T @ (B.T @ outer @ B) @ L / point.noise
+        values, V = linalg.eigh(inverse @ theta @ inverse.T)
+        gone = values <= _GONE * max(values.max(initial=0.0), 1e-300)
+        values = np.where(gone, 0.0, values)
+        V[:, gone] = V[:, gone] @ linalg.eigh(V[:, gone].T @ S @ V[:, gone])[1]
+        lift = np.ascontiguousarray((B @ L @ V).T)
+        return _of_covariance(values, V.T @ S @ V, L @ V, lift, point, near)
+
+
+def _of_covariance(values, S, L, lift, point, near):
+    """`Local` of a covariance L C L', where C is diagonal and S its slope.
+
+    A direction without variance takes part with the others, by turning them, and for
+    itself where the likelihood gains.
+    """
+    n_tasks, gone = len(point.rows.counts), values == 0.0
+    first, second = np.triu_indices(len(values))
+    out = gone & (np.diag(S) >= 0)
+    use = ~(gone[first] & gone[second]) | ((first == second) & ~out[first])
+    first, second = first[use], second[use]
+    factors = np.where(first == second, np.sqrt(0.5), 1.0)
+    same, scale = first == second, np.sqrt(2.0) * factors
+    slope, noise = scale * S[first, second], 0.5 * n_tasks * same
+    if len(first) <= _PAIRS:
+        inside = ~(gone[first] | gone[second])
+        seen = noise - 0.5 * slope
+        info, observed = point.informations(lift.T, near, (first, second, factors))
+        info, noise = _curvature(info, observed, inside, noise, seen)
+    else:
+        info = 0.5 * n_tasks * np.eye(len(first))
+    info[np.diag_indices(len(first))] += _bends(values, np.diag(S), first, second)
+    slack = _slacks(values, slope, np.diag(info), first, second)
+
+    def move(step):
+        D = np.zeros_like(S)
+        D[first, second] = step / scale
+        found, V = linalg.eigh(np.diag(values) + D + np.triu(D, 1).T)
+        new = (V * np.maximum(found, 0.0)) @ V.T
+        gain = float(np.sum(S * (new - np.diag(values))))
+        return L @ new @ L.T, gain
+
+    low = np.full(len(slope), -np.inf)
+    return Local(slope, info, noise, low, float(slack.max(initial=0.0)), move)
+
+
+def _bends(values, slopes, first, second):
+    """Curvature of turning into directions without variance: they get some by it."""
+    gone = values == 0.0
+    turned = gone[first] != gone[second]
+    size = np.where(gone[first], values[second], values[first])
+    price = np.where(gone[first], slopes[first], slopes[second])
+    bend = np.where(turned, 0.5 * price / np.where(turned, size, 1.0), 0.0)
+    return np.maximum(bend, 0.0)
+
+
+def _slacks(values, slope, info, first, second):
+    """Derivatives in the logarithms; where there is no variance, over their errors."""
+    gone = values == 0.0
+    root = np.sqrt(values[first] * values[second])
+    gain = np.where(first == second, np.maximum(-slope, 0.0), np.abs(slope))
+    outside = gone[first] | gone[second]
+    return np.where(outside, gain / np.sqrt(info), root * np.abs(slope))
+
+
+@dataclass
+class Optimum:
+    """Where the scoring ended.
+
+    Attributes
+    ----------
+    theta : ndarray
+        Variances of the tasks' deviations, in the form of their shape.
+    tau : ndarray of shape (n_groups,)
+    log_noise : ndarray of shape (n_tasks,) or None
+    point : Point
+    certificate : float
+    n_iter : int
+    status : Status
+    history : list of (deviance, certificate)
+    """
+
+    theta: np.ndarray
+    tau: np.ndarray
+    log_noise: np.ndarray | None
+    point: object
+    certificate: float
+    n_iter: int
+    status: Status
+    history: list
+
+
+def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
+    """Find variances at which the likelihood is stationary; it never gets worse.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    shape : Diagonal or Unstructured
+    shared : Shared
+    own_noise : bool
+        Whether each task has a noise of its own.
+    tol : float
+        Largest derivative of the log-likelihood in the logarithms of the variances,
+        divided by the number of labels, at which to stop.
+    max_iter : int
+        Most steps.
+
+    Returns
+    -------
+    Optimum
+    """
+    theta, tau, point = _start(evidence, shape, shared)
+    rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
+    history, status, damping = [], Status.CONVERGED, _RIDGE
+    for n_iter in range(max_iter + 1):
+        near = n_iter > 0 and history[-1][0] - point.deviance < _NEAR
+        star, outer = point.scores()
+        parts = (
+            shape.around(theta, point, star, outer, near),
+            shared.around(tau, point, near),
+        )
+        own = OwnNoise(point, rho) if own_noise else None
+        slack = [part.slack for part in parts] + ([own.slack] if own_noise else [])
+        certificate = 0.5 * max(slack) / evidence.rows.count
+        history.append((point.deviance, certificate))
+        if certificate <= tol:
+            break
+        if n_iter == max_iter:
+            status = Status.MAX_ITER
+            break
+        found = _search(evidence, shape, shared, parts, own, point, damping)
+        if found is None:
+            status = Status.STALLED
+            break
+        theta, tau, rho, point, damping = found
+    return Optimum(theta, tau, rho, point, certificate, n_iter, status, history)
+
+
+def _start(evidence, shape, shared):
+    """The likeliest of a few scales of the deviations' variances."""
+    tau = shared.start()
+    r = evidence.basis.shape[1]
+    pooled = evidence.at(np.zeros((r, 0)), shared.prior(tau))
+    star = pooled.scores()[0]
+    A, raw = (evidence.basis.T @ M @ evidence.basis for M in (star, pooled.total))
+    starts = shape.starts(A, np.diag(raw), len(evidence.rows.counts))
+    points = [evidence.at(shape.root(theta), shared.prior(tau)) for theta in starts]
+    best = int(np.argmin([point.deviance for point in points]))
+    return starts[best], tau, points[best]
+
+
+def _search(evidence, shape, shared, parts, own, point, damping):
+    """The first step, of ever more damped ones, that the likelihood gains by."""
+    slope, noise, low = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("slope", "noise", "low")
+    )
+    info = linalg.block_diag(*[part.info for part in parts])
+    cut = len(parts[0].slope)
+    for _ in range(_TRIES):
+        step = _step(low, slope, info, noise, 0.5 * evidence.freedom, damping)
+        theta, expected = parts[0].move(step[:cut])
+        tau, gain = parts[1].move(step[cut:])
+        expected += gain
+        rho = None
+        if own is not None:
+            rho, gain = own.move(damping)
+            expected += gain
+        try:
+            there = evidence.at(shape.root(theta), shared.prior(tau), rho)
+        except linalg.LinAlgError:  # so far out that rounding is all there is
+            damping = max(10.0 * damping, 1e-3)
+            continue
+        most = point.deviance + 1e-2 * min(expected, 0.0) + point.rounding
+        if there.deviance <= most:
+            damping = 0.1 * damping if damping > 1e-6 else _RIDGE
+            return theta, tau, rho, there, damping
+        damping = max(10.0 * damping, 1e-3)
+    return None
+
+
+def _step(low, slope, info, noise, freedom, damping):
+    """The step, at least `low`, that minimises the quadratic model.
+
+    The noise is minimised over, and so are unbounded unknowns before the others.
+    """
+    step, alive = np.zeros(len(low)), np.diag(info) > 0
+    size = np.sqrt(np.diag(info)[alive])
+    M = info[np.ix_(alive, alive)] - np.outer(noise[alive], noise[alive]) / freedom
+    M = M / np.outer(size, size) + damping * np.eye(len(size))
+    values, vectors = linalg.eigh(M)
+    inverse = (vectors / np.maximum(values, _RIDGE)) @ vectors.T
+    low, best = low[alive] * size, inverse @ (-0.5 * slope[alive] / size)
+    bound = np.flatnonzero(np.isfinite(low))
+    if np.any(best[bound] < low[bound]):
+        # minimised over the free unknowns, the model of the others has this curvature
+        reduced = inverse[np.ix_(bound, bound)]
+        A = linalg.inv(linalg.cholesky(reduced, lower=True))
+        x = low[bound] + nnls(A, A @ (best[bound] - low[bound]))[0]
+        change = linalg.solve(reduced, x - best[bound], assume_a="pos")
+        best = best + inverse[:, bound] @ change
+        best[bound] = x
+    step[alive] = best / size
+    return step
