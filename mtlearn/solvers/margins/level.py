@@ -74,20 +74,12 @@ def _suits(margin, left, weight, starts):
 def _means(data):
     """Weight and weighted mean of each task's labels; of equal ones, that number."""
     y, weight = data.y, data.sample_weight
-    if data.wide:
-        seen = data.observed
-        origin = y.flat[np.argmax(seen)]
-        # one memory order, so that rounding does not depend on the container
-        rest = np.subtract(y, origin, order="C")
-        if not seen.all():
-            rest[~seen] = 0.0
-        if weight is None:
-            mass, sums = np.count_nonzero(seen, axis=0), rest.sum(axis=0)
-        else:
-            weight = weight[:, None] if weight.ndim == 1 else weight
-            rest *= weight
-            mass, sums = (weight * seen).sum(axis=0), rest.sum(axis=0)
-        mass = mass.astype(np.float64)
+    if data.wide or data.n_tasks == 1:
+        # a single task is a table of one column, to the last bit
+        y = y if data.wide else y[:, None]
+        mass, sums, origin = _column_sums(
+            y, data.observed if data.wide else True, weight
+        )
     else:
         origin = y[0]
         rest = y - origin if weight is None else weight * (y - origin)
@@ -97,6 +89,21 @@ def _means(data):
     means = np.zeros(data.n_tasks)
     means[filled] = origin + sums[filled] / mass[filled]
     return mass if data.task_weight is None else mass * data.task_weight, means
+
+
+def _column_sums(y, seen, weight):
+    """Weight of each column of a table, and its sum above an origin, with that."""
+    seen = np.broadcast_to(seen, y.shape)
+    origin = y.flat[np.argmax(seen)]
+    # one memory order, so that rounding does not depend on the container
+    rest = np.subtract(y, origin, order="C")
+    if not seen.all():
+        rest[~seen] = 0.0
+    if weight is None:
+        return np.count_nonzero(seen, axis=0).astype(float), rest.sum(axis=0), origin
+    weight = weight[:, None] if weight.ndim == 1 else weight
+    rest *= weight
+    return (weight * seen).sum(axis=0), rest.sum(axis=0), origin
 
 
 def _average(means, mass):
