@@ -258,7 +258,7 @@ def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, c
     d = X.shape[1]
     chunk = gram_chunk(d)
     buffer = np.empty((chunk, d))
-    label = np.empty(chunk)
+    label, product = np.empty(chunk), np.empty((d, d))
     for t in range(starts.shape[0] - 1):
         s, e = starts[t], starts[t + 1]
         total = 0.0
@@ -286,8 +286,14 @@ def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, c
                 for j in range(d):
                     buffer[k, j] = root * (row[j] - m[j])
             part = buffer[:size]
-            gram[t] += np.dot(part.T, part)
-            cross[t] += np.dot(label[:size], part)
+            # loops, as whole-array sums bring NumPy's broadcasting, seconds to compile
+            np.dot(part.T, part, product)
+            for i in range(d):
+                for j in range(d):
+                    gram[t, i, j] += product[i, j]
+            np.dot(label[:size], part, product[0])
+            for j in range(d):
+                cross[t, j] += product[0, j]
 
 
 # ---------------------------------------------------------------- rows in common

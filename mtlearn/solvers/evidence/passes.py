@@ -11,6 +11,25 @@ from numba import njit
 _SMALL = 24  # unknowns of a block up to which loops are faster than BLAS
 
 
+# whole-array assignments bring broadcasting along, which takes seconds to compile
+
+
+@njit(cache=True)
+def copy_scaled(A, factor, out):
+    """factor A into out."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[i, j] = factor * A[i, j]
+
+
+@njit(cache=True)
+def add_scaled(A, factor, out):
+    """out + factor A."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[i, j] += factor * A[i, j]
+
+
 @njit(cache=True)
 def multiply(A, B, out):
     """A B."""
@@ -32,7 +51,7 @@ def take_squares(A, out):
     """out - A' A, both triangles."""
     k, q = A.shape
     if q > _SMALL:
-        out -= np.dot(A.T, A)
+        add_scaled(np.dot(A.T, A), -1.0, out)
         return
     for m in range(k):
         for i in range(q):
@@ -49,7 +68,7 @@ def factor(P):
     """Lower Cholesky factor in place; returns the logarithm of the determinant."""
     k, total = P.shape[0], 0.0
     if k > _SMALL:
-        P[:] = np.linalg.cholesky(P)
+        copy_scaled(np.linalg.cholesky(P), 1.0, P)
         for i in range(k):
             total += np.log(P[i, i])
         return 2.0 * total
@@ -114,14 +133,15 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
             P[i, i] += 1.0
         logs += factor(P) * (starts[u + 1] - starts[u])
         solve_lower(P, X)
-        E[:] = Ft
+        copy_scaled(Ft, 1.0, E)
         solve_lower(P, E)
-        inner[u] = gram[u]
+        copy_scaled(gram[u], 1.0, inner[u])
         take_squares(X, inner[u])
         for s in range(starts[u], starts[u + 1]):
             t = members[s]
             c, left = cross[t], pulled[t]
-            left[:] = c
+            for j in range(q):
+                left[j] = c[j]
             for i in range(k):
                 a = 0.0
                 for j in range(q):
@@ -155,9 +175,9 @@ def gather_scores(inner, starts, members, pulled, beta, spread, star):
     block = np.empty((q, q))
     for u in range(len(inner)):
         multiply(spread, inner[u], lent)
-        block[:] = inner[u]
+        copy_scaled(inner[u], 1.0, block)
         take_squares(lent, block)
-        star += (starts[u + 1] - starts[u]) * block
+        add_scaled(block, float(starts[u + 1] - starts[u]), star)
         for s in range(starts[u], starts[u + 1]):
             e = pulled[members[s]]
             for i in range(q):
@@ -175,7 +195,7 @@ def gather_scores(inner, starts, members, pulled, beta, spread, star):
 def _project(inner, spread, basis, B, lent, star, half, block):
     """B' (Q - Q N' N Q) B into block; basis is B' of shape (r, q)."""
     multiply(spread, inner, lent)
-    star[:] = inner
+    copy_scaled(inner, 1.0, star)
     take_squares(lent, star)
     multiply(basis, star, half)
     multiply(half, B, block)
@@ -184,7 +204,7 @@ def _project(inner, spread, basis, B, lent, star, half, block):
 @njit(cache=True)
 def _outer_of(members, start, end, pulled, basis, f, K):
     """Sum over some tasks of f_t f_t', f_t = B' e_t, into K."""
-    K[:] = 0.0
+    copy_scaled(K, 0.0, K)
     for s in range(start, end):
         t = members[s]
         for i in range(len(f)):
@@ -267,13 +287,12 @@ def gather_pairs(
     first, second, factors = pairs
     for u in range(len(inner)):
         _project(inner[u], spread, lift, B, lent, star, half, block)
-        K[:] = block
-        K *= starts[u + 1] - starts[u]
+        copy_scaled(block, float(starts[u + 1] - starts[u]), K)
         _pair_products(block, K, first, second, factors, squares)
         if not observe:
             continue
         _outer_of(members, starts[u], starts[u + 1], pulled, lift, f, K)
-        K /= noise
+        copy_scaled(K, 1.0 / noise, K)
         _pair_products(block, K, first, second, factors, mixed)
 
 
@@ -296,19 +315,20 @@ def find_effects(gram, starts, members, cross, root, beta, found, left):
     found : ndarray of shape (n_tasks, k)
         P_t^-1 F' (c_t - G_t beta), written.
     left : ndarray of shape (k, k)
-        Sum of P_t^-1, written.
+        Gains the sum of P_t^-1.
     """
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
     X, P, E = np.empty((k, q)), np.empty((k, k)), np.empty((k, k))
-    z = np.empty(k)
-    left[:] = 0.0
+    z, block = np.empty(k), np.empty((k, k))
     for u in range(len(gram)):
         _factor_task(gram[u], root, Ft, X, P)
-        E[:] = np.eye(k)
+        for i in range(k):
+            for j in range(k):
+                E[i, j] = 1.0 if i == j else 0.0
         solve_lower(P, E)
-        block = np.dot(E.T, E)
-        left += (starts[u + 1] - starts[u]) * block
+        multiply(E.T.copy(), E, block)
+        add_scaled(block, float(starts[u + 1] - starts[u]), left)
         for s in range(starts[u], starts[u + 1]):
             t = members[s]
             for i in range(k):
@@ -316,7 +336,11 @@ def find_effects(gram, starts, members, cross, root, beta, found, left):
                 for j in range(q):
                     a += Ft[i, j] * cross[t, j] - X[i, j] * beta[j]
                 z[i] = a
-            found[t] = np.dot(block, z)
+            for i in range(k):
+                a = 0.0
+                for j in range(k):
+                    a += block[i, j] * z[j]
+                found[t, i] = a
 
 
 @njit(cache=True)
@@ -346,7 +370,8 @@ def label_variances(U, order, starts, gram, root, spread, out):
         solve_lower(P, X)
         for s in range(starts[t], starts[t + 1]):
             u, total = U[order[s]], 0.0
-            h[:] = u
+            for j in range(q):
+                h[j] = u[j]
             for i in range(k):
                 value = 0.0
                 for j in range(q):

@@ -57,7 +57,7 @@ class Posterior:
             there is none.
         """
         rows, k = self.rows, self.root.shape[1]
-        found, left = np.empty((len(rows.counts), k)), np.empty((k, k))
+        found, left = np.empty((len(rows.counts), k)), np.zeros((k, k))
         find_effects(
             rows.gram,
             rows.starts,

@@ -208,6 +208,7 @@ def _posterior(total, prior, flat, open_):
     size = np.sqrt(np.diag(H))
     lower = linalg.cholesky(H / np.outer(size, size), lower=True)
     N = linalg.solve_triangular(lower, np.diag(scale / size), lower=True)
+    N = np.ascontiguousarray(N)  # one memory order, one compiled pass
     return N, 2.0 * float(np.log(np.diag(lower)).sum() + np.log(size).sum())
 
 
