@@ -30,6 +30,13 @@ RELATIONS = (
     "graph",
     "covariance",
 )
+RELATION_FIXTURES = (
+    "SharedMean(0)",
+    "SharedMean(0.6)",
+    "pooled",
+    "graph",
+    "covariance",
+)
 LAYOUTS = ("column", "task", "wide")
 MODES = (True, "shrunk", "shared", False)
 WEIGHTS = ("none", "rows", "labels", "balanced", "dict", "array")
@@ -244,20 +251,6 @@ def problem():
 
 
 P = problem()
-
-
-RELATIONS = ("SharedMean(0)", "SharedMean(0.6)", "pooled", "graph", "covariance")
-
-
-@pytest.fixture
-def relation(request, adjacency, task_covariance):
-    return {
-        "SharedMean(0)": SharedMean(0.0),
-        "SharedMean(0.6)": SharedMean(0.6),
-        "pooled": SharedMean(1.0),
-        "graph": TaskGraph(adjacency, 1.5),
-        "covariance": TaskCovariance(task_covariance),
-    }[request.param]
 
 
 def hard_features(name, X, codes):

@@ -14,6 +14,7 @@ from cases_features import problems, rows  # noqa: F401
 from reference import data_dir
 from threadpoolctl import threadpool_limits
 
+from mtlearn import SharedMean, TaskCovariance, TaskGraph
 from mtlearn.solvers.margins.envelope import LOSSES
 
 TASKS = ("east", "mid", "north", "south", "west")
@@ -154,6 +155,18 @@ def task_covariance():
 def matrices(adjacency, task_covariance):
     """The two matrices that `cases.related` makes relations of."""
     return adjacency, task_covariance
+
+
+@pytest.fixture
+def relation(request, adjacency, task_covariance):
+    """One of `cases.RELATION_FIXTURES`, by name: for indirect parameters."""
+    return {
+        "SharedMean(0)": SharedMean(0.0),
+        "SharedMean(0.6)": SharedMean(0.6),
+        "pooled": SharedMean(1.0),
+        "graph": TaskGraph(adjacency, 1.5),
+        "covariance": TaskCovariance(task_covariance),
+    }[request.param]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from cases import (
     FEATURES,
     MODES,
-    RELATIONS,
+    RELATION_FIXTURES,
     SOLVERS,
     C,
     Case,
@@ -21,7 +21,6 @@ from cases import (
     signs,
     wide_multiclass,
 )
-from cases import relation as relation
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, SVR, LinearSVC
@@ -161,7 +160,9 @@ def test_three_classes_are_one_against_the_rest(
 
 
 @pytest.mark.parametrize(
-    "relation, loss, mode", cover(RELATIONS, LOSSES, MODES), indirect=["relation"]
+    "relation, loss, mode",
+    cover(RELATION_FIXTURES, LOSSES, MODES),
+    indirect=["relation"],
 )
 def test_the_certificate_is_a_bound(problems, relation, loss, mode):
     X, y, codes, weight = rows(loss, problems)

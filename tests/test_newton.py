@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import FEATURES, RELATIONS, cover, hard_features
+from cases import FEATURES, RELATION_FIXTURES, cover, hard_features
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
@@ -38,7 +38,7 @@ LOSS_NAMES = (
 )
 
 
-every_relation = pytest.mark.parametrize("relation", RELATIONS, indirect=True)
+every_relation = pytest.mark.parametrize("relation", RELATION_FIXTURES, indirect=True)
 every_loss = pytest.mark.parametrize("loss", LOSS_NAMES)
 every_mode = pytest.mark.parametrize("mode", MODES)
 every_solver = pytest.mark.parametrize("solver", SOLVERS)
@@ -159,7 +159,9 @@ def check_bound(loss, model, X, y, codes, weight, K, mode, goal=1e-6):
 
 
 @pytest.mark.parametrize(
-    "relation, loss, mode", cover(RELATIONS, LOSS_NAMES, MODES), indirect=["relation"]
+    "relation, loss, mode",
+    cover(RELATION_FIXTURES, LOSS_NAMES, MODES),
+    indirect=["relation"],
 )
 def test_the_certificate_is_a_bound(
     long_regression, long_classification, relation, loss, mode
@@ -265,7 +267,7 @@ def test_hard_features(
     "loss, relation, features, mode, strength",
     cover(
         LOSS_NAMES,
-        RELATIONS,
+        RELATION_FIXTURES,
         ["units", "duplicated", "wide", "a year"],
         MODES,
         [1e-4, 1e4],
@@ -281,7 +283,7 @@ def test_weak_and_strong_penalties(
 
 @pytest.mark.parametrize(
     "features, solver, relation, loss",
-    cover(["far", "one far"], SOLVERS, RELATIONS, LOSS_NAMES),
+    cover(["far", "one far"], SOLVERS, RELATION_FIXTURES, LOSS_NAMES),
     indirect=["relation"],
 )
 def test_columns_far_from_zero_with_free_intercepts(
