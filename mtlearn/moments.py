@@ -84,11 +84,7 @@ class TaskMoments:
 
     def base_objective(self, intercept):
         """`objective` of the best intercepts alone, shrunken ones all alike."""
-        if intercept == "free":
-            return self._constant(self.y_mean)
-        mass = self.task_weights
-        common = mass @ self.y_mean / max(mass.sum(), 1e-300)
-        return self._constant(0.0 if intercept == "none" else common)
+        return self._constant(intercept.best(self.y_mean, self.task_weights))
 
     def _constant(self, level):
         """`objective` of constants."""

@@ -12,6 +12,7 @@ from .fitting.base import Fit, TaskEstimator, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.grid import GridFit, in_batches
 from .problem.ids import column_position
+from .problem.intercepts import SHARED
 from .problem.losses import Squared
 from .problem.penalties import L21, Dirty, Nuclear
 from .problem.span import in_row_space
@@ -822,9 +823,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
 
     def _largest(self, whole, variant):
         losses = [_loss(whole, 0.0)]
-        if whole.intercept == "shrunk":
+        if whole.intercept.shrunk:
             # of the intercepts between those two, none asks for more
-            losses.append(_loss(replace(whole, intercept="shared"), 0.0))
+            losses.append(_loss(replace(whole, intercept=SHARED), 0.0))
         penalty = self._base(variant, 1.0)._penalty(whole.n_known)
         return max(penalty.zero_strength(loss.target) for loss in losses) or 1.0
 
@@ -884,7 +885,7 @@ def _losses(part, alphas):
     """The loss for every strength: the same, but for shrunken intercepts."""
     loss = None
     for alpha in alphas:
-        if loss is None or part.intercept == "shrunk":
+        if loss is None or part.intercept.shrunk:
             loss = _loss(part, alpha)
         yield loss
 

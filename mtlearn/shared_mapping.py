@@ -153,7 +153,7 @@ class SharedMappingEstimator(
         own, n_tasks = self._own_classes(fit), fit.data.n_tasks
         V, b = solution.coef[-1].T, solution.intercept[-1]
         self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
-        free = fit.intercept == "free"
+        free = fit.intercept.own
         models, levels, present = _by_label(V, b, own, n_tasks, free)
         present = present & self._determined(fit)
         shared = mean_where(models, present, models.mean(axis=0))

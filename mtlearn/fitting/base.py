@@ -37,8 +37,7 @@ class Fit:
     data : TaskData
         The tasks that take part in the problem.
     form : ArrowForm, MatrixForm or ComposedForm
-    intercept : str
-        "free", "shrunk", "shared" or "none".
+    intercept : Intercepts
     tasks : ndarray of shape (n_tasks,)
         Ids of all tasks of the model.
     part : ndarray of shape (n_tasks,), bool

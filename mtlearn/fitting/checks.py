@@ -21,6 +21,7 @@ from ..problem.ids import (
     shorten,
     split_task_column,
 )
+from ..problem.intercepts import FREE, NONE, SHARED, SHRUNK
 
 _MISSING_LABEL = (
     "Input y contains NaN: every row needs a label. (In a 2-D `y`, with a column for "
@@ -70,16 +71,20 @@ def check_choice(name, value, choices):
     return value
 
 
-_INTERCEPTS = {True: "free", "free": "free", False: "none"}
+_INTERCEPTS = {
+    True: FREE,
+    "free": FREE,
+    "shrunk": SHRUNK,
+    "shared": SHARED,
+    False: NONE,
+}
 
 
 def check_intercept(value):
-    """Return the solvers' word for the parameter `fit_intercept`."""
-    choices = (True, "free", "shrunk", "shared", False)
+    """Return the `Intercepts` that the parameter `fit_intercept` names."""
     if isinstance(value, np.bool_):
         value = bool(value)
-    value = check_choice("fit_intercept", value, choices)
-    return _INTERCEPTS.get(value, value)
+    return _INTERCEPTS[check_choice("fit_intercept", value, tuple(_INTERCEPTS))]
 
 
 def check_strength(name, value, *, strict=False):

@@ -144,9 +144,8 @@ class _Bound:
         for one in self.constraints:
             if isinstance(one, Constraint):
                 coef = one.tidy(coef, self.scope)
-        if self.form.composed:
-            # the rules come first: a limit at a composed task may keep its rounding
-            coef = self.form.mix @ coef[self.form.free]
+        # the rules come first: a limit at a composed task may keep its rounding
+        coef = self.form.expand(coef[self.form.free])
         return Solution(
             coef,
             solution.intercept,
@@ -228,6 +227,6 @@ def _spread(fit):
     spread = sp.lil_array((len(fit.part), n_part))
     spread[np.flatnonzero(fit.part), np.arange(n_part)] = 1.0
     spread = spread.tocsr() + sp.csr_array((~fit.part)[:, None].astype(float)) @ means
-    if fit.intercept != "free" or fit.labelled[fit.part].all():
+    if not fit.intercept.own or fit.labelled[fit.part].all():
         return spread, spread
     return spread, spread @ sp.csr_array(settle_intercepts(fit, np.eye(n_part)))

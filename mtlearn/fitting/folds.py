@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ..moments import TaskMoments, same_rows
+from ..problem.intercepts import weighted_mean
 from ..problem.tasks import TaskData
 
 _FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
@@ -33,7 +34,7 @@ class Part:
     part, labelled : ndarray of shape (n_tasks,), bool
         Tasks of the problem, and those with labels here (or with a rule that makes them
         of others).
-    intercept : str
+    intercept : Intercepts
     moments : TaskMoments or None
         Of the tasks of the problem; None where the rows are to be used.
     """
@@ -85,7 +86,7 @@ class Part:
         coef : ndarray of shape (..., n_tasks, n_features)
         intercept : ndarray of shape (..., n_tasks)
         """
-        own = self.labelled if self.intercept == "free" else self.part
+        own = self.labelled if self.intercept.own else self.part
         if self.part.all() and own.all():
             return coef, intercept
         shape = (*coef.shape[:-2], len(self.part), coef.shape[-1])
@@ -112,10 +113,9 @@ def scatter(part):
         mass, squares = data.sums(data.weights), data.squared().adjoint(data.weights)
         mean = data.adjoint(data.weights) / np.where(mass > 0, mass, 1.0)[:, None]
         within = max(float(squares.sum() - mass @ np.sum(mean**2, axis=1)), 0.0)
-    if part.intercept == "free":
-        return float(within)
-    centre = 0.0 if part.intercept == "none" else mass @ mean / mass.sum()
-    return float(within + mass @ np.sum((mean - centre) ** 2, axis=1))
+    left = part.intercept.left(mass, np.inf)
+    centre = weighted_mean(mean, left) if part.intercept.common else 0.0
+    return float(within + left @ np.sum((mean - centre) ** 2, axis=1))
 
 
 def take(rows, index):

@@ -21,6 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ..model_selection import TaskStratifiedKFold
 from ..problem.ids import LARGEST, as_floats, id_array, shorten, split_task_column
+from ..problem.intercepts import NONE, SHARED
 from ..problem.solution import reached, warn_unless_converged
 from ..problem.span import _Space
 from ..problem.tasks import TaskData
@@ -113,7 +114,7 @@ class GridFit:
         fit, rows = self._prepare(X, y, sample_weight, task)
         start = warm_model(fit)
         # one level for all, which folds without rows of a task know as well
-        common = "none" if fit.form.composed or fit.intercept == "none" else "shared"
+        common = SHARED if fit.intercept.present and not fit.form.composed else NONE
         level = best_levels(fit.data, fit.form, common)
         fit, rows = fit.lowered(level), rows.relabel(rows.y - level[0])
         start = None if start is None else (start[0], start[1] - level)

@@ -46,19 +46,15 @@ def settle_intercepts(fit, intercept, own=None, otherwise=0.0):
     intercept : ndarray of shape (n_part, ...)
     """
     labelled = fit.labelled[fit.part]
-    if fit.intercept != "free" or labelled.all():
+    if not fit.intercept.own or labelled.all():
         return intercept
     own = np.ones(len(intercept), dtype=bool) if own is None else own
-    if not fit.form.composed:
-        settled = intercept.copy()
-        counted = (own.T & labelled).T
-        settled[~labelled] = mean_where(intercept, counted, otherwise)
-        return settled
     rules, free = fit.form.mix, intercept[fit.form.free]
     seen = _seen(fit)
     if seen.all():
         return intercept
     loose = abs(rules[:, ~seen]).sum(axis=1) > 0
+    free = free.copy()
     free[~seen] = mean_where(intercept, (own.T & ~loose).T, otherwise)
     return fit.form.expand(free)
 
@@ -89,7 +85,7 @@ def determined(fit):
     present = present_classes(fit.data, n_labels)
     several = present.sum(axis=1, keepdims=True) > 1
     own = (present & several)[:, 0] if n_labels == 2 else present & several
-    if fit.intercept != "free":
+    if not fit.intercept.own:
         return np.ones_like(own)
     if fit.form.composed:
         columns = [_pinned(fit, column) for column in np.atleast_2d(own.T)]

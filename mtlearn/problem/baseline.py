@@ -15,9 +15,11 @@ def base_objective(data, loss, form, intercept, zero):
     ----------
     data : TaskData
     loss : object of `mtlearn.problem.losses`, or the name of one of
-    `mtlearn.solvers.margins.envelope` form : ArrowForm, MatrixForm or ComposedForm, or
-    None for tasks of their own intercept : {"free", "shrunk", "shared", "none"} zero :
-    float
+    `mtlearn.solvers.margins.envelope`
+    form : ArrowForm, MatrixForm or ComposedForm, or None
+        None for tasks of their own.
+    intercept : Intercepts
+    zero : float
         The objective of the zero model: the answer for numbers, whose levels have been
         taken away, without intercepts, and where those of tasks follow from others.
 
@@ -29,12 +31,12 @@ def base_objective(data, loss, form, intercept, zero):
     """
     least = _of_counts(loss)
     composed = form is not None and form.composed
-    if least is None or intercept == "none" or composed:
+    if least is None or not intercept.present or composed:
         return zero
     classes = data.labels if isinstance(loss, Softmax) else data.labels > 0
     classes = classes.astype(np.intp)
     n_classes = max(getattr(loss, "n_scores", 1), 2)
-    n_groups = data.n_tasks if intercept == "free" else 1
+    n_groups = intercept.n_free(data.n_tasks)
     place = data.task_of * n_classes + classes if n_groups > 1 else classes
     counts = np.bincount(place, data.weights, n_groups * n_classes)
     found = least(counts.reshape(n_groups, n_classes))

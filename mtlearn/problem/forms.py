@@ -12,7 +12,46 @@ from scipy.sparse.linalg import splu
 _CANCELLED = 1e-14  # sums below this share of their terms are rounding
 
 
-class ArrowForm:
+class Form:
+    """What forms have in common: every task is free, and knows nothing of composing."""
+
+    composed = False  # whether tasks are made of others
+    arrow = None  # (shared, private) where only a common part ties the tasks
+    free = slice(None)  # positions of the free tasks
+
+    @property
+    def base(self):
+        """The form of the free tasks."""
+        return self
+
+    @property
+    def pooled(self):
+        """Whether all tasks have the same coefficients."""
+        return False
+
+    @property
+    def mix(self):
+        """How all tasks are made of the free ones: the identity."""
+        return sp.eye_array(self.n_tasks).tocsr()
+
+    def expand(self, own):
+        """What all tasks have of what is given for the free ones, (n_free, ...)."""
+        return own
+
+    def separates(self, intercept):
+        """Whether each task has an intercept that is nobody else's, and unpenalised."""
+        return intercept.own
+
+    def intercept_map(self, intercept):
+        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
+        return intercept.map(self.n_tasks)
+
+    def untied(self):
+        """The same tasks with nothing that ties them; of pooled ones, the same."""
+        return ArrowForm(self.n_tasks, 0.0, 1.0)
+
+
+class ArrowForm(Form):
     r"""W_t = a u_0 + b u_t with Omega = \|u_0\|^2 + sum_t \|u_t\|^2.
 
     The task kernel is b^2 I + a^2 11'. A common part u_0 and private parts u_t: the
@@ -29,7 +68,19 @@ class ArrowForm:
     def __init__(self, n_tasks, shared, private):
         self.n_tasks, self.shared, self.private = n_tasks, shared, private
 
-    composed = False
+    @property
+    def arrow(self):
+        """a and b."""
+        return self.shared, self.private
+
+    @property
+    def pooled(self):
+        """Whether there is the common part only."""
+        return self.private == 0
+
+    def untied(self):
+        """Private parts only; the common one where there is no other."""
+        return ArrowForm(self.n_tasks, float(self.pooled), float(not self.pooled))
 
     def lift(self, theta):
         """W of theta; theta has a first row for the common part."""
@@ -54,6 +105,28 @@ class ArrowForm:
     def diagonal(self):
         """Omega of the unit vectors of theta."""
         return np.ones(self.n_tasks + 1)
+
+    def solve_features(self, alpha, H):
+        """A solver of alpha `metric` + `pull` H `lift`, every feature by itself.
+
+        Parameters
+        ----------
+        alpha : float
+        H : ndarray of shape (n_tasks, p)
+            Curvatures of the coefficients.
+        """
+        a, b = self.shared, self.private
+        bottom = alpha + b * b * H
+        damped = alpha * H / bottom
+        head = alpha + a * a * damped.sum(axis=0)
+
+        def solve(r):
+            out = np.empty_like(r)
+            out[0] = (r[0] - a * b * (H / bottom * r[1:]).sum(axis=0)) / head
+            out[1:] = (r[1:] - a * b * H * out[0]) / bottom
+            return out
+
+        return solve
 
     def precision_dot(self, W):
         """A W; only where the tasks have private parts."""
@@ -80,10 +153,6 @@ class ArrowForm:
         """A matrix P; Omega is the squared length of P theta."""
         return sp.eye_array(self.n_tasks + 1).tocsr()
 
-    def intercept_map(self, intercept):
-        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
-        return _plain_intercepts(self.n_tasks, intercept)
-
     def omega(self, W):
         """Omega(W); rows that differ cost infinity where only a common part exists."""
         theta = self.coordinates(W)
@@ -92,7 +161,7 @@ class ArrowForm:
         return float(np.vdot(theta, theta))
 
 
-class MatrixForm:
+class MatrixForm(Form):
     """Omega(W) = sum_st A_st w_s . w_t for a task precision A, dense or sparse.
 
     Parameters
@@ -101,8 +170,6 @@ class MatrixForm:
     kernel : ndarray of shape (n_tasks, n_tasks), default=None
         The inverse, where it is known.
     """
-
-    composed = False
 
     def __init__(self, precision, kernel=None):
         self.precision = precision
@@ -123,6 +190,11 @@ class MatrixForm:
         return self.precision @ theta
 
     precision_dot = metric
+
+    def solve_features(self, alpha, H):
+        """As that of `ArrowForm`, what ties the tasks left out: a preconditioner."""
+        bottom = alpha * self.diagonal()[:, None] + H
+        return lambda r: r / bottom
 
     def dual_norm2(self, g):
         """<g, K g>."""
@@ -162,16 +234,12 @@ class MatrixForm:
         A = A.toarray() if sp.issparse(A) else A
         return sp.csr_array(linalg.cholesky(A))
 
-    def intercept_map(self, intercept):
-        """Intercepts of the tasks by the unpenalised unknowns, (n_tasks, n_free)."""
-        return _plain_intercepts(self.n_tasks, intercept)
-
     def omega(self, W):
         """Omega(W)."""
         return float(np.vdot(W, self.precision @ W))
 
 
-class ComposedForm:
+class ComposedForm(Form):
     r"""Some tasks are combinations of the others: W = M V, Omega(W) = Omega_free(V).
 
     The rows of V are the free tasks, and theta are the coordinates of their form.
@@ -188,6 +256,7 @@ class ComposedForm:
     """
 
     composed = True
+    base = mix = None
 
     def __init__(self, base, mix, free):
         self.base, self.mix, self.free = base, sp.csr_array(mix), free
@@ -197,6 +266,23 @@ class ComposedForm:
     def lift(self, theta):
         """W of theta."""
         return self.mix @ self.base.lift(theta)
+
+    @property
+    def pooled(self):
+        """Whether the free tasks are all one."""
+        return self.base.pooled
+
+    def separates(self, intercept):
+        """Never: intercepts follow the rules."""
+        return False
+
+    def untied(self):
+        """The same rules, of free tasks that nothing ties."""
+        return ComposedForm(self.base.untied(), self.mix, self.free)
+
+    def solve_features(self, alpha, H):
+        """Every free task with the rows in which it has a part: a preconditioner."""
+        return self.base.solve_features(alpha, self.mix.multiply(self.mix).T @ H)
 
     def expand(self, own):
         """What all tasks have of what is given for the free ones, (n_free, ...)."""
@@ -255,11 +341,3 @@ class ComposedForm:
         if not np.allclose(self.mix @ V, W, rtol=1e-8, atol=1e-12):
             return np.inf
         return self.base.omega(V)
-
-
-def _plain_intercepts(n_tasks, intercept):
-    """One unknown per task ("free"), one for all ("shared", "shrunk"), or none."""
-    if intercept == "free":
-        return sp.eye_array(n_tasks).tocsr()
-    n_free = 0 if intercept == "none" else 1
-    return sp.csr_array(np.ones((n_tasks, n_free)))

@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from scipy import linalg
 
 from ...moments import TaskMoments, same_rows
-from ...problem.forms import ArrowForm
 from ..related.least_squares import centred_rows, task_rows
 
 _MOMENT_BYTES = 1 << 28  # Grams of all tasks larger than this are not formed
@@ -340,7 +339,7 @@ class Unknowns:
     ----------
     form : ArrowForm or MatrixForm
         Or any with `lift_matrix`, `metric` and `intercept_map`.
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     n_features : int
     explicit : bool
         Whether a free intercept of a task's own is an unknown; else it is minimised
@@ -352,13 +351,12 @@ class Unknowns:
         self.L, self.metric = self.coordinates.L, self.coordinates.metric
         self.root = self.coordinates.root
         B = sp.csr_array(form.intercept_map(intercept))
-        self.shrunk = intercept == "shrunk"
+        self.shrunk = intercept.shrunk
         self.maps = B
-        own = intercept == "free" and not form.composed
-        self.centred = own and not explicit
+        self.centred = form.separates(intercept) and not explicit
         self.B = B = (B[:, :0] if self.centred else B).tocsr()
         self.d, self.n_tasks = n_features, form.n_tasks
-        self.p = n_features + (intercept == "shrunk")
+        self.p = n_features + self.shrunk
         width = self.L.shape[1] * self.p
         coordinates = sp.kron(self.L, sp.eye_array(self.p)).tocsr()
         coef_rows = (
@@ -366,7 +364,7 @@ class Unknowns:
         ).ravel()
         self.lift = _widen(coordinates[coef_rows], B.shape[1])
         self.shift = sp.hstack([sp.csr_array((self.n_tasks, width)), B]).tocsr()
-        if intercept == "shrunk":
+        if self.shrunk:
             last = np.arange(self.n_tasks) * self.p + self.d
             self.shift = self.shift + _widen(coordinates[last], B.shape[1])
         free = sp.csr_array((B.shape[1], B.shape[1]))
@@ -477,8 +475,7 @@ class _Coordinates:
 
 def unpenalised(form):
     """The form whose coordinates are W itself, where only sums of squares count."""
-    private = isinstance(form, ArrowForm) and form.private > 0
-    return ArrowForm(form.n_tasks, 0.0, 1.0) if private else form
+    return form if form.arrow is None else form.untied()
 
 
 def _widen(matrix, n_columns):

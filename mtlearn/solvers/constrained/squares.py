@@ -70,7 +70,7 @@ def solve_constrained(
     alpha : float
         At least 0; greater than 0 unless the loss is `Squared`.
     limits : Limits
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     tol : float
         What the certificate must reach, relative to the best model without features.
     max_iter : int
@@ -510,7 +510,7 @@ def solve_constrained_kinks(
     alpha : float
         Greater than 0.
     limits : Limits
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     tol : float
         What the certificate must reach, relative to the best model without
         features.

@@ -100,7 +100,7 @@ def solve_block_descent(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
 
 def _part(loss, chosen):
     """The problem of a working set, on moments or on residuals, by what is smaller."""
-    if isinstance(loss, RowLoss) and loss.intercept in ("free", "none"):
+    if isinstance(loss, RowLoss) and not loss.intercept.common:
         data = loss.data
         rows = data.X.shape[0] if data.wide else 2 * len(data.rows) // data.n_tasks
         if len(chosen) > max(rows, _FIRST):
@@ -303,7 +303,7 @@ class RowPart:
         self.loss, self.chosen = loss, chosen
         data, size = loss.data, len(chosen)
         self.n_rows, self.n_features = loss.n_rows, size
-        self._centre = loss.intercept == "free"
+        self._centre = loss.intercept.own
         self._X = np.ascontiguousarray(dense_columns(data.features, chosen).T)
         self._weight = self._table(loss.weight)
         self._y = self._table(loss.y)

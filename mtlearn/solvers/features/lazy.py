@@ -7,6 +7,7 @@ those, and the gradient of all the others comes from it without the rows of X.
 import numpy as np
 
 from ...moments import TaskMoments
+from ...problem.intercepts import FREE
 from .smooth import MomentLoss, Point
 
 _FEW = 64  # features whose Gram is made at once
@@ -17,7 +18,7 @@ _ALL = 0.75  # of the features pulled at zero, from which most will be in use
 def lazy_loss(data, intercept, penalty):
     """The loss with a growing Gram where it may save work, else None."""
     weight = data.sample_weight
-    suits = data.wide and not data.sparse and intercept == "free"
+    suits = data.wide and not data.sparse and intercept.own
     suits = suits and (weight is None or weight.ndim == 1)
     suits = suits and _FEW < data.n_features <= data.X.shape[0]
     if not suits or not bool(data.observed.all()):
@@ -37,7 +38,7 @@ class LazyLoss:
         Wide layout, dense, every label observed, one weight per row at most.
     """
 
-    intercept, shrinkage, coupling = "free", 0.0, None
+    intercept, shrinkage, coupling = FREE, 0.0, None
 
     def __init__(self, data):
         self._data = data

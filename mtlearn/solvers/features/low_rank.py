@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from ...problem.intercepts import SHARED
 from ...problem.penalties import Nuclear
 from ...problem.solution import Solution, Status, goal
 from ..linalg import conjugate_gradient
@@ -402,7 +403,7 @@ def solve_reduced_rank(data, intercept, n_components):
     Parameters
     ----------
     data : TaskData
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     n_components : int
 
     Returns
@@ -414,12 +415,12 @@ def solve_reduced_rank(data, intercept, n_components):
     weight = data.sample_weight
     common = data.wide and bool(data.observed.all())
     common &= weight is None or weight.ndim == 1
-    if not common or intercept == "shared":
+    if not common or intercept == SHARED:
         return None
     X = data.X.toarray() if data.sparse else data.X
     root = np.ones(len(X)) if weight is None else np.sqrt(weight)
     mean, level = np.zeros(data.n_features), np.zeros(data.n_tasks)
-    if intercept != "none":
+    if intercept.present:
         mean = np.average(X, axis=0, weights=weight)
         level = np.average(data.y, axis=0, weights=weight)
     tasks = np.sqrt(

@@ -13,6 +13,7 @@ from numba import njit
 
 from ...moments import TaskMoments
 from ...problem.baseline import base_objective
+from ...problem.intercepts import FREE, SHARED, saturated
 from ...problem.losses import Logistic, Squared
 from ...problem.tasks import TaskData
 from ..linalg import ground
@@ -27,7 +28,6 @@ _PRACTICALLY_ZERO = 3e-9  # loss of a saturated observation
 # least curvature of an observation, relative to its weight; with more than two classes
 # the model is a bound only, and a bold step would not be found out
 _FLOOR = {True: 1e-9, False: 1e-4}
-_SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
 
 
 @dataclass
@@ -61,28 +61,21 @@ class MomentLoss:
     Parameters
     ----------
     moments : TaskMoments
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     shrinkage : float
         Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
     tied : bool
         False leaves the coupling out: a bound of the Hessian from above.
     """
 
-    def __init__(self, moments, intercept="free", shrinkage=0.0, *, tied=True):
+    def __init__(self, moments, intercept=FREE, shrinkage=0.0, *, tied=True):
         self.moments, self.intercept, self.shrinkage = moments, intercept, shrinkage
         self.n_rows, self.n_features = moments.cross.shape
         mass, mean = moments.task_weights, moments.mean[moments.group]
         # what is left of each task's squared mean residual: nothing once its
         # intercept is free, all of it without one
-        if intercept == "free" or (intercept == "shrunk" and shrinkage == 0.0):
-            left = np.zeros(self.n_rows)
-        elif intercept == "shrunk":
-            left = mass * shrinkage / (mass + shrinkage)
-        else:
-            left = mass
-        self._mass, self._left = mass, left
-        tied = tied and intercept in ("shrunk", "shared")
-        total = left.sum() if tied else 0.0
+        left = intercept.left(mass, shrinkage)
+        total = left.sum() if tied and intercept.common else 0.0
         level = left @ moments.y_mean / total if total > 0 else 0.0
         column = left[:, None] * mean
         self.coupling = column / np.sqrt(total) if total > 0 else None
@@ -91,8 +84,7 @@ class MomentLoss:
         squares = moments.scale @ moments.y_square
         squares += left @ (moments.y_mean - level) ** 2
         self.constant = 0.5 * float(squares)
-        alike = "free" if intercept == "shrunk" and shrinkage == 0.0 else intercept
-        self.zero_objective = moments.base_objective(alike)
+        self.zero_objective = moments.base_objective(intercept.at(shrinkage))
         self.hessian, self.block, self.scale = self._blocks(left)
         # every task has its own block, in the order of the tasks
         self.ordered = np.array_equal(self.block, np.arange(len(self.hessian)))
@@ -211,16 +203,8 @@ class MomentLoss:
         """The best intercepts, of shape (n_rows,)."""
         mean = self.moments.mean[self.moments.group]
         free = self.moments.y_mean - np.einsum("tj,tj->t", mean, W)
-        if self.intercept == "none":
-            return np.zeros(self.n_rows)
-        total = self._left.sum()
-        if total <= 0:
-            return free
-        level = self._left @ free / total
-        if self.intercept == "shared":
-            return np.full(self.n_rows, level)
-        mass, shrinkage = self._mass, self.shrinkage
-        return (mass * free + shrinkage * level) / (mass + shrinkage)
+        mass = self.moments.task_weights
+        return self.intercept.best(free, mass, self.shrinkage)
 
 
 # ---------------------------------------------------------------- from the rows
@@ -236,19 +220,17 @@ class RowLoss:
     ----------
     data : TaskData
     loss : object of `mtlearn.problem.losses`
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     shrinkage : float
         Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
     """
 
-    def __init__(self, data, loss, intercept="free", shrinkage=0.0):
+    def __init__(self, data, loss, intercept=FREE, shrinkage=0.0):
         self.means = None
-        if intercept == "free" and not data.sparse:
+        if intercept.own and not data.sparse:
             data, self.means = data.centred()
         self.data, self.loss = data, loss
-        self.intercept, self.shrinkage = intercept, shrinkage
-        if intercept == "shrunk" and shrinkage == 0.0:
-            self.intercept = "free"
+        self.intercept, self.shrinkage = intercept.at(shrinkage), shrinkage
         self.q, self.n_features = loss.n_scores, data.n_features
         self.n_rows = data.n_tasks * self.q
         self.y, self.weight = data.labels, data.weights
@@ -257,7 +239,7 @@ class RowLoss:
         self.zero_objective = base_objective(data, loss, None, self.intercept, zero)
         # squared residuals of large labels would leave the gap without digits
         self._shift = None
-        if isinstance(loss, Squared) and intercept != "none":
+        if isinstance(loss, Squared) and intercept.present:
             self._shift = self._level(self.y)
         if self._shift is not None:
             self.y = self.y - self.spread(self._shift)
@@ -268,21 +250,18 @@ class RowLoss:
     def _level(self, z):
         """Mean of each task's labels or scores, or of all where intercepts are tied."""
         z = z.reshape(len(z), -1)
-        total = self._sums(self.weight)[:, None]
-        sums = self._sums(self.weight[:, None] * z)
-        if self.intercept != "free":
-            total, sums = (np.zeros_like(s) + s.sum(axis=0) for s in (total, sums))
-        return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+        mass = self._sums(self.weight)
+        sums, total = self._sums(self.weight[:, None] * z), mass[:, None]
+        means = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+        return self.intercept.best(means, mass)
 
     def _first_intercepts(self):
         """Zero; saturated for tasks of one class, which have no finite best one."""
         b, self._mass = np.zeros((self.data.n_tasks, self.q)), None
-        if isinstance(self.loss, Logistic) and self.intercept == "free":
-            total, size = self.data.sums(self.y), self.data.sizes
-            one = (np.abs(total) == size) & (size > 0)
-            b[one, 0] = _SATURATED * np.sign(total[one])
-            if one.any():
-                self._one_sided, self._mass = one, self.data.sums(self.weight)
+        if isinstance(self.loss, Logistic) and self.intercept.own:
+            b[:, 0] = saturated(self.data, self.y)
+            if b.any():
+                self._one_sided, self._mass = b[:, 0] != 0, self.data.sums(self.weight)
         return b
 
     def columns(self, chosen):
@@ -387,21 +366,18 @@ class RowLoss:
 
     def _shrinking(self, b):
         """Gradient of the penalty of the intercepts."""
-        if self.intercept != "shrunk":
+        if not self.intercept.shrunk:
             return 0.0
         return self.shrinkage * (b - b.mean(axis=0))
 
     def _move_intercepts(self, h, pull):
         """Newton step of the intercepts for a negative gradient, (n_tasks, q)."""
         q, mode = self.q, self.intercept
-        if mode == "none":
-            return np.zeros_like(pull)
         H = self._sums(h).reshape(-1, q, q)
-        if mode == "shared":
-            step = np.linalg.solve(ground(H.sum(axis=0)), pull.sum(axis=0))
-            return np.broadcast_to(step, pull.shape)
-        if mode == "free":
-            return np.linalg.solve(ground(H), pull[:, :, None])[:, :, 0]
+        if not mode.shrunk:
+            H, pull = ground(mode.gather(H)), mode.gather(pull)
+            step = np.linalg.solve(H, pull[:, :, None])[:, :, 0]
+            return mode.spread(step, self.data.n_tasks)
         H = H + self.shrinkage * np.eye(q)
         mixed = np.linalg.solve(
             H,
@@ -421,7 +397,7 @@ class RowLoss:
         They follow the mean of the scores, which moves far where features are far from
         zero.
         """
-        if isinstance(self.loss, Squared) or self.intercept == "none":
+        if isinstance(self.loss, Squared) or not self.intercept.present:
             return self._first
         level = self._level(z)
         starts = self._last + self._last_level - level, self._first - level
@@ -447,10 +423,10 @@ class RowLoss:
         for _ in range(_INTERCEPT_STEPS):
             value, g, h = self.loss.evaluate(self.y, z + self.spread(b), self.weight)
             value += 0.5 * float(np.vdot(b, self._shrinking(b) * np.ones_like(b)))
-            if self.intercept == "none":
+            if not self.intercept.present:
                 return b, value, g, h, 0.0
             pull = -(self._sums(g).reshape(-1, self.q) + self._shrinking(b))
-            if self.intercept == "shared":
+            if self.intercept == SHARED:
                 pull = np.broadcast_to(pull.sum(axis=0) / len(pull), pull.shape)
             pull, done = self._leave_saturated(pull)
             step = self._move_intercepts(h, pull)
@@ -483,7 +459,7 @@ class RowLoss:
             return step
         # saturated scores have next to no curvature, and would step out of reach
         longest = np.abs(step).max(axis=1, keepdims=True)
-        if self.intercept in ("shared", "shrunk"):
+        if self.intercept.common:
             longest = longest.max()
         step = step * np.minimum(1.0, _REACH / np.maximum(longest, 1e-300))
         slope = float(np.vdot(pull, step))
@@ -510,7 +486,7 @@ class RowLoss:
         """Second derivative along V, the intercepts following."""
         state = point.state
         u = self._curve(state.h, self.forward(V))
-        if self.intercept != "none":
+        if self.intercept.present:
             pull = -self._sums(u).reshape(-1, self.q)
             b = self._move_intercepts(state.h, pull)
             u = u + self._curve(state.h, self.spread(b))
@@ -519,12 +495,12 @@ class RowLoss:
     def dual(self, point, most):
         """Dual value of the loss's gradient, shrunk into the dual ball."""
         state = point.state
-        if isinstance(self.loss, Squared) and self.intercept in ("free", "none"):
+        if isinstance(self.loss, Squared) and not self.intercept.common:
             inner = -float(np.vdot(state.g, self.y))
             return residual_dual(2.0 * point.value, inner, most)
         theta = min(1.0, most)
         value = -self.loss.conjugate(self.y, theta * state.g, self.weight)
-        if self.intercept == "shrunk":
+        if self.intercept.shrunk:
             sums = theta * self.shrinkage * (state.b - state.b.mean(axis=0))
             value -= 0.5 * float(np.vdot(sums, sums)) / self.shrinkage
         return value - state.bound
@@ -567,7 +543,7 @@ def squared_loss(data, intercept, shrinkage, solver="auto"):
     Parameters
     ----------
     data : TaskData
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     shrinkage : float
     solver : {"auto", "moments", "rows"}
 

@@ -299,7 +299,7 @@ def solve_kernel_dual(
     dual : BoxDual
     task_of : ndarray of shape (n,)
     form : ArrowForm or MatrixForm, or any with `kernel` and `intercept_map`
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     tol : float
         Duality gap at which to stop, relative to `base` (and to the objective itself
         where that is much smaller).
@@ -314,7 +314,7 @@ def solve_kernel_dual(
         Its dual has one number per observation; there are no coefficients.
     """
     K = form.kernel()
-    E = K if intercept == "shrunk" else np.zeros_like(K)
+    E = K if intercept.shrunk else np.zeros_like(K)
     ends = form.intercept_map(intercept).tocsr()
     zero = max(zero_objective(dual), 1e-300)
     scale = zero if base is None else max(base, 1e-300)
@@ -338,7 +338,7 @@ def solve_kernel_dual(
         point, found = _without_features(dual, task_of, ends)
         status = Status.STALLED
     b = ends @ found.b
-    if intercept == "shrunk":
+    if intercept.shrunk:
         b = b + K @ np.bincount(task_of, weights=point.beta, minlength=len(K))
     return Solution(
         None,

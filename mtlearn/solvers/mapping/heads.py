@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numba import njit
 
+from ...problem.intercepts import SATURATED, SHARED
 from ...problem.tasks import TaskData
 from ...relations import Independent
 from ..linalg import factor_spd, solve_spd
@@ -19,7 +20,6 @@ from ..related.squared import solve_squared
 SQUARED, LOG = 0, 1
 _EXACT = 1e-12  # tolerance of the heads that are solved for
 _CHUNK = 1 << 19  # products of pairs of features held at once
-_SATURATED = 20.0  # intercept at which the logistic loss of one class is 2e-9
 
 
 class Heads:
@@ -32,7 +32,7 @@ class Heads:
     own : ndarray of shape (n_tasks, n_labels), bool, or None
         Classes of each task, for the log-loss; None for the squared loss.
     alpha : float
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     """
 
     def __init__(self, data, own, alpha, intercept):
@@ -52,7 +52,7 @@ class Heads:
         row = data.sample_weight
         self.alike = data.wide and bool(data.observed.all())
         self.alike &= row is None or row.ndim == 1
-        self._fast = data.wide and alpha > 0 and intercept in ("free", "none")
+        self._fast = data.wide and alpha > 0 and not intercept.common
         self.row_weight = row if self.alike else None
         ones = np.ones(data.n_tasks)
         self.task_weight = ones if data.task_weight is None else data.task_weight
@@ -165,7 +165,7 @@ class Heads:
     def penalty(self, V, b):
         """1/2 alpha times the squares, and its derivatives in V and b."""
         value, db = 0.5 * self.alpha * float(np.vdot(V, V)), np.zeros(len(b))
-        if self.intercept == "shrunk":
+        if self.intercept.shrunk:
             db = self.alpha * (b - self._level(b))
             value += 0.5 * float(db @ (b - self._level(b)))
         return value, self.alpha * V, db
@@ -178,16 +178,16 @@ class Heads:
 
     def confine(self, db):
         """The gradient of intercepts that may move, as a direction for all of them."""
-        if self.intercept == "none":
-            return np.zeros_like(db)
-        return self._level(db) if self.intercept == "shared" else db
+        if self.intercept == SHARED:
+            return self._level(db)
+        return db if self.intercept.present else np.zeros_like(db)
 
     # -------------------------------------------------------- the best heads
 
     def start(self):
         """Zero heads, with intercepts that fit the labels' frequencies."""
         b = np.zeros(self.n_columns)
-        if self.kind == LOG and self.intercept != "none":
+        if self.kind == LOG and self.intercept.present:
             b = _log_odds(self.y, self.weight, self.starts, self.data.codes)
             b = self.confine(b)
         return b
@@ -213,7 +213,7 @@ class Heads:
 
     def _by_one_gram(self, H):
         """The same where all tasks have one Gram matrix, up to a factor."""
-        weight, free = self.row_weight, self.intercept == "free"
+        weight, free = self.row_weight, self.intercept.own
         heavy = H if weight is None else H * weight[:, None]
         C, G = heavy.T @ self.y, heavy.T @ H
         C, G = C.astype(np.float64), G.astype(np.float64)
@@ -233,7 +233,7 @@ class Heads:
 
     def _by_grams(self, H):
         """The same with a Gram matrix for every task, all made by one product."""
-        h, free = H.shape[1], self.intercept == "free"
+        h, free = H.shape[1], self.intercept.own
         heavy = self.weight * self.y
         C = (heavy.T @ H).astype(np.float64)
         G = _weighted_grams(H, self.weight)
@@ -302,7 +302,7 @@ def _log_odds(y, weight, starts, codes):
         if last - first == 1:
             up = w[labels > 0].sum()
             odds = np.log(max(up, 1e-300)) - np.log(max(total - up, 1e-300))
-            b[first] = np.clip(odds, -_SATURATED, _SATURATED)
+            b[first] = np.clip(odds, -SATURATED, SATURATED)
         else:
             count = np.bincount(labels.astype(np.intp), w, minlength=last - first)
             b[first:last] = np.log(np.maximum(count, 1e-3 * total) / total)

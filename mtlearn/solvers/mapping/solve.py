@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ...problem.baseline import base_objective
+from ...problem.intercepts import FREE
 from ...problem.losses import Softmax
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
@@ -57,7 +58,7 @@ def solve_mapping(
     activation,
     alpha,
     *,
-    intercept="free",
+    intercept=FREE,
     tol=1e-6,
     max_iter=1000,
     rng=None,
@@ -80,7 +81,7 @@ def solve_mapping(
         One of `layers.ACTIVATIONS`.
     alpha : float
         At least 0.
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     tol : float
         What a quasi-Newton step promises and brings, twice in a row, is compared
         with tol times the objective of the best model without features, or a hundred

@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ...problem.baseline import base_objective
-from ...problem.forms import ArrowForm
 from ...problem.losses import SquaredEpsilonInsensitive, SquaredHinge
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
@@ -66,7 +65,7 @@ def solve_kinked(
     alpha : float
     epsilon : float
         Errors up to this size cost nothing; not used by the hinges.
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     tol : float
         The duality gap at which to stop, as in `solve_newton`.
     max_iter : int
@@ -84,7 +83,7 @@ def solve_kinked(
         Its dual has one number per observation: W = K X' dual / alpha.
     """
     means = None
-    if intercept == "free" and not data.sparse and not form.composed:
+    if form.separates(intercept) and not data.sparse:
         data, means = data.centred()
     if start is not None:
         start = shift_intercepts(start, means, 1.0, 1)
@@ -141,7 +140,7 @@ class _Fit:
     def begin(self, start, beta, tol):
         """Coefficients and multipliers: as given, by sweeps, or zero."""
         self.state = self.problem.start(*(start or ()))
-        self.feasible = self.intercept == "none"
+        self.feasible = not self.intercept.present
         self.beta = np.zeros(len(self.weight))
         self.rough, self.habits = False, (0.0, False, 1.0)
         sharpness = 1.0 / self.width
@@ -165,7 +164,7 @@ class _Fit:
         if self.data.sparse:
             return False
         few = self.data.n_tasks**2 <= 4 * len(self.weight)
-        return few or isinstance(self.form, ArrowForm)
+        return few or self.form.arrow is not None
 
     def _sweep(self, tol):
         """Sweeps for as long as they earn digits faster than Newton steps would."""
@@ -215,7 +214,7 @@ class _Fit:
         """Seconds of a batch, about."""
         d, n_tasks = self.data.n_features, self.data.n_tasks
         cost = visits * (2e-8 + 2e-9 * d) + len(self.weight) * (1e-8 + 5e-10 * d)
-        if not isinstance(self.form, ArrowForm):
+        if self.form.arrow is None:
             cost += _BATCH * 3e-10 * d * n_tasks**2
         return cost
 
@@ -281,7 +280,7 @@ class _Fit:
         The optimum leaves one where as many rows pull up as down.
         """
         starts = self.levels.starts
-        if self.intercept == "none" or starts is None:
+        if starts is None or not self.intercept.present:
             return
         levels = best_shifts(self.box, self.z, starts)
         self.state.beta = self.state.beta + levels[:, None]
@@ -356,9 +355,9 @@ class _Fit:
     def _complete(self, rows):
         """Add what the intercepts' equations need to have a solution."""
         rows = rows.copy()
-        if self.intercept != "none" and self.levels.starts is None:
+        if self.levels.starts is None:
             rows[:] = True
-        elif self.intercept != "none":
+        elif self.intercept.present:
             starts = self.levels.starts
             filled = np.flatnonzero(np.diff(starts))
             first = starts[filled]
@@ -389,7 +388,7 @@ class _Part:
         self.rows = np.flatnonzero(rows)
         fixed = np.where(rows, 0.0, fit.beta)
         self.theta = self._coordinates(fixed)
-        sums = fit.data.sums(fixed) if fit.intercept != "none" else np.zeros(0)
+        sums = fit.data.sums(fixed) if fit.intercept.present else np.zeros(0)
         self._take(sums)
         self.state = State(fit.state.theta - self.theta, fit.state.beta.copy())
 
@@ -413,7 +412,7 @@ class _Part:
             X = np.vstack([X, np.zeros(empty)])
         y = np.zeros(len(order))
         self.data = TaskData(X[order], y, data.n_tasks, codes[order])
-        still = State(self.theta, np.zeros(problem.beta_shape))
+        still = State(self.theta, np.zeros(problem.free.shape))
         W = np.ascontiguousarray(problem.model(still)[0])
 
         def pick(values, rest):
@@ -485,8 +484,8 @@ def solve_margin(
     -------
     Solution
     """
-    suits = data.sparse and not data.wide and isinstance(form, ArrowForm)
-    if solver == "dual-descent" and not (suits and intercept == "none"):
+    suits = data.sparse and not data.wide and form.arrow is not None
+    if solver == "dual-descent" and (not suits or intercept.present):
         raise ValueError(
             "`solver`='dual-descent' is for sparse X in the long layout with "
             "fit_intercept=False and a relation that is 'independent', 'shared_mean' "
@@ -499,7 +498,7 @@ def solve_margin(
     chosen = "newton-cg" if descend else chosen
     named = {"loss": loss, "epsilon": epsilon}
     dual = None
-    if descend and intercept == "none":
+    if descend and not intercept.present:
         passes = _PASSES_PER_STEP * max_iter
         solution = solve_dual(data, form, alpha, tol=tol, max_iter=passes, **named)
         if solution.status is Status.CONVERGED or passes < _PATIENCE:

@@ -24,7 +24,7 @@ def best_levels(data, form, intercept, margin=None):
     ----------
     data : TaskData
     form : ArrowForm, MatrixForm or ComposedForm
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     margin : (loss, epsilon), default=None
         A loss of `mtlearn.solvers.margins.envelope`; by default the squared one. Where
         tasks are made of others the levels are those of the squared loss, whatever it
@@ -35,15 +35,14 @@ def best_levels(data, form, intercept, margin=None):
     levels : ndarray of shape (n_tasks,)
         Zero without intercepts, and where a task of a free one has no labels.
     """
-    if intercept == "none":
+    if not intercept.present:
         return np.zeros(data.n_tasks)
-    free = intercept == "free"
     mass, means = _means(data)
-    levels = means if free else np.full(data.n_tasks, _average(means, mass))
+    levels = intercept.best(means, mass)
     if form.composed:
         return _by_rules(form, intercept, levels, mass, means)
     if margin is not None and margin != ("squared_epsilon_insensitive", 0.0):
-        starts = data.starts if free else data.starts[[0, -1]]
+        starts = intercept.stretches(data.starts)
         left = data.labels - np.repeat(levels, data.sizes)
         if not _suits(margin, left, data.weights, starts):
             dual = box_dual(margin[0], left, data.weights, margin[1])
@@ -106,19 +105,10 @@ def _column_sums(y, seen, weight):
     return (weight * seen).sum(axis=0), rest.sum(axis=0), origin
 
 
-def _average(means, mass):
-    """Weighted mean of the tasks' means, exact where all are the same."""
-    total = mass.sum()
-    if not total > 0:
-        return 0.0
-    origin = means[np.argmax(mass)]
-    return origin + mass @ np.where(mass > 0, means - origin, 0.0) / total
-
-
 def _by_rules(form, intercept, levels, mass, means):
     """Levels of which a composed task has the combination of its parts'."""
     rules = form.intercept_map(intercept)
     root = np.sqrt(mass)
-    own = levels[form.free] if intercept == "free" else levels[:1]
+    own = levels[form.free] if intercept.own else levels[:1]
     short = root * (means - rules @ own)
     return rules @ (own + lsqr(rules.multiply(root[:, None]).tocsr(), short)[0])

@@ -217,20 +217,14 @@ class Levels:
 
     def __init__(self, problem):
         self.problem = problem
-        self.map = problem.form.intercept_map(problem.intercept)
-        data = problem.data
-        plain = {
-            "free": data.starts,
-            "shared": data.starts[[0, -1]],
-            "shrunk": data.starts[[0, -1]],
-        }
+        self.map = problem.free.rules
         # where tasks are made of others, an observation may have parts of several
-        mixed = problem.form.composed
-        self.starts = None if mixed else plain.get(problem.intercept)
+        plain = problem.intercept.stretches(problem.data.starts)
+        self.starts = plain if self.map is None else None
 
     def balance(self, state, z):
         """Move `state.beta` to the best intercepts; returns the scores there."""
-        if not self.problem.n_free:
+        if not self.problem.free:
             return z
         if self.starts is None:
             return self._balance_mixed(state, z)
@@ -244,7 +238,7 @@ class Levels:
 
         Nothing else would move them while the coefficients change.
         """
-        if self.starts is None or not self.problem.n_free:
+        if self.starts is None or not self.problem.free:
             return dz
         sizes = np.diff(self.starts)
         filled = sizes > 0

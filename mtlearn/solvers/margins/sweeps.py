@@ -15,7 +15,6 @@ import numpy as np
 from numba import njit
 from sklearn.utils import check_random_state
 
-from ...problem.forms import ArrowForm
 from .envelope import spare_slope
 
 
@@ -33,19 +32,16 @@ class Sides(NamedTuple):
 def sides(form, intercept, spread):
     """Coupling of the coefficients, and of the intercepts."""
     none = np.zeros((0, 0))
-    if isinstance(form, ArrowForm):
-        a2, b2 = form.shared**2, form.private**2
-        extra = {
-            "free": (0.0, spread),
-            "shared": (spread, 0.0),
-            "shrunk": (a2 + spread, b2),
-            "none": (0.0, 0.0),
-        }[intercept]
-        return Sides(a2, b2, none), Sides(*extra, none)
+    if form.arrow is not None:
+        a2, b2 = np.square(form.arrow).tolist()
+        like = float(intercept.shrunk)
+        common = like * a2 + spread * intercept.common
+        private = like * b2 + spread * intercept.own
+        return Sides(a2, b2, none), Sides(common, private, none)
     K = np.ascontiguousarray(form.kernel())
     M = form.intercept_map(intercept)
     extra = spread * (M @ M.T).toarray()
-    if intercept == "shrunk":
+    if intercept.shrunk:
         extra = extra + K
     return Sides(0.0, 1.0, K), Sides(0.0, 1.0, np.ascontiguousarray(extra))
 
@@ -66,7 +62,7 @@ class Sweeps:
         Dense features.
     box : BoxDual
     form : ArrowForm, MatrixForm or ComposedForm
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     seed : int
         Of the order in which tasks and rows are visited.
 
@@ -147,7 +143,7 @@ class Sweeps:
 
     def held(self):
         """What holding the intercepts adds to the objective; 0 where they balance."""
-        if self.intercept == "none":
+        if not self.intercept.present:
             return 0.0
         M = self.data_map
         sums = M.T @ self.data.sums(self.beta)
@@ -163,7 +159,7 @@ class Sweeps:
 
     def coordinates(self, form):
         """Coefficients in the coordinates of the form."""
-        if not isinstance(form, ArrowForm):
+        if form.arrow is None:
             return form.coordinates(self.own.copy())
         head = self.common / form.shared if form.shared > 0 else 0.0 * self.common
         return np.vstack([head, form.private * self.own])

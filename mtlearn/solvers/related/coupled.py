@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ...problem.forms import ArrowForm
+from ...problem.forms import ArrowForm, ComposedForm, MatrixForm
+from ...problem.intercepts import NONE
 from ..linalg import (
     _SMALL,
     conjugate_gradient,
@@ -125,11 +126,7 @@ class Blocks:
 
 def coupled_solver(form, alpha):
     """Return the solver that suits the form: `update(blocks)`, then `solve(rhs)`."""
-    if form.composed:
-        return ComposedSolver(form, alpha)
-    if isinstance(form, ArrowForm):
-        return ArrowSolver(form, alpha)
-    return MatrixSolver(form, alpha)
+    return _SOLVERS[type(form)](form, alpha)
 
 
 class ArrowSolver:
@@ -393,7 +390,7 @@ class ComposedSolver:
         self.corner = blocks.each(blocks.corner)
         self.rules = blocks.rules
         if self.rules is None:
-            self.rules = self.form.intercept_map("none")
+            self.rules = self.form.intercept_map(NONE)
         q = self.border.shape[2]
         size = self.n_theta * self.p + self.rules.shape[1] * q
         self._direct = size <= _DIRECT
@@ -473,6 +470,13 @@ class ComposedSolver:
         """Its transpose times border unknowns."""
         each = self.rules @ beta.reshape(self.rules.shape[1], -1)
         return self.form.pull(np.einsum("tpq,tq->tp", self.border, each))
+
+
+_SOLVERS = {
+    ArrowForm: ArrowSolver,
+    MatrixForm: MatrixSolver,
+    ComposedForm: ComposedSolver,
+}
 
 
 def sum_blocks(left, right, blocks):

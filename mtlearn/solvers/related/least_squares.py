@@ -12,7 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from ...moments import same_rows
-from ...problem.forms import ArrowForm
+from ...problem.intercepts import FREE, SHARED
 from ...problem.solution import Solution, Status
 from ..linalg import conjugate_gradient
 
@@ -20,14 +20,14 @@ _DENSE = 2000  # most unknowns of one dense factorisation
 _RANK = 1e-11  # a scaled column whose remainder is shorter depends on the others
 
 
-def solve_least_norm(data, form, *, intercept="free"):
+def solve_least_norm(data, form, *, intercept=FREE):
     """Minimise the squared loss, and among its minimisers Omega(W).
 
     Parameters
     ----------
     data : TaskData
     form : ArrowForm or MatrixForm
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
 
     Returns
     -------
@@ -37,18 +37,15 @@ def solve_least_norm(data, form, *, intercept="free"):
     """
     if form.composed:
         return _solve_composed(data, form, intercept)
-    pooled = isinstance(form, ArrowForm) and form.private == 0
-    if pooled and intercept == "shrunk":
-        intercept = "shared"
+    pooled = form.pooled
+    intercept = intercept.at(np.inf) if pooled else intercept
     units = _units(data, pooled, intercept)
-    beta, open_beta = (
-        _shared_intercept(units) if intercept == "shared" else (0.0, False)
-    )
+    beta, open_beta = _shared_intercept(units) if intercept == SHARED else (0.0, False)
     W = np.array([unit.solve(beta) for unit in units])
     null = [unit.columns.null for unit in units]
     # moving the common intercept moves the deviations, or the coefficients, against it
     against = np.zeros_like(W)
-    if intercept == "shrunk":
+    if intercept.shrunk:
         against[:, -1] = 1.0
     elif open_beta:
         against = np.array([-unit.columns.solve(unit.columns.ones) for unit in units])
@@ -62,7 +59,8 @@ def solve_least_norm(data, form, *, intercept="free"):
     W = np.repeat(W, data.n_tasks, axis=0) if pooled else W
     d = data.n_features
     coef = np.ascontiguousarray(W[:, :d])
-    b = _intercepts(data, coef, intercept, W, beta)
+    b = W[:, -1].copy() if intercept.shrunk else np.full(data.n_tasks, beta)
+    b = _means_left(data, coef) if intercept.own else b
     z = data.scores(coef, b)
     value = 0.5 * float(data.weights @ (data.labels - z) ** 2)
     scale = 0.5 * float(data.weights @ data.labels**2)
@@ -74,7 +72,7 @@ def solve_least_norm(data, form, *, intercept="free"):
 
 def fits_one_factor(data, form, intercept):
     """Whether `augmented` is small enough to be worth its robustness."""
-    p = data.n_features + (intercept == "shrunk")
+    p = data.n_features + intercept.shrunk
     n_rows, n_unknowns = len(data.rows), (data.n_tasks + 1) * (p + 1)
     return n_unknowns <= _DENSE and n_rows <= 4 * _DENSE
 
@@ -92,7 +90,7 @@ def augmented(data, form, alpha, intercept, labels, weights):
         Its labels and weights do not count.
     form : ArrowForm or MatrixForm
     alpha : float
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     labels, weights : ndarray of shape (n_observations,)
 
     Returns
@@ -126,7 +124,7 @@ def _design(data, form, intercept):
     mix = _plain_coordinates(form)
     X = data.features[data.place]
     X = X.toarray() if data.sparse else X
-    X = np.hstack([X, np.ones((n, 1))]) if intercept == "shrunk" else X
+    X = intercept.with_constant(X)
     design = (mix[data.task_of][:, :, None] * X[:, None, :]).reshape(n, -1)
     return mix, design, form.intercept_map(intercept).toarray()[data.task_of]
 
@@ -265,13 +263,11 @@ def _task_weights(data):
 def _block(data, t, intercept):
     """Rows, labels and a constant of one task, times the roots of the row weights."""
     rows, y, weight = task_rows(data, t)
-    ones = np.ones(len(y))
-    if intercept == "shrunk":
-        rows = np.column_stack([rows, ones])
-    elif intercept == "free" and len(y):
+    rows = intercept.with_constant(rows)
+    if intercept.own and len(y):
         rows, y, _, _ = centred_rows(rows, y, weight)
     root = np.sqrt(weight)
-    return rows * root[:, None], y * root, ones * root
+    return rows * root[:, None], y * root, root
 
 
 def task_rows(data, t):
@@ -343,12 +339,8 @@ def _least_omega(precision_dot, W, null, against):
     return within(c), float(c[-1]) if bound else 0.0
 
 
-def _intercepts(data, coef, intercept, W, beta):
-    """Intercepts (n_tasks,) that go with the coefficients."""
-    if intercept == "shrunk":
-        return W[:, -1].copy()
-    if intercept != "free":
-        return np.full(data.n_tasks, beta if intercept == "shared" else 0.0)
+def _means_left(data, coef):
+    """Means of what the coefficients leave of each task's labels."""
     weight, residual = data.weights, data.labels - data.forward(coef)
     total = data.sums(weight)
     sums = data.sums(weight * residual)

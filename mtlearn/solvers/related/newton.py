@@ -12,7 +12,8 @@ coordinates of the form and the intercepts minimised out to second order,
 import numpy as np
 
 from ...problem.baseline import base_objective
-from ...problem.losses import Logistic, Squared
+from ...problem.intercepts import FREE, FreeUnknowns, saturated
+from ...problem.losses import Logistic
 from ...problem.solution import Solution, Status, goal
 from ..linalg import ground, ground_whole
 from ..linesearch import find_step
@@ -39,62 +40,32 @@ class Problem:
         self.q, self.d = loss.n_scores, data.n_features
         self.y, self.weight = data.labels, data.weights
         self.n_coef = self.q * self.d
-        self.p = self.n_coef + (self.q if intercept == "shrunk" else 0)
-        self.rules = None
-        if form.composed and intercept != "none":
-            # intercepts that depend on each other: their unknowns are one block
-            self.rules = form.intercept_map(intercept)
-            self.beta_shape = (1, self.rules.shape[1] * self.q)
-        else:
-            self.beta_shape = (
-                {"free": data.n_tasks, "none": 0}.get(intercept, 1),
-                self.q,
-            )
-        self.n_free = self.beta_shape[0]
+        self.p = self.n_coef + self.q * intercept.shrunk
+        self.free = FreeUnknowns(intercept, form, self.q)
 
     def start(self, coef=None, intercept=None):
         """State of a given model, by default the zero model."""
         n = self.data.n_tasks
         W = np.zeros((n, self.p))
-        beta = np.zeros(self.beta_shape)
+        beta = np.zeros(self.free.shape)
         if coef is not None:
             W[:, : self.n_coef] = coef.reshape(n, -1)
             b = intercept.reshape(n, self.q)
-            beta = self._unknowns(b)
-            if self.intercept == "shrunk":
-                W[:, self.n_coef :] = b - self.per_task(beta)
-        elif self.intercept == "free" and not isinstance(self.loss, Squared):
-            beta = self._one_sided(beta)
+            beta = self.free.of(b)
+            W[:, self.n_coef :] = (b - self.free.spread(beta))[
+                :, : self.p - self.n_coef
+            ]
+        elif self.free.separate and isinstance(self.loss, Logistic):
+            beta[:, 0] = saturated(self.data, self.y)
         return State(self.form.coordinates(W), beta)
-
-    def _unknowns(self, b):
-        """The unpenalised unknowns of given intercepts (n_tasks, q)."""
-        own = b[self.form.free] if self.form.composed else b
-        if self.intercept == "none":
-            return own[:0]
-        if self.intercept != "free":
-            own = own.mean(axis=0, keepdims=True)
-        return own.reshape(self.beta_shape).copy()
-
-    def _one_sided(self, beta):
-        """Start tasks with one class where the logistic loss is practically zero.
-
-        Their loss has no minimum in a free intercept, only an infimum; from zero,
-        Newton's method would walk there in unit steps.
-        """
-        if isinstance(self.loss, Logistic) and self.rules is None:
-            total, size = self.data.sums(self.y), self.data.sizes
-            one = (np.abs(total) == size) & (size > 0)
-            beta[one, 0] = 20.0 * np.sign(total[one])
-        return beta
 
     def model(self, state):
         """Coefficients (n_tasks, q * d) and intercepts (n_tasks, q) of a state."""
         W = self.form.lift(state.theta)
-        b = W[:, self.n_coef :] if self.intercept == "shrunk" else 0.0
-        if self.n_free:
-            b = b + self.per_task(state.beta)
-        return W[:, : self.n_coef], np.broadcast_to(b, (self.data.n_tasks, self.q))
+        b = self.free.spread(state.beta)
+        if self.intercept.shrunk:
+            b = b + W[:, self.n_coef :]
+        return W[:, : self.n_coef], b
 
     def zeros(self):
         """Scores of the zero model."""
@@ -108,7 +79,7 @@ class Problem:
         """X W + b, of shape (n,) or (n, q)."""
         data, d = self.data, self.d
         columns = [data.forward(W[:, k * d : (k + 1) * d]) for k in range(self.q)]
-        if self.intercept != "none":
+        if self.intercept.present:
             for k, z in enumerate(columns):
                 z += np.repeat(b[:, k], data.sizes)
         return columns[0] if self.q == 1 else np.column_stack(columns)
@@ -118,13 +89,11 @@ class Problem:
         columns = self._columns(g)
         G = np.concatenate([self.data.adjoint(column) for column in columns], axis=1)
         gb = self.sums(g)
-        if self.intercept == "shrunk":
-            G = np.concatenate([G, gb], axis=1)
-        return G, gb
+        return np.concatenate([G, gb], axis=1) if self.intercept.shrunk else G, gb
 
     def sums(self, g):
         """Sums over each task, (n_tasks, q); zero without intercepts."""
-        if self.intercept == "none":
+        if not self.intercept.present:
             return np.zeros((self.data.n_tasks, self.q))
         return np.column_stack([self.data.sums(column) for column in self._columns(g)])
 
@@ -133,23 +102,9 @@ class Problem:
             return [g]
         return [np.ascontiguousarray(g[:, k]) for k in range(self.q)]
 
-    def gather(self, per_task):
-        """Per-task intercept quantities summed to the free unknowns they belong to."""
-        if self.rules is not None:
-            return (self.rules.T @ per_task).reshape(1, -1)
-        if self.intercept in ("free", "none"):
-            return per_task[: self.n_free]
-        return per_task.sum(axis=0, keepdims=True)
-
-    def per_task(self, beta):
-        """Intercepts of the tasks, (n_tasks, q): the adjoint of `gather`."""
-        if self.rules is not None:
-            return self.rules @ beta.reshape(-1, self.q)
-        return np.broadcast_to(beta, (self.data.n_tasks, self.q))
-
     def spread(self, beta):
         """Intercepts at every observation: the adjoint of `sums`, then `gather`."""
-        u = np.repeat(self.per_task(beta), self.data.sizes, axis=0)
+        u = np.repeat(self.free.spread(beta), self.data.sizes, axis=0)
         return u[:, 0] if self.q == 1 else u
 
     def bend(self, h, u):
@@ -158,15 +113,15 @@ class Problem:
 
     def intercept_curvature(self, h):
         """H_bb, made definite: (n_free, q, q), or one block of all unknowns."""
-        q, data = self.q, self.data
-        if self.n_free == 0:
+        q, data, rules = self.q, self.data, self.free.rules
+        if not self.free:
             return np.zeros((0, q, q))
         flat = h.reshape(len(h), -1)
         sums = np.column_stack([data.sums(column) for column in flat.T])
         sums = sums.reshape(-1, q, q)
-        if self.rules is None:
-            return ground(self.gather(sums))
-        return ground_whole(sum_blocks(self.rules, self.rules, sums))[None]
+        if rules is None:
+            return ground(self.free.gather(sums))
+        return ground_whole(sum_blocks(rules, rules, sums))[None]
 
     def penalty(self, state):
         """1/2 alpha Omega."""
@@ -182,7 +137,7 @@ def solve_newton(
     form,
     alpha,
     *,
-    intercept="free",
+    intercept=FREE,
     tol=1e-8,
     max_iter=100,
     solver="auto",
@@ -197,7 +152,7 @@ def solve_newton(
     form : ArrowForm or MatrixForm
     alpha : float
         Strength, greater than 0.
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     tol : float
         The certificate, a bound on the distance from the minimum, is compared with
         tol times the objective of the best model without features, or a hundred times
@@ -214,7 +169,7 @@ def solve_newton(
     Solution
     """
     means = None
-    if intercept == "free" and not data.sparse:
+    if intercept.own and not data.sparse:
         data, means = data.centred(together=form.composed)
     problem = Problem(data, loss, form, alpha, intercept)
     if solver == "auto":
@@ -319,16 +274,16 @@ class Gradient:
         G, gb = problem.carry(g)
         self.coef = problem.alpha * problem.form.metric(state.theta)
         self.coef += problem.form.pull(G)
-        self.beta = problem.gather(gb)
+        self.beta = problem.free.gather(gb)
         self.corner = problem.intercept_curvature(h)
         self.shift = np.zeros_like(self.beta)
-        if problem.n_free:
+        if problem.free:
             self.shift = np.linalg.solve(self.corner, self.beta[:, :, None])[:, :, 0]
         self.reduced = self._reduce(problem, h)
 
     def _reduce(self, problem, h):
         """Gradient in theta once the intercepts are minimised out."""
-        if not problem.n_free or not np.any(self.shift):
+        if not problem.free or not np.any(self.shift):
             return self.coef
         G, _ = problem.carry(problem.bend(h, problem.spread(self.shift)))
         return self.coef - problem.form.pull(G)

@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from ...problem.forms import ArrowForm
 from ..linalg import invert_blocks
 from .squared import from_extended, normal_equations
 
@@ -82,7 +81,7 @@ class MomentSpectrum:
     Parameters
     ----------
     moments : TaskMoments
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     """
 
     def __init__(self, moments, intercept):
@@ -94,8 +93,8 @@ class MomentSpectrum:
 
     def lowest(self, form):
         """Smaller strengths lose digits, or are solved one by one as fast."""
-        suits = isinstance(form, ArrowForm) or len(self._blocks.hessian) == 1
-        suits &= not form.composed
+        one = len(self._blocks.hessian) == 1 and not form.composed
+        suits = form.arrow is not None or one
         return _ACCURATE * self._scale if suits else np.inf
 
     def path(self, form, alphas):
@@ -117,9 +116,9 @@ class MomentSpectrum:
         step = max(1, _BATCH_BYTES // (8 * n_tasks * p))
         for low in range(0, len(alphas), step):
             some = np.asarray(alphas[low : low + step], dtype=np.float64)
-            if not isinstance(form, ArrowForm):
+            if form.arrow is None:
                 W, beta = _solve_kronecker(self.tasks, form, some)
-            elif form.private == 0:
+            elif form.pooled:
                 W, beta = _solve_arrow(self.pooled, 0.0, form.shared, some)
                 W = np.repeat(W, n_tasks, axis=1)
             else:
@@ -154,7 +153,7 @@ class MomentSpectrum:
         # what rounding leaves of no curvature is none
         noise = _ROUNDING * values.shape[1] * values[:, -1:]
         values = np.where(values > noise, values, 0.0)
-        bordered, shrunk = border.shape[2] > 0, self.intercept == "shrunk"
+        bordered, shrunk = border.shape[2] > 0, self.intercept.shrunk
         return _Diagonal(
             values,
             np.ascontiguousarray(columns.transpose(0, 2, 1)),
@@ -345,26 +344,23 @@ class RowSpectrum:
     Parameters
     ----------
     data : TaskData
-    intercept : {"free", "shrunk", "shared", "none"}
+    intercept : Intercepts
     """
 
     def __init__(self, data, intercept):
         self.means = None
-        if intercept == "free" and not data.sparse:
+        if intercept.own and not data.sparse:
             data, self.means = data.centred()
         self.data, self.intercept = data, intercept
         X, self.root = data.features[data.place], np.sqrt(data.weights)
         gram = X @ X.T
         gram = gram.toarray() if data.sparse else gram
-        gram += intercept == "shrunk"
+        gram += intercept.shrunk
         self.gram = gram * self.root * self.root[:, None]
         self.labels = self.root * data.labels
         # orthonormal columns of the unpenalised intercepts
-        if intercept == "free":
-            columns = np.zeros((len(self.root), data.n_tasks))
-            columns[np.arange(len(self.root)), data.task_of] = self.root
-        else:
-            columns = self.root[:, None][:, : int(intercept != "none")]
+        columns = intercept.map(data.n_tasks).toarray()[data.task_of]
+        columns *= self.root[:, None]
         size = np.sqrt(np.einsum("ij,ij->j", columns, columns))
         self.size = np.where(size > 0, size, 1.0)
         self.columns = columns / self.size
@@ -394,7 +390,7 @@ class RowSpectrum:
         """Coefficients and intercepts, an axis of length 1 in front."""
         coef = kernel @ self.data.adjoint(dual)
         b = np.zeros(len(coef)) + (beta if len(beta) else 0.0)
-        if self.intercept == "shrunk":
+        if self.intercept.shrunk:
             b += kernel @ self.data.sums(dual)
         if self.means is not None:
             b -= np.einsum("tj,tj->t", self.means, coef)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...moments import TaskMoments
-from ...problem.forms import ArrowForm, ComposedForm
+from ...problem.intercepts import FREE, NONE
 from ...problem.losses import Squared
 from ...problem.solution import Solution, Status, goal
 from ..linalg import ground_whole
@@ -56,18 +56,12 @@ def _solve_unpenalised(data, form, intercept, tol):
 
     Where every task's columns are independent the relation has no say.
     """
-    base = form.base if form.composed else form
-    pooled = isinstance(base, ArrowForm) and base.private == 0
-    plain = "shared" if pooled else "free"
-    silent = ArrowForm(base.n_tasks, float(pooled), float(not pooled))
-    if form.composed:
-        silent = ComposedForm(silent, form.mix, form.free)
     if 8.0 * data.n_tasks * data.n_features**2 <= GRAM_BYTES:
         solution = solve_moments(
             TaskMoments.from_data(data),
-            silent,
+            form.untied(),
             0.0,
-            intercept=plain if intercept == "shrunk" else intercept,
+            intercept=intercept.at(np.inf if form.pooled else 0.0),
             tol=tol,
         )
         if solution.status is Status.CONVERGED:
@@ -78,7 +72,7 @@ def _solve_unpenalised(data, form, intercept, tol):
 # ---------------------------------------------------------------- from moments
 
 
-def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
+def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
     """Minimise the squared loss plus 1/2 alpha Omega(W): one linear system.
 
     Parameters
@@ -93,11 +87,13 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
         Its status is STALLED where the moments have lost the answer (columns collinear
         to eleven digits); solve from the rows then.
     """
-    blocks, target, border_target = normal_equations(moments, intercept, form)
+    composed = form.composed and intercept.present
+    mixed = form.intercept_map(intercept) if composed else None
+    blocks, target, border_target = normal_equations(moments, intercept, mixed)
     solver = coupled_solver(form, alpha)
     solver.update(blocks)
     rules, border, corner = _border(form, intercept, blocks)
-    scale = moments.base_objective("none" if form.composed else intercept)
+    scale = moments.base_objective(NONE if form.composed else intercept)
     theta, beta = solver.solve(form.pull(target), border_target)
     history = []
     for n_iter in range(1, _REFINEMENTS + 1):
@@ -117,7 +113,7 @@ def solve_moments(moments, form, alpha, *, intercept="free", tol=1e-8):
             bound += form.dual_norm2(reduced) / (2 * alpha)
         else:
             bound = 0.5 * float(np.vdot(descent, step) + short @ beta_step)
-        coef, b = from_extended(moments, W, beta, intercept, form)
+        coef, b = from_extended(moments, W, beta, intercept, mixed)
         penalty = 0.5 * alpha * np.vdot(theta, form.metric(theta))
         value = moments.objective(coef, b) + float(penalty)
         history.append((value, bound / max(scale, 1e-300)))
@@ -149,13 +145,13 @@ def _border(form, intercept, blocks):
     return rules, blocks.each(blocks.border)[:, :, 0], corner
 
 
-def normal_equations(moments, intercept, form=None):
+def normal_equations(moments, intercept, rules=None):
     """Blocks and right-hand sides: (n_tasks, p) for the tasks, (q,) for the border.
 
-    A free intercept is minimised out, but where tasks are made of others by `form`:
-    there the mean of all rows is subtracted, and the intercepts stay unknowns.
+    A free intercept is minimised out, but where those of tasks follow from others by
+    `rules`, an array of shape (n_tasks, n_free): there the mean of all rows is
+    subtracted, and the intercepts stay unknowns.
     """
-    composed = form is not None and form.composed
     first, which = np.arange(moments.n_tasks), None
     if len(moments.weight) < moments.n_tasks:
         # tasks with the same rows and the same weight share one block
@@ -172,24 +168,23 @@ def normal_equations(moments, intercept, form=None):
     )
     H = gram if np.all(scale == 1.0) else scale[:, None, None] * gram
     target = moments.scale[:, None] * moments.cross
-    if intercept == "free" and not composed:
+    if intercept.own and rules is None:
         return Blocks(H, which=which), target, np.zeros(0)
     mass = scale * moments.weight[group]
-    means = moments.mean - _centre(moments) if intercept == "free" else moments.mean
+    means = moments.mean - _centre(moments) if intercept.own else moments.mean
     mean = means[group]
     column = mass[:, None] * mean
     H = H + column[:, :, None] * mean[:, None, :]
     each = moments.task_weights * moments.y_mean
     target = target + each[:, None] * means[moments.group]
-    if intercept == "none":
+    if not intercept.present:
         return Blocks(H, which=which), target, np.zeros(0)
-    rules = form.intercept_map(intercept) if composed else None
     border, corner = column[:, :, None], mass[:, None, None]
-    if intercept == "shrunk":
+    if intercept.shrunk:
         H = np.block([[H, border], [border.transpose(0, 2, 1), corner]])
         border = np.concatenate([border, corner], axis=1)
         target = np.column_stack([target, each])
-    border_target = rules.T @ each if composed else np.array([each.sum()])
+    border_target = np.array([each.sum()]) if rules is None else rules.T @ each
     return Blocks(H, border, corner, which, rules=rules), target, border_target
 
 
@@ -199,21 +194,20 @@ def _centre(moments):
     return mass @ moments.mean[moments.group] / max(mass.sum(), 1e-300)
 
 
-def from_extended(moments, W, beta, intercept, form=None):
+def from_extended(moments, W, beta, intercept, rules=None):
     """Coefficients and intercepts of the unknowns of `normal_equations`.
 
     W (..., n_tasks, p) and beta (..., q) may have axes in front, of several solutions,
-    where no task is made of others.
+    where there are no rules.
     """
     d = moments.cross.shape[1]
     coef = W[..., :d]
-    if form is not None and form.composed:
-        b = form.intercept_map(intercept) @ beta
-        if intercept == "free":
-            return coef, b - coef @ _centre(moments)
-        return coef, b + W[:, d] if intercept == "shrunk" else b
-    if intercept == "free":
+    if rules is not None:
+        b = rules @ beta
+        b = b - coef @ _centre(moments) if intercept.own else b
+    elif intercept.own:
         mean = moments.mean[moments.group]
-        return coef, moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)
-    b = np.zeros(W.shape[:-1]) + (beta[..., :1] if beta.shape[-1] else 0.0)
-    return coef, b + W[..., d] if intercept == "shrunk" else b
+        b = moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)
+    else:
+        b = np.zeros(W.shape[:-1]) + (beta[..., :1] if beta.shape[-1] else 0.0)
+    return coef, b + W[..., d] if intercept.shrunk else b

@@ -7,7 +7,6 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
-from ...problem.forms import ArrowForm
 from ...problem.tasks import gram_chunk
 from ..linalg import conjugate_gradient, factor_spd, solve_spd
 from .coupled import Blocks, Change, coupled_solver
@@ -21,8 +20,8 @@ _DUAL_ROWS = 6000
 class State:
     """What changes from step to step.
 
-    theta are the coordinates of the form; beta the intercepts that no penalty sees:
-    (n_tasks, q) when free, (1, q) when shared or shrunk towards a common one.
+    theta are the coordinates of the form; beta the intercepts that no penalty sees, as
+    `FreeUnknowns` has them.
     """
 
     theta: np.ndarray
@@ -54,13 +53,13 @@ def choose_solver(data, q, intercept, squared=False):
     data : TaskData
     q : int
         Scores per observation.
-    intercept : str
+    intercept : Intercepts
     squared : bool
         Whether curvature is constant, so that tasks with common rows share a block.
     """
     n_rows, d = data.X.shape
     n = n_rows * data.n_tasks if data.wide else n_rows
-    p = q * (d + (intercept == "shrunk"))
+    p = q * (d + intercept.shrunk)
     filled = data.X.nnz / max(1, n_rows) if data.sparse else d
     # passes over the rows run at the speed of memory, products at that of the processor
     cost = {"newton-cg": 20_000.0 * filled * n * q}
@@ -87,13 +86,13 @@ class CholeskyStep:
         change = self.hessians.compare(problem, point.h)
         full = self.hessians.full
         n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
-        if intercept == "none":
+        if not intercept.present:
             self.solver.update(Blocks(full), change)
             theta, _ = self.solver.solve(-gradient.coef, np.zeros(0))
             return State(theta, np.zeros_like(gradient.beta))
         change.refresh(change.count != 0)
         border = np.ascontiguousarray(full[:, :n_coef, n_coef:])
-        if intercept == "free" and not form.composed:
+        if problem.free.separate:
             self.solver.update(Blocks(full, own=problem.q), change)
             swept = np.linalg.solve(gradient.corner, border.transpose(0, 2, 1))
             shift = np.einsum("tpq,tq->tp", border, gradient.shift)
@@ -101,11 +100,12 @@ class CholeskyStep:
             moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
             return State(theta, -gradient.shift - moved)
         corner = full[:, n_coef:, n_coef:]
-        if intercept != "shrunk":
-            full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
-        else:
+        if intercept.shrunk:
             border = np.ascontiguousarray(full[:, :, n_coef:])
-        self.solver.update(Blocks(full, border, corner, rules=problem.rules), change)
+        else:
+            full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
+        rules = problem.free.rules
+        self.solver.update(Blocks(full, border, corner, rules=rules), change)
         theta, beta = self.solver.solve(-gradient.coef, -gradient.beta[0])
         return State(theta, beta[None, :])
 
@@ -119,7 +119,7 @@ class RowHessians:
     def __init__(self, problem):
         data, q = problem.data, problem.q
         self.q, self.d = q, problem.d
-        self.width = problem.d + (problem.intercept != "none")
+        self.width = problem.d + problem.intercept.present
         self.place, self.starts = data.place, data.starts
         self.X = data.features.toarray() if data.sparse else data.features
         self.n_tasks = data.n_tasks
@@ -185,7 +185,7 @@ class DualStep:
         place, task = data.place, data.task_of
         kernel = problem.form.kernel()
         gram = rows[np.ix_(place, place)] if data.wide else rows
-        if problem.intercept == "shrunk":
+        if problem.intercept.shrunk:
             gram = gram + 1.0
         self.gram = gram * kernel[np.ix_(task, task)] / problem.alpha
         self.rules = problem.form.intercept_map(problem.intercept)
@@ -227,7 +227,7 @@ class DualStep:
         active, rest = np.flatnonzero(bends), np.flatnonzero(~bends)
         M = self.gram[np.ix_(active, active)]
         M[np.diag_indices(len(active))] += 1.0 / h[active]
-        if not problem.n_free or not len(active):
+        if not problem.free or not len(active):
             return active, rest, _definite_solver(M), None, None, 0.0, None, None
         B = self.rules[problem.data.task_of[active]]
         groups = np.unique(B.indices)
@@ -272,7 +272,7 @@ class ConjugateStep:
 
         def curvature(theta):
             u = problem.scores(State(theta, still))
-            if problem.n_free:
+            if problem.free:
                 u = u - problem.spread(self._shift(problem, gradient, h, u))
             G, _ = problem.carry(problem.bend(h, u))
             return problem.alpha * problem.form.metric(theta) + problem.form.pull(G)
@@ -288,40 +288,22 @@ class ConjugateStep:
 
     def _shift(self, problem, gradient, h, u):
         """Change of the intercepts that cancels a change u of the scores best."""
-        if not problem.n_free:
+        if not problem.free:
             return np.zeros_like(gradient.beta)
-        moved = problem.gather(problem.sums(problem.bend(h, u)))
+        moved = problem.free.gather(problem.sums(problem.bend(h, u)))
         return np.linalg.solve(gradient.corner, moved[:, :, None])[:, :, 0]
 
     def _diagonal(self, problem, h):
-        """Preconditioner: every feature's own arrowhead, or diagonal of A."""
-        form, alpha, q = problem.form, problem.alpha, problem.q
+        """Preconditioner: the system of every feature by itself."""
+        q = problem.q
         diagonal = (
             [h] if q == 1 else [np.ascontiguousarray(h[:, k, k]) for k in range(q)]
         )
         bends = [self.squares.adjoint(column) for column in diagonal]
-        if problem.intercept == "shrunk":
+        if problem.intercept.shrunk:
             bends += [self.squares.sums(column)[:, None] for column in diagonal]
         H = np.concatenate(bends, axis=1)
-        if form.composed:
-            # every free task with the rows in which it has a part
-            H = form.mix.multiply(form.mix).T @ H
-            form = form.base
-        if not isinstance(form, ArrowForm):
-            bottom = alpha * form.precision.diagonal()[:, None] + H
-            return lambda r: r / bottom
-        a, b = form.shared, form.private
-        bottom = alpha + b * b * H
-        damped = alpha * H / bottom
-        head = alpha + a * a * damped.sum(axis=0)
-
-        def solve(r):
-            out = np.empty_like(r)
-            out[0] = (r[0] - a * b * (H / bottom * r[1:]).sum(axis=0)) / head
-            out[1:] = (r[1:] - a * b * H * out[0]) / bottom
-            return out
-
-        return solve
+        return problem.form.solve_features(problem.alpha, H)
 
 
 STEPPERS = {
