@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator
 import mtlearn
 from mtlearn import SharedMean, TaskCovariance, TaskGraph
 from mtlearn.constraints import Scope
+from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 from mtlearn.solvers.constrained.conic import Limits
 from mtlearn.solvers.constrained.squares import solve_constrained
 
@@ -30,6 +31,7 @@ RELATIONS = (
     "graph",
     "covariance",
 )
+INTERCEPTS = {mode.name: mode for mode in (FREE, SHRUNK, SHARED, NONE)}
 RELATION_FIXTURES = (
     "SharedMean(0)",
     "SharedMean(0.6)",
@@ -327,7 +329,7 @@ def solve(data, loss, form, alpha, limits, intercept="free", tol=1e-8, **options
         form,
         alpha,
         limits,
-        intercept=intercept,
+        intercept=INTERCEPTS[intercept],
         tol=tol,
         max_iter=100,
         options=options,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from cases import INTERCEPTS
 
 from mtlearn.moments import TaskMoments
 from mtlearn.problem.losses import Logistic, Softmax, Squared
@@ -41,8 +42,8 @@ def problems(long_regression, wide_regression, wide_complete):
 def build(form, data, mode="free", shrinkage=0.0):
     """The squared loss of the data, from its moments or from its rows."""
     if form == "moments":
-        return MomentLoss(TaskMoments.from_data(data), mode, shrinkage)
-    return RowLoss(data, Squared(), mode, shrinkage)
+        return MomentLoss(TaskMoments.from_data(data), INTERCEPTS[mode], shrinkage)
+    return RowLoss(data, Squared(), INTERCEPTS[mode], shrinkage)
 
 
 def outside(mode, penalty):

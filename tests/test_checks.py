@@ -29,6 +29,7 @@ from mtlearn.fitting.checks import (
     check_sample_weight,
     check_task_weight,
 )
+from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 
 ESTIMATORS = (PerTaskRegressor, PerTaskClassifier, MultiTaskSVM, MultiTaskSVR)
 
@@ -1054,9 +1055,9 @@ def test_choices_are_of_their_own_type():
 
 
 def test_intercepts():
-    words = [check_intercept(value) for value in (True, "free", "shrunk", "shared")]
-    assert words == ["free", "free", "shrunk", "shared"]
-    assert check_intercept(False) == check_intercept(np.False_) == "none"
+    modes = [check_intercept(value) for value in (True, "free", "shrunk", "shared")]
+    assert modes == [FREE, FREE, SHRUNK, SHARED]
+    assert check_intercept(False) == check_intercept(np.False_) == NONE
 
 
 def test_sample_weights():

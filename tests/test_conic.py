@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import D, T, limits_of, solve
+from cases import INTERCEPTS, D, T, limits_of, solve
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
@@ -18,6 +18,7 @@ from mtlearn.constraints import (
     SumTo,
 )
 from mtlearn.problem.forms import ArrowForm, ComposedForm
+from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.losses import Squared, SquaredHinge
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
@@ -46,7 +47,6 @@ CONSTRAINTS = {
     "close": [Close(0.4)],
     "many": [NonNegative([0, 1]), SumTo(1.0), Close(0.5), Monotone([3], [0, 1])],
 }
-INTERCEPTS = ("free", "shrunk", "shared", "none")
 
 
 def rows_of(seed=0, n=80, n_tasks=T, n_features=D):
@@ -77,7 +77,7 @@ def forms():
 @pytest.mark.parametrize("intercept", INTERCEPTS)
 def test_the_conic_solver_agrees(kind, name, intercept):
     factors, limits = factorise(rows_of()), limits_of(CONSTRAINTS[kind])
-    inner = Inner(forms()[name], intercept, D, 0.7, limits, {})
+    inner = Inner(forms()[name], INTERCEPTS[intercept], D, 0.7, limits, {})
     exact = inner.solve(factors)
     answer = solve_conic(inner.unknowns, factors, 0.7, limits, {})
     value = exact.quadratic.value
@@ -117,7 +117,7 @@ def test_where_the_exact_route_fails_the_conic_one_steps_in(kind, monkeypatch):
 def test_a_grid_compiles_once():
     CACHE.kept.clear()
     limits = limits_of(CONSTRAINTS["many"])
-    unknowns = Unknowns(forms()["shared"], "free", D)
+    unknowns = Unknowns(forms()["shared"], FREE, D)
     before, values = CACHE.n_compiled, []
     for seed in (0, 1):
         factors = factorise(rows_of(seed))
@@ -125,7 +125,7 @@ def test_a_grid_compiles_once():
             answer = solve_conic(unknowns, factors, alpha, limits, {})
             quadratic = unknowns.quadratic(factors, alpha)
             values.append(quadratic.value(answer.x))
-            exact = Inner(forms()["shared"], "free", D, alpha, limits, {})
+            exact = Inner(forms()["shared"], FREE, D, alpha, limits, {})
             point = exact.solve(factors)
             assert_allclose(values[-1], point.quadratic.value(point.x), rtol=1e-8)
     assert CACHE.n_compiled == before + 1
@@ -141,7 +141,7 @@ def test_a_grid_compiles_once():
 
 def test_the_cache_forgets_the_oldest():
     CACHE.kept.clear()
-    unknowns, factors = Unknowns(forms()["shared"], "free", D), factorise(rows_of())
+    unknowns, factors = Unknowns(forms()["shared"], FREE, D), factorise(rows_of())
     for j in range(12):
         limits = limits_of([Bounds(-0.1, None, [j % D]), SumTo(1.0, [j // D])])
         solve_conic(unknowns, factors, 1.0, limits, {})
@@ -149,7 +149,7 @@ def test_the_cache_forgets_the_oldest():
 
 
 def test_rows_never_reach_cvxpy():
-    unknowns, limits = Unknowns(forms()["shared"], "free", D), limits_of([Close(0.4)])
+    unknowns, limits = Unknowns(forms()["shared"], FREE, D), limits_of([Close(0.4)])
     CACHE.kept.clear()
     for n in (80, 8000):
         solve_conic(unknowns, factorise(rows_of(n=n)), 1.0, limits, {})
@@ -164,10 +164,10 @@ def test_rows_never_reach_cvxpy():
 @pytest.mark.parametrize("kind", CONSTRAINTS)
 def test_the_certificate_bounds_the_distance(kind):
     data, limits = rows_of(), limits_of(CONSTRAINTS[kind])
-    inner = Inner(forms()["shared"], "free", D, 1.0, limits, {})
+    inner = Inner(forms()["shared"], FREE, D, 1.0, limits, {})
     best = inner.solve(factorise(data))
     rng = np.random.default_rng(0)
-    other = Inner(forms()["shared"], "free", D, 1.3, limits, {}).solve(factorise(data))
+    other = Inner(forms()["shared"], FREE, D, 1.3, limits, {}).solve(factorise(data))
     # any obedient point with any multipliers of the right sign
     for share in (1.0, 0.3, 1e-3):
         x = best.x + share * (other.x - best.x)
@@ -213,7 +213,7 @@ def test_composed_tasks(loss, intercept, kind):
             form,
             1.0,
             limits,
-            intercept=intercept,
+            intercept=INTERCEPTS[intercept],
             tol=1e-8,
             max_iter=100,
             options={},
@@ -226,7 +226,7 @@ def test_composed_tasks(loss, intercept, kind):
     # in plain cvxpy
     theta, beta = cp.Variable((5, D + 1)), cp.Variable(4)
     Z = form.lift_matrix() @ theta
-    W, maps = Z[:, :D], form.intercept_map(intercept)
+    W, maps = Z[:, :D], form.intercept_map(INTERCEPTS[intercept])
     b = cp.Constant(np.zeros(T))
     if maps.shape[1]:
         b = maps @ beta[: maps.shape[1]]
@@ -416,7 +416,7 @@ def test_few_rows_with_kinks_are_handed_over(monkeypatch):
         forms()["shared"],
         1.0,
         limits_of([NonNegative()]),
-        intercept="free",
+        intercept=FREE,
         tol=1e-8,
         max_iter=50,
         options={},

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from cases import INTERCEPTS
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
@@ -216,12 +217,12 @@ def test_mixed_intercepts(loss, intercept, last):
         return LongGram(rows, X, K / units, E / units, starts)
 
     dual = box_dual(loss, y, weight, EPSILON)
-    found = solve_kernel_dual(make, dual, codes, form, intercept, **limit)
+    found = solve_kernel_dual(make, dual, codes, form, INTERCEPTS[intercept], **limit)
     assert found.status is Status.CONVERGED
     mode = {"none": False}.get(intercept, intercept)
     k = Kernel("rbf", 0.4).between(X, X)
     G = reference.kernel_gram(k, codes, K, mode)
-    ends = form.intercept_map(intercept).toarray()[codes]
+    ends = form.intercept_map(INTERCEPTS[intercept]).toarray()[codes]
     _, value = reference.kernel_twin(loss, G, ends, y, weight, EPSILON)
     f = reference.kernel_gram(k, codes, K) @ found.dual + found.intercept[codes]
     args = loss, f, found.dual, G, y, weight, EPSILON

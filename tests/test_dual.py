@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import cover
+from cases import INTERCEPTS, cover
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean, TaskGraph
+from mtlearn.problem.intercepts import NONE
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.dual import penalised_start, solve_dual
@@ -109,7 +110,7 @@ def test_sweeps_end_at_the_minimum(margin_problems, adjacency, loss, kind):
     form = relation.form(np.arange(5))
     data = TaskData(X, y, 5, codes, 0.1 * weight)
     box = box_dual(loss, data.labels, data.weights, EPSILON)
-    sweeps = Sweeps(data, box, form, "none")
+    sweeps = Sweeps(data, box, form, NONE)
     gains = []
     for k in range(3000):
         gains.append(sweeps.sweep()[1])
@@ -142,12 +143,12 @@ def test_levels_follow_the_multipliers(margin_problems, adjacency, intercept, ki
     form = relation.form(np.arange(5))
     data = TaskData(X, y, 5, codes, weight)
     box = box_dual("hinge", data.labels, data.weights)
-    sweeps = Sweeps(data, box, form, intercept)
+    sweeps = Sweeps(data, box, form, INTERCEPTS[intercept])
     for _ in range(5):
         sweeps.sweep()
     W, b = sweeps.model()
     assert_allclose(W, form.kernel() @ data.adjoint(sweeps.beta), atol=1e-9)
-    M = form.intercept_map(intercept).toarray()
+    M = form.intercept_map(INTERCEPTS[intercept]).toarray()
     spread = 0.1 * np.mean(np.sum(X**2, axis=1))
     S = spread * M @ M.T + (form.kernel() if intercept == "shrunk" else 0.0)
     assert_allclose(b, S @ data.sums(sweeps.beta), atol=1e-9)
@@ -160,7 +161,7 @@ def test_the_same_seed_gives_the_same_sweeps(margin_problems):
     data = TaskData(X, y, 5, codes, weight)
     box = box_dual("hinge", data.labels, data.weights)
     form = SharedMean(0.5).form(np.arange(5))
-    runs = [Sweeps(data, box, form, "none") for _ in range(2)]
+    runs = [Sweeps(data, box, form, NONE) for _ in range(2)]
     for run in runs:
         for _ in range(7):
             run.sweep()

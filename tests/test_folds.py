@@ -9,6 +9,7 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 from mtlearn.fitting import folds as module
 from mtlearn.fitting.folds import FoldMoments, HeldOut, Part, take
 from mtlearn.moments import TaskMoments
+from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.tasks import TaskData
 
 
@@ -96,13 +97,13 @@ def test_errors_of_a_perfect_fit():
 def test_models_of_tasks_without_labels():
     labelled = np.array([True, False, True])
     coef, intercept = np.arange(8.0).reshape(1, 4, 2)[:, :2], np.array([[1.0, 3.0]])
-    part = Part(None, None, np.arange(3), None, labelled, labelled, "free")
+    part = Part(None, None, np.arange(3), None, labelled, labelled, FREE)
     filled, levels = part.fill(coef, intercept)
     assert_array_equal(filled[0], [[0, 1], [1, 2], [2, 3]])
     assert_array_equal(levels, [[1.0, 2.0, 3.0]])
     everyone = np.ones(3, dtype=bool)
     # a relation gives the second coefficients, and nothing a free intercept
-    part = Part(None, None, np.arange(3), None, everyone, labelled, "free")
+    part = Part(None, None, np.arange(3), None, everyone, labelled, FREE)
     coef, intercept = np.arange(6.0).reshape(1, 3, 2), np.array([[1.0, 9.0, 3.0]])
     filled, levels = part.fill(coef, intercept)
     assert_array_equal(filled, coef)

@@ -9,6 +9,7 @@ import reference
 import scipy.sparse as sp
 from cases import (
     FEATURES,
+    INTERCEPTS,
     MODES,
     RELATION_FIXTURES,
     SOLVERS,
@@ -204,7 +205,7 @@ def solve(loss, X, y, codes, weight, alpha, mode, tol):
     data = TaskData(X, y * 1.0, 5, codes, weight)
     form = SharedMean(0.6).form(np.arange(5))
     return solve_kinked(
-        data, loss, form, alpha, epsilon=EPSILON, intercept=kind, tol=tol
+        data, loss, form, alpha, epsilon=EPSILON, intercept=INTERCEPTS[kind], tol=tol
     )
 
 

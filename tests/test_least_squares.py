@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import cover
+from cases import INTERCEPTS, cover
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LinearRegression
 
@@ -37,7 +37,9 @@ def check_least_norm(X, y, codes, weight, relation, mode, n_tasks=T):
     """The residual of `reference.least_norm`, and its Omega."""
     K, word = relation.kernel(n_tasks), MODES[mode]
     data = TaskData(X, y, n_tasks, codes, weight)
-    solution = solve_least_norm(data, relation.form(np.arange(n_tasks)), intercept=mode)
+    solution = solve_least_norm(
+        data, relation.form(np.arange(n_tasks)), intercept=INTERCEPTS[mode]
+    )
     W, b = solution.coef, solution.intercept
     dense = X.toarray() if sp.issparse(X) else X
     args = dense, y, codes, weight
@@ -133,7 +135,7 @@ def test_wide_layout_is_its_long_form(wide_regression, relation, mode):
     p = wide_regression
     data = TaskData(p.X, p.Y, T, None, p.weights)
     form = relation.form(np.arange(T))
-    solution = solve_least_norm(data, form, intercept=mode)
+    solution = solve_least_norm(data, form, intercept=INTERCEPTS[mode])
     X, y, codes, weight = reference.to_long(p.X, p.Y, p.weights)
     expected = check_least_norm(X, y, codes, weight, relation, mode)
     assert_allclose(solution.coef, expected.coef, atol=1e-8)
@@ -155,7 +157,7 @@ def test_features_in_any_units_give_the_same_fit(long_regression, mode, units):
     for X in (p.X[rows], p.X[rows] * scale):
         data = TaskData(X, args[0], T, args[1], args[3])
         form = SharedMean(0.0).form(np.arange(T))
-        fits.append(solve_least_norm(data, form, intercept=mode))
+        fits.append(solve_least_norm(data, form, intercept=INTERCEPTS[mode]))
     present = [0, 2, 3, 4]
     assert_allclose(
         (fits[1].coef * scale)[present], fits[0].coef[present], rtol=1e-8, atol=1e-10

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from cases import cover
+from cases import INTERCEPTS, cover
 from cases_features import (
     FORMS,
     LAYOUTS,
@@ -15,6 +15,7 @@ from cases_features import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
+from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.losses import Logistic
 from mtlearn.problem.penalties import Nuclear
 from mtlearn.problem.solution import Status
@@ -75,7 +76,9 @@ def test_squared_loss_against_the_twin(problems, layout, mode, share, form):
 @pytest.mark.parametrize("loss, mode, alpha", cover(LOSSES, MODES, (3.0, 0.3)))
 def test_log_losses_against_the_twin(rows, loss, mode, alpha):
     made, data, args = rows[loss]
-    solution = solve_nuclear(RowLoss(data, made, mode, alpha), Nuclear(alpha))
+    solution = solve_nuclear(
+        RowLoss(data, made, INTERCEPTS[mode], alpha), Nuclear(alpha)
+    )
     args = *args, alpha, "independent", word(mode)
     minimum = reference.twin(loss, *args, penalty="nuclear")[2]
     check(loss, solution, minimum, args)
@@ -219,7 +222,7 @@ def test_logistic_loss_of_features_far_from_their_origin():
     data = random_problem(60, 10, 4, True)
     X, y = data.X + np.linspace(-1e3, 1e3, 10), np.where(data.y > 0, 1.0, -1.0)
     for mode in ("none", "shared", "shrunk"):
-        smooth = RowLoss(TaskData(X, y, 4), Logistic(), mode, 1.0)
+        smooth = RowLoss(TaskData(X, y, 4), Logistic(), INTERCEPTS[mode], 1.0)
         strength = 1e-3 * Nuclear(1.0).zero_strength(smooth.target)
         solution = solve_nuclear(smooth, Nuclear(strength))
         # of the last digits rounding leaves some or none, from strength to strength
@@ -324,7 +327,7 @@ def test_running_out_of_iterations(problems):
 def test_the_closed_form(wide_complete, mode, k):
     p = wide_complete
     data = TaskData(p.X, p.Y, 5, None, p.weight, TASK_WEIGHT)
-    solution = solve_reduced_rank(data, mode, k)
+    solution = solve_reduced_rank(data, INTERCEPTS[mode], k)
     coef, intercept, value = reference.reduced_rank(
         p.X, p.Y, k, p.weight, TASK_WEIGHT, centre=mode == "free"
     )
@@ -348,16 +351,16 @@ def test_where_there_is_no_closed_form(wide_regression, wide_complete, long_regr
         (TaskData(q.X, q.Y, 5), "shared"),
         (TaskData(r.X, r.y, 5, r.codes), "free"),
     ]:
-        assert solve_reduced_rank(data, mode, 2) is None
+        assert solve_reduced_rank(data, INTERCEPTS[mode], 2) is None
 
 
 def test_more_features_than_rows_in_closed_form():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(20, 50)), rng.normal(size=(20, 4))
-    solution = solve_reduced_rank(TaskData(X, Y, 4), "free", 2)
+    solution = solve_reduced_rank(TaskData(X, Y, 4), FREE, 2)
     coef, _, value = reference.reduced_rank(X, Y, 2)
     assert_allclose(solution.coef, coef, atol=1e-9)
     assert_allclose(solution.objective, value, rtol=1e-10)
     # with four components every label is met exactly
-    exact = solve_reduced_rank(TaskData(X, Y, 4), "free", 4)
+    exact = solve_reduced_rank(TaskData(X, Y, 4), FREE, 4)
     assert_allclose(exact.objective, 0, atol=1e-12)

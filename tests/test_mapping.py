@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import pairwise
+from cases import INTERCEPTS, pairwise
 from cases_heads import MODES, NAMES, case
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -31,7 +31,7 @@ def build(kind, layout, activation, hidden, mode, weights="none", alpha=ALPHA):
     """A network and its problem."""
     c = case(layout, loss_of(kind), weights)
     layers = Layers((c.data.n_features, *hidden), activation)
-    heads = Heads(c.data, c.own, alpha, mode)
+    heads = Heads(c.data, c.own, alpha, INTERCEPTS[mode])
     decay = np.zeros(layers.n_params)
     for W, _ in layers.unpack(decay):
         W[:] = alpha
@@ -152,7 +152,7 @@ def solve(c, hidden=(4,), activation="tanh", alpha=ALPHA, mode="free", **options
     options = {"tol": 1e-8, "max_iter": 3000, **options}
     options.setdefault("rng", np.random.default_rng(0))
     return solve_mapping(
-        c.data, c.own, hidden, activation, alpha, intercept=mode, **options
+        c.data, c.own, hidden, activation, alpha, intercept=INTERCEPTS[mode], **options
     )
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import INTERCEPTS
 from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean
 from mtlearn.problem.forms import ArrowForm, ComposedForm
+from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.envelope import LOSSES, Envelope, box_dual
@@ -25,7 +27,7 @@ def bound(margin_problems, loss, kind, **options):
     box = box_dual(loss, data.labels, data.weights, EPSILON)
     form = SharedMean(0.6).form(np.arange(5))
     beta = np.zeros(len(y))
-    args = data, box, data.weights, form, 1.0, kind, "auto"
+    args = data, box, data.weights, form, 1.0, INTERCEPTS[kind], "auto"
     return Multipliers(*args, beta=beta, **options)
 
 
@@ -88,7 +90,7 @@ def test_curvature_is_lent_where_steps_are_far_too_long(margin_problems):
     form = SharedMean(0.6).form(np.arange(5))
     beta = np.zeros(len(y))
     run = Multipliers(
-        data, box, data.weights, form, 1.0, "free", "newton-cholesky", beta=beta
+        data, box, data.weights, form, 1.0, FREE, "newton-cholesky", beta=beta
     )
     lent = []
     look = run._look
@@ -117,7 +119,7 @@ def test_levels_that_tasks_share_in_parts(loss, sharpness):
     data = TaskData(np.zeros((48, 1)), y, 4, codes)
     box = box_dual(loss, data.labels, data.weights, 0.1)
     envelope = Envelope(box, np.zeros(48), sharpness * data.weights)
-    problem = Problem(data, envelope, mixed(), 1.0, "free")
+    problem = Problem(data, envelope, mixed(), 1.0, FREE)
     levels, state = Levels(problem), problem.start()
     assert levels.starts is None
     z = levels.balance(state, problem.zeros())
@@ -134,7 +136,7 @@ def test_plain_forms_have_one_level_per_row(margin_problems, kind):
     box = box_dual("hinge", data.labels, data.weights)
     envelope = Envelope(box, np.zeros(len(y)), data.weights)
     form = SharedMean(0.6).form(np.arange(5))
-    levels = Levels(Problem(data, envelope, form, 1.0, kind))
+    levels = Levels(Problem(data, envelope, form, 1.0, INTERCEPTS[kind]))
     if kind == "none":
         z = np.arange(3.0)
         assert levels.balance(None, z) is z
@@ -160,7 +162,7 @@ def test_a_form_with_a_singular_kernel(loss, kind, solver):
         form,
         0.5,
         epsilon=EPSILON,
-        intercept=kind,
+        intercept=INTERCEPTS[kind],
         tol=1e-8,
         solver=solver,
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from cases import FEATURES, RELATION_FIXTURES, cover, hard_features
+from cases import FEATURES, INTERCEPTS, RELATION_FIXTURES, cover, hard_features
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
@@ -20,6 +20,7 @@ from mtlearn import (
     TaskGraph,
 )
 from mtlearn.moments import TaskMoments
+from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.losses import LOSSES, Logistic, Softmax, Squared, SquaredHinge
 from mtlearn.problem.solution import Status, goal
 from mtlearn.problem.tasks import TaskData
@@ -551,8 +552,10 @@ def test_moments_and_rows_give_the_same_solution(wide_regression, relation, mode
     p = wide_regression
     data = TaskData(p.X, p.Y, 5, None, p.weights, np.array([1.0, 2.0, 0.5, 1.0, 3.0]))
     form = relation.form(np.arange(5))
-    one = solve_moments(TaskMoments.from_data(data), form, 0.5, intercept=mode)
-    two = solve_newton(data, Squared(), form, 0.5, intercept=mode)
+    one = solve_moments(
+        TaskMoments.from_data(data), form, 0.5, intercept=INTERCEPTS[mode]
+    )
+    two = solve_newton(data, Squared(), form, 0.5, intercept=INTERCEPTS[mode])
     assert one.status is two.status is Status.CONVERGED
     assert_allclose(one.coef, two.coef, atol=1e-8)
     assert_allclose(one.intercept, two.intercept, atol=1e-8)
@@ -568,7 +571,7 @@ def test_moments_say_when_they_have_lost_the_answer(long_regression):
     solution = solve_moments(TaskMoments.from_data(data), form, 1e-14)
     assert solution.status is Status.STALLED
     options = {"tol": 1e-8, "max_iter": 100, "start": None, "solver": "auto"}
-    rows = solve_squared(data, form, 1e-14, intercept="free", **options)
+    rows = solve_squared(data, form, 1e-14, intercept=FREE, **options)
     assert rows.status is Status.CONVERGED
 
 
@@ -585,10 +588,11 @@ def test_every_loss_of_the_registry_is_solved(loss, mode):
         y = rng.normal(size=40)
     data = TaskData(X, y, 4, codes)
     form = SharedMean(0.5).form(np.arange(4))
-    solution = solve_newton(data, loss, form, 1.0, intercept=mode)
+    intercept = INTERCEPTS[mode]
+    solution = solve_newton(data, loss, form, 1.0, intercept=intercept)
     assert solution.status is Status.CONVERGED
     assert solution.certificate <= 1e-8
-    cg = solve_newton(data, loss, form, 1.0, intercept=mode, solver="newton-cg")
+    cg = solve_newton(data, loss, form, 1.0, intercept=intercept, solver="newton-cg")
     assert_allclose(cg.objective, solution.objective, rtol=1e-6)
 
 
@@ -600,8 +604,8 @@ def test_the_choice_of_a_solver_follows_the_shape():
         X = sp.csr_array(np.where(X > 2.5, X, 0.0)) if sparse else X
         return TaskData(X, np.zeros(n), n_tasks, rng.integers(n_tasks, size=n))
 
-    assert choose_solver(data(2000, 5), 1, "free") == "newton-cholesky"
-    assert choose_solver(data(40, 500), 1, "free") == "newton-dual"
-    assert choose_solver(data(3000, 2000, sparse=True), 1, "free") == "newton-cg"
+    assert choose_solver(data(2000, 5), 1, FREE) == "newton-cholesky"
+    assert choose_solver(data(40, 500), 1, FREE) == "newton-dual"
+    assert choose_solver(data(3000, 2000, sparse=True), 1, FREE) == "newton-cg"
     # the dual way is for one score a row
-    assert choose_solver(data(40, 500), 3, "free") != "newton-dual"
+    assert choose_solver(data(40, 500), 3, FREE) != "newton-dual"

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold
 
 from mtlearn.moments import TaskMoments
+from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 from mtlearn.problem.losses import Squared
 from mtlearn.problem.penalties import L21, Dirty, Nuclear
 from mtlearn.problem.solution import Status
@@ -39,13 +40,15 @@ def problem(layout, n=60, d=12, used=4):
     return TaskData(X, Y, N_TASKS)
 
 
+MODES = (FREE, SHRUNK, SHARED, NONE)
+
+
 def moment_losses(data, intercept, alphas):
     """The loss of every strength; the same but for shrunken intercepts."""
     moments = TaskMoments.from_data(data)
     one = MomentLoss(moments, intercept, 1.0)
     return [
-        MomentLoss(moments, intercept, a) if intercept == "shrunk" else one
-        for a in alphas
+        MomentLoss(moments, intercept, a) if intercept.shrunk else one for a in alphas
     ]
 
 
@@ -58,7 +61,9 @@ def dirty(alpha):
     return Dirty(alpha, 0.7 * alpha)
 
 
-@pytest.mark.parametrize("intercept", ["free", "shrunk", "shared", "none"])
+@pytest.mark.parametrize(
+    "intercept", [FREE, SHRUNK, SHARED, NONE], ids=lambda mode: mode.name
+)
 @pytest.mark.parametrize("make", [L21, dirty])
 @pytest.mark.parametrize("layout", ["long", "wide", "missing"])
 def test_features(layout, make, intercept):
@@ -76,7 +81,7 @@ def test_features(layout, make, intercept):
         assert_allclose(found.intercept, cold.intercept, atol=1e-4)
     # solutions are the caller's, not what the path works on
     assert len({id(found.coef) for found in path}) == len(path)
-    if intercept == "free":
+    if intercept.own:
         assert not path[0].coef.any() and path[-1].coef.any(axis=0).all()
 
 
@@ -201,7 +206,7 @@ def test_a_limit_of_passes():
 def test_nuclear(layout):
     data = problem(layout)
     alphas = strengths(data, Nuclear, 8)
-    losses = moment_losses(data, "free", alphas)
+    losses = moment_losses(data, FREE, alphas)
     for alpha, found in zip(alphas, follow_nuclear(losses, alphas, tol=1e-9)):
         cold = solve_nuclear(losses[0], Nuclear(alpha), tol=1e-9)
         assert found.objective == pytest.approx(cold.objective, rel=1e-7)
@@ -210,7 +215,7 @@ def test_nuclear(layout):
 def test_the_nuclear_norm_is_extrapolated():
     data = problem("long", n=200)
     alphas = strengths(data, Nuclear, 40, 1e-2)
-    loss = moment_losses(data, "free", alphas)[0]
+    loss = moment_losses(data, FREE, alphas)[0]
     path = list(follow_nuclear([loss] * 40, alphas))
     start, plain = None, []
     for alpha in alphas:

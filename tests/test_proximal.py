@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from cases import cover
+from cases import INTERCEPTS, cover
 from cases_features import (
     MODES,
     never_up,
@@ -40,7 +40,7 @@ def shaped(loss, solution):
 def test_the_twin_and_the_gap_agree(rows, loss, name, mode, alpha):
     made, data, args = rows[loss]
     penalty = PENALTIES[name].scaled(alpha)
-    solution = solve_proximal(RowLoss(data, made, mode, alpha), penalty)
+    solution = solve_proximal(RowLoss(data, made, INTERCEPTS[mode], alpha), penalty)
     word, options = outside(mode, penalty)
     args = *args, alpha, "independent", word
     model = shaped(loss, solution)
@@ -60,12 +60,15 @@ def test_the_twin_and_the_gap_agree(rows, loss, name, mode, alpha):
 @pytest.mark.parametrize("loss, name, mode", cover(LOSSES, PENALTIES, MODES))
 def test_the_certificate_is_a_bound(rows, loss, name, mode):
     made, data, _ = rows[loss]
-    smooth, penalty = RowLoss(data, made, mode, 0.5), PENALTIES[name].scaled(0.5)
+    smooth, penalty = (
+        RowLoss(data, made, INTERCEPTS[mode], 0.5),
+        PENALTIES[name].scaled(0.5),
+    )
     best = solve_proximal(smooth, penalty)
     zero = smooth.zero_objective
     for max_iter in (1, 2, 3, 1000):
         solution = solve_proximal(
-            RowLoss(data, made, mode, 0.5), penalty, max_iter=max_iter
+            RowLoss(data, made, INTERCEPTS[mode], 0.5), penalty, max_iter=max_iter
         )
         distance = solution.objective - best.objective
         assert distance <= solution.certificate * zero + 1e-8 * zero
@@ -80,7 +83,7 @@ def test_the_squared_loss_is_block_descent(long_regression):
     data = TaskData(p.X, p.y, 5, p.codes, p.weight)
     for penalty in (L21(4.0), Dirty(4.0, 2.1)):
         for mode in MODES:
-            smooth = RowLoss(data, Squared(), mode, penalty.alpha)
+            smooth = RowLoss(data, Squared(), INTERCEPTS[mode], penalty.alpha)
             one = solve_proximal(smooth, penalty)
             two = solve("moments", data, penalty, mode)
             assert one.status is Status.CONVERGED
@@ -92,7 +95,7 @@ def test_the_squared_loss_is_block_descent(long_regression):
 @pytest.mark.parametrize("mode", ["free", "shared", "none"])
 def test_everything_is_zero_from_the_right_strength_on(rows, loss, name, mode):
     made, data, _ = rows[loss]
-    smooth = RowLoss(data, made, mode)
+    smooth = RowLoss(data, made, INTERCEPTS[mode])
     gradient = smooth.at(np.zeros((smooth.n_rows, 5))).gradient
     alpha = PENALTIES[name].zero_strength(gradient)
     above = solve_proximal(smooth, PENALTIES[name].scaled(1.0001 * alpha))
@@ -155,7 +158,7 @@ def test_twice_the_same_and_constant_features(loss, name, mode):
     X = np.column_stack([data.X, data.X[:, 3], np.full(200, 7.0), np.zeros(200)])
     hard = TaskData(X, data.y, 4, data.codes)
     one, two = (
-        solve_proximal(RowLoss(d, made, mode), PENALTIES[name].scaled(2.0))
+        solve_proximal(RowLoss(d, made, INTERCEPTS[mode]), PENALTIES[name].scaled(2.0))
         for d in (data, hard)
     )
     assert two.status is Status.CONVERGED

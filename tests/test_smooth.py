@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
+from cases import INTERCEPTS
 from cases_features import LAYOUTS, MODES, TASK_WEIGHT, build
 from numpy.testing import assert_allclose
 
@@ -36,7 +37,7 @@ def value_of(name, loss, args, W, b, mode):
 @pytest.mark.parametrize("name", ["squared", "logistic", "softmax"])
 def test_value_and_gradient_at_the_best_intercepts(rows, name, mode):
     loss, data, args = rows[name]
-    smooth = RowLoss(data, loss, mode, ALPHA)
+    smooth = RowLoss(data, loss, INTERCEPTS[mode], ALPHA)
     W = points(smooth.n_rows, 5)[0]
     point = smooth.at(W)
     b = smooth.intercepts(W, point)
@@ -61,7 +62,7 @@ def test_value_and_gradient_at_the_best_intercepts(rows, name, mode):
 @pytest.mark.parametrize("name", ["squared", "logistic", "softmax"])
 def test_bend_is_the_derivative_of_the_gradient(rows, name, mode):
     loss, data, _ = rows[name]
-    smooth = RowLoss(data, loss, mode, ALPHA)
+    smooth = RowLoss(data, loss, INTERCEPTS[mode], ALPHA)
     W, V, _ = points(smooth.n_rows, 5)
     bend = smooth.bend(V, smooth.at(W))
     step = 1e-3  # the intercepts at both ends are best to 1e-7
@@ -115,7 +116,7 @@ def test_columns_are_the_function_with_the_others_at_zero(
 @pytest.mark.parametrize("name", ["squared", "logistic", "softmax"])
 def test_dual_values_are_below_every_value(rows, name, mode):
     loss, data, _ = rows[name]
-    smooth, penalty = RowLoss(data, loss, mode, ALPHA), L21(ALPHA)
+    smooth, penalty = RowLoss(data, loss, INTERCEPTS[mode], ALPHA), L21(ALPHA)
     duals, values = [], []
     for W in [np.zeros((smooth.n_rows, 5)), *points(smooth.n_rows, 5)]:
         point = smooth.at(W)
@@ -135,7 +136,7 @@ def test_sparse_rows_are_the_same_function(rows, name, mode):
         RowLoss(
             TaskData(kind(X), data.y, 5, data.codes, data.sample_weight, TASK_WEIGHT),
             loss,
-            mode,
+            INTERCEPTS[mode],
             ALPHA,
         )
         for kind in (np.asarray, sp.csr_array)

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
 from mtlearn.moments import TaskMoments
+from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import (
     Independent,
@@ -21,7 +22,7 @@ from mtlearn.solvers.related.least_squares import augmented
 from mtlearn.solvers.related.spectral import MomentSpectrum, RowSpectrum
 
 N_TASKS = 6
-INTERCEPTS = ("free", "shrunk", "shared", "none")
+INTERCEPTS = (FREE, SHRUNK, SHARED, NONE)
 ARROWS = {
     "independent": Independent(),
     "0.3": SharedMean(0.3),
@@ -83,7 +84,7 @@ def compare(data, intercept, relation, alphas):
 # ---------------------------------------------------------------- moments
 
 
-@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("intercept", INTERCEPTS, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("name", ARROWS)
 @pytest.mark.parametrize("layout", ["long", "wide", "patterns", "missing"])
 def test_arrowheads(layout, name, intercept):
@@ -92,7 +93,7 @@ def test_arrowheads(layout, name, intercept):
         compare(data, intercept, ARROWS[name], np.geomspace(1e3, 1e-4, 5))
 
 
-@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("intercept", INTERCEPTS, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("name", MATRICES)
 def test_any_relation_where_the_rows_are_common(name, intercept):
     compare(problem("wide"), intercept, MATRICES[name], np.geomspace(1e3, 1e-4, 5))
@@ -100,12 +101,12 @@ def test_any_relation_where_the_rows_are_common(name, intercept):
 
 def test_other_relations_are_left_to_others():
     moments = TaskMoments.from_data(problem("long"))
-    spectrum = MomentSpectrum(moments, "free")
+    spectrum = MomentSpectrum(moments, FREE)
     form = MATRICES["graph"].form(np.arange(N_TASKS))
     assert spectrum.lowest(form) == np.inf
 
 
-@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("intercept", INTERCEPTS, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("layout", ["long", "patterns"])
 def test_interpolated_heads(layout, intercept, monkeypatch):
     # so many strengths that the matrices come from nodes, shared by correlations
@@ -143,7 +144,7 @@ def test_interpolation_is_what_it_claims():
 
 
 @pytest.mark.parametrize("name", ["independent", "0.3", "pooled"])
-@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("intercept", INTERCEPTS, ids=lambda mode: mode.name)
 def test_tasks_of_few_rows_and_of_none(name, intercept):
     data = problem("long")
     few = np.concatenate([np.flatnonzero(data.codes == t)[:t] for t in range(N_TASKS)])
@@ -151,7 +152,7 @@ def test_tasks_of_few_rows_and_of_none(name, intercept):
     compare(data, intercept, ARROWS[name], np.geomspace(10.0, 1e-3, 50))
 
 
-@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("intercept", INTERCEPTS, ids=lambda mode: mode.name)
 def test_features_without_variance(intercept):
     codes = np.arange(12) % N_TASKS
     X, y = np.zeros((12, 3)), np.arange(12.0)
@@ -165,24 +166,24 @@ def test_digits_of_small_strengths():
     data = problem("long")
     moments = TaskMoments.from_data(data)
     for relation, intercept in product((Independent(), SharedMean(0.6)), INTERCEPTS):
-        if intercept == "free":
+        if intercept.own:
             continue
         form = relation.form(np.arange(N_TASKS))
         spectrum = MomentSpectrum(moments, intercept)
         alpha = spectrum.lowest(form)
         coef, b = whole(spectrum.path(form, np.array([alpha])))
         W, beta = augmented(data, form, alpha, intercept, data.labels, data.weights)
-        exact = W[:, -1] + beta if intercept == "shrunk" else np.zeros(N_TASKS)
-        exact = exact + beta if intercept == "shared" else exact
+        exact = W[:, -1] + beta if intercept.shrunk else np.zeros(N_TASKS)
+        exact = exact + beta if intercept == SHARED else exact
         assert gap(data, coef[0], b[0], (W[:, : data.n_features], exact)) < 1e-6
 
 
 def test_batches(monkeypatch):
     moments = TaskMoments.from_data(problem("long"))
     form, alphas = SharedMean(0.4).form(np.arange(N_TASKS)), np.geomspace(10, 0.1, 7)
-    at_once = whole(MomentSpectrum(moments, "free").path(form, alphas))
+    at_once = whole(MomentSpectrum(moments, FREE).path(form, alphas))
     monkeypatch.setattr(module, "_BATCH_BYTES", 8 * 2 * N_TASKS * 5)
-    batches = list(MomentSpectrum(moments, "free").path(form, alphas))
+    batches = list(MomentSpectrum(moments, FREE).path(form, alphas))
     assert [len(coef) for coef, _ in batches] == [2, 2, 2, 1]
     assert_allclose(whole(batches)[0], at_once[0], rtol=1e-12, atol=1e-12)
 
@@ -190,7 +191,7 @@ def test_batches(monkeypatch):
 # ---------------------------------------------------------------- rows
 
 
-@pytest.mark.parametrize("intercept", INTERCEPTS)
+@pytest.mark.parametrize("intercept", INTERCEPTS, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("name", [*ARROWS, *MATRICES])
 @pytest.mark.parametrize("layout", ["long", "missing"])
 def test_rows(layout, name, intercept):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from cases import limits_of, solve
+from cases import INTERCEPTS, limits_of, solve
 from numpy.testing import assert_allclose
 
 from mtlearn import MultiTaskSVM, PerTaskRegressor
@@ -15,6 +15,7 @@ from mtlearn.constraints import (
     SharedCoefficients,
     SumTo,
 )
+from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.losses import Squared, SquaredHinge
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
@@ -44,7 +45,6 @@ CONSTRAINTS = {
     "degenerate": [Monotone([0, 1, 2, 3], [2, 0, 1, 3]), NonNegative()],
     "close": [Close(0.2)],
 }
-INTERCEPTS = ("free", "shrunk", "shared", "none")
 
 
 def rows_of(seed=0, sparse=False, hinge=False):
@@ -61,7 +61,7 @@ def rows_of(seed=0, sparse=False, hinge=False):
 def system_of(kind, name, intercept, alpha=0.3, explicit=False):
     """A quadratic and its merged constraints."""
     limits = limits_of(CONSTRAINTS[kind], T, D)
-    unknowns = Unknowns(FORMS[name].form(TASKS), intercept, D, explicit)
+    unknowns = Unknowns(FORMS[name].form(TASKS), INTERCEPTS[intercept], D, explicit)
     quadratic = unknowns.quadratic(factorise(rows_of()), alpha)
     C = (limits.rows @ unknowns.lift).tocsr()
     return quadratic, Merged(C, limits.lower, limits.upper)
@@ -181,7 +181,7 @@ def test_without_a_penalty(short):
 def test_sparse_rows_are_the_rows(short):
     data = rows_of(sparse=True)
     rows = SparseRows.from_data(data)
-    unknowns = Unknowns(FORMS["shared"].form(TASKS), "free", D, explicit=True)
+    unknowns = Unknowns(FORMS["shared"].form(TASKS), FREE, D, explicit=True)
     one = unknowns.quadratic(rows, 0.7)
     two = unknowns.quadratic(factorise(data), 0.7)
     x = np.random.default_rng(2).normal(size=one.size)
@@ -338,7 +338,7 @@ def test_many_tasks_near_their_centre_without_a_penalty(monkeypatch):
 
 def test_tasks_tied_otherwise_go_the_conic_way(monkeypatch):
     for name in ("graph", "nearly pooled", "composed"):
-        unknowns = Unknowns(FORMS[name].form(TASKS), "free", D)
+        unknowns = Unknowns(FORMS[name].form(TASKS), FREE, D)
         quadratic = unknowns.quadratic(factorise(rows_of()), 0.3)
         limits = limits_of([Close(0.2)], T, D)
         balls, centre = limits.balls @ unknowns.lift, limits.centre @ unknowns.lift

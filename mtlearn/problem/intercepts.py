@@ -154,7 +154,7 @@ def saturated(data, y):
 
 
 class FreeUnknowns:
-    """The unpenalised unknowns of the intercepts under a form, as Newton steps see them.
+    """The unpenalised unknowns of the intercepts under a form, for Newton steps.
 
     Every task's by itself, or one for all; where tasks are made of others, whose
     intercepts follow the same rules, all of them in one block.

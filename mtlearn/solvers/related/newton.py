@@ -52,9 +52,8 @@ class Problem:
             W[:, : self.n_coef] = coef.reshape(n, -1)
             b = intercept.reshape(n, self.q)
             beta = self.free.of(b)
-            W[:, self.n_coef :] = (b - self.free.spread(beta))[
-                :, : self.p - self.n_coef
-            ]
+            if self.intercept.shrunk:
+                W[:, self.n_coef :] = b - self.free.spread(beta)
         elif self.free.separate and isinstance(self.loss, Logistic):
             beta[:, 0] = saturated(self.data, self.y)
         return State(self.form.coordinates(W), beta)
