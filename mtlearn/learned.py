@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.constrained import feature_names
-from .moments import TaskMoments
 from .problem.ids import shorten
 from .relations import Independent
 from .solvers.evidence.solve import solve_evidence
@@ -213,9 +212,9 @@ class MultiTaskBayesianRidge(TaskRegressor):
             )
 
     def _solution(self, fit, start):
-        names, d = feature_names(self), fit.data.n_features
+        names, d = feature_names(self), fit.n_features
         return solve_evidence(
-            TaskMoments.from_data(fit.data),
+            fit.gathered(),
             covariance=self.covariance,
             varying=_chosen(self.varying, names, d),
             groups=_group_codes(self.groups, d),

@@ -14,7 +14,38 @@ from scipy.linalg import blas
 from .problem.tasks import gram_chunk
 
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
+GRAM_BYTES = 1 << 31  # Gram matrices of all tasks are never larger than this
+_FEW = 128  # features up to which moments are cheap even of few rows
 _CHUNK = 1024  # rows that are centred at once
+
+
+# ---------------------------------------------------------------- moments or rows?
+
+
+def grams_fit(data, width=None, copies=1):
+    """Whether Gram matrices of the tasks fit into memory.
+
+    Parameters
+    ----------
+    data : TaskData
+    width : int, default=None
+        Rows of a matrix; by default one per feature.
+    copies : int
+        How many sets of them there are to be at once, and how much else beside them.
+    """
+    width = data.n_features if width is None else width
+    blocks = 1 if data.common else data.n_tasks
+    return 8.0 * copies * blocks * width**2 <= GRAM_BYTES
+
+
+def moments_pay(data, copies=1):
+    """Whether a squared loss asks less of moments than of rows, over many passes."""
+    d = data.n_features
+    rows = data.X.shape[0] if data.wide else len(data.rows) / data.n_tasks
+    return (d <= rows or d <= _FEW) and grams_fit(data, copies=copies)
+
+
+# ---------------------------------------------------------------- moments
 
 
 @dataclass(frozen=True)
@@ -71,6 +102,10 @@ class TaskMoments:
     @property
     def n_tasks(self):
         return len(self.group)
+
+    @property
+    def n_features(self):
+        return self.cross.shape[1]
 
     @property
     def task_weights(self):

@@ -10,6 +10,7 @@ from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
 from .fitting.folds import scatter
 from .fitting.grid import Batch, GridFit, in_batches
+from .moments import grams_fit
 from .problem.ids import as_floats, shorten
 from .problem.solution import Status
 from .relations import SharedMean, check_relation
@@ -18,7 +19,6 @@ from .solvers.related.spectral import MomentSpectrum, RowSpectrum
 from .solvers.related.squared import solve_moments, solve_squared
 from .solvers.related.steps import SOLVERS
 
-_GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
@@ -171,16 +171,14 @@ class PerTaskRegressor(Constrained, TaskRegressor):
         return "squared", 0.0, float(self.alpha)
 
     def _solve(self, fit, start):
-        return solve_squared(
-            fit.data,
-            fit.form,
-            float(self.alpha),
-            intercept=fit.intercept,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            solver=self.solver,
-            start=start,
-        )
+        alpha = float(self.alpha)
+        options = {"intercept": fit.intercept, "tol": self.tol}
+        if fit.moments is not None and (alpha > 0 or fit.data is None):
+            solution = solve_moments(fit.moments, fit.form, alpha, **options)
+            if solution.status is Status.CONVERGED or fit.data is None:
+                return solution
+        options |= {"max_iter": self.max_iter, "solver": self.solver}
+        return solve_squared(fit.data, fit.form, alpha, start=start, **options)
 
 
 class PerTaskRegressorCV(GridFit, PerTaskRegressor):
@@ -405,13 +403,11 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         if self.solver not in ("auto", "newton-cholesky"):
             return False
         n_rows, d = rows.X.shape
-        common = rows.wide and bool(rows.observed.all())
-        n_blocks = 1 if common else rows.n_tasks
+        n_blocks = 1 if rows.common else rows.n_tasks
         n = n_rows * rows.n_tasks if rows.wide else n_rows
         forms = len(self._variants())
         by_rows = forms * float(n) ** 3 < 5.0 * n_blocks * float(d) ** 3
-        fits = 8.0 * n_blocks * d * d <= _GRAMS_BYTES
-        return fits and not (n <= _DUAL_ROWS and by_rows)
+        return grams_fit(rows, copies=8) and not (n <= _DUAL_ROWS and by_rows)
 
     def _paths(self, part, variants, grids):
         spectrum = None
@@ -422,51 +418,30 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         ):
             spectrum = RowSpectrum(part.data, part.intercept)
         for relation, alphas in zip(variants, grids):
-            yield self._path(part, spectrum, relation.form(part.tasks), alphas)
+            tied = replace(part, form=relation.form(part.part_ids))
+            yield self._path(tied, spectrum, relation, alphas)
 
-    def _path(self, part, spectrum, form, alphas):
+    def _path(self, part, spectrum, relation, alphas):
         fast, start = 0, None
         if spectrum is not None:
-            fast = int(np.sum(alphas >= max(spectrum.lowest(form), 1e-300)))
+            fast = int(np.sum(alphas >= max(spectrum.lowest(part.form), 1e-300)))
         if fast:
-            for coef, intercept in spectrum.path(form, alphas[:fast]):
+            for coef, intercept in spectrum.path(part.form, alphas[:fast]):
                 start = coef[-1], intercept[-1]
                 yield Batch(coef, intercept)
-        yield from in_batches(
-            self._one_by_one(part, form, alphas[fast:], start), self.tol
-        )
+        one_by_one = self._one_by_one(part, relation, alphas[fast:], start)
+        yield from in_batches(one_by_one, self.tol)
 
-    def _one_by_one(self, part, form, alphas, start):
+    def _one_by_one(self, part, relation, alphas, start):
         for alpha in alphas:
-            solution = self._solve_form(part, form, float(alpha), start)
+            solution = self._base(relation, float(alpha))._solve(part, start)
             start = solution.coef, solution.intercept
             yield solution
 
     def _solve_whole(self, model, fit, whole, space, start):
-        form = model._relation().form(whole.tasks)
-        if start is not None:
-            start = space.there(start[0]), start[1]
-        solution = self._solve_form(whole, form, model.alpha, start)
+        whole = replace(whole, form=model._relation().form(whole.part_ids))
+        solution = model._solve(whole, space.start(start))
         return replace(solution, coef=space.back(solution.coef))
-
-    def _solve_form(self, part, form, alpha, start):
-        """One strength: from moments, or else from the rows."""
-        if part.moments is not None and alpha > 0:
-            solution = solve_moments(
-                part.moments, form, alpha, intercept=part.intercept, tol=self.tol
-            )
-            if solution.status is Status.CONVERGED:
-                return solution
-        return solve_squared(
-            part.data,
-            form,
-            alpha,
-            intercept=part.intercept,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            solver=self.solver,
-            start=start,
-        )
 
 
 class PerTaskClassifier(LogisticClassifier):

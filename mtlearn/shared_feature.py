@@ -8,14 +8,14 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
-from .fitting.base import Fit, TaskEstimator, TaskRegressor
+from .fitting.base import TaskEstimator, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.grid import GridFit, in_batches
+from .moments import moments_pay
 from .problem.ids import column_position
 from .problem.intercepts import SHARED
 from .problem.losses import Squared
 from .problem.penalties import L21, Dirty, Nuclear
-from .problem.span import in_row_space
 from .relations import Independent
 from .solvers.features.block_descent import solve_block_descent
 from .solvers.features.lazy import lazy_loss
@@ -28,8 +28,6 @@ from .solvers.related.squared import solve_squared
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 SOLVERS = ("auto", "moments", "rows")
 
-_FEW = 128  # features whose moments are cheap, however few the rows
-_GRAMS_BYTES = 1 << 28  # Grams larger than this are not kept for every fold
 _FAINT = 1e-6  # singular values, relative to the largest, that do not count as rank
 
 
@@ -76,12 +74,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             return self._solve(fit, start)
         if self.penalty == "rank":
             self._rank_limit(fit)
-        return in_row_space(
-            lambda data, start: self._solve(replace(fit, data=data), start),
-            fit.data,
-            start,
-            own_rows=True,
-        )
+        return self._in_span(fit, start, own_rows=True)
 
     def _minimise(self, loss, start, smooth):
         """Minimise a loss plus the penalty.
@@ -814,12 +807,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         # as `squared_loss` decides, for rows without a task's weights
         if self.solver != "auto":
             return self.solver == "moments"
-        d, n_rows = rows.n_features, rows.X.shape[0]
-        common = rows.wide and bool(rows.observed.all())
-        common &= rows.sample_weight is None or rows.sample_weight.ndim == 1
-        blocks = 1 if common else rows.n_tasks
-        each = n_rows if rows.wide else n_rows / rows.n_tasks
-        return 8.0 * blocks * d * d <= _GRAMS_BYTES and (d <= each or d <= _FEW)
+        return moments_pay(rows, copies=8)
 
     def _largest(self, whole, variant):
         losses = [_loss(whole, 0.0)]
@@ -849,7 +837,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
             if key not in convex:
                 convex[key] = follow_nuclear(_losses(part, positive), positive, **how)
             convex[key], nuclear = tee(convex[key])
-            full = min(len(part.tasks), part.rows.n_features)
+            full = min(part.n_part, part.n_features)
             if name == "nuclear" or rank is None or rank >= full:
                 yield from nuclear
             else:
@@ -857,11 +845,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
                 yield from follow_low_rank(losses, positive, rank, nuclear, **how)
         for _ in alphas[alphas == 0]:
             model = self._base(variant, 0.0)
-            model.tasks_ = part.task_ids
-            form = model._relation().form(part.tasks)
-            which = part.task_ids, part.part, part.labelled
-            fit = Fit(part.data, form, part.intercept, *which)
-            yield model._solution(fit, None)
+            model.tasks_ = part.tasks
+            form = model._relation().form(part.part_ids)
+            yield model._solution(replace(part, form=form), None)
 
     def _penalties(self, variant, alphas, n_tasks):
         model = self._base(variant, 1.0)
@@ -873,7 +859,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         if whole.moments is None or model.alpha == 0:
             return super()._solve_whole(model, fit, whole, space, start)
         if start is not None:
-            start = space.there(start[0]), start[1]
+            start = space.start(start)
         elif self.coef_path_ is not None and model.penalty != "rank":
             # the minimum is the only one, and the path has been there
             start = space.there(self.coef_path_[self.best_index_][whole.part]), None

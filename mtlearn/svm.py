@@ -297,7 +297,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
             begin = start
             if start is not None and len(fit.labels) > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solutions.append(self._solve_one(replace(fit, data=data), begin))
+            solutions.append(self._solve_one(fit.with_rows(data), begin))
         return solutions[0] if len(solutions) == 1 else stack_classes(solutions)
 
 
@@ -524,7 +524,7 @@ def _weigh_classes(fit, class_weight):
     if data.sample_weight is not None:
         given = data.sample_weight
         weight *= given if given.ndim == weight.ndim else given[:, None]
-    return fit.reweighted(weight)
+    return fit.with_rows(replace(data, sample_weight=weight))
 
 
 def _class_factors(class_weight, data, labels):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from cases import N_FEATURES, N_ROWS, N_TASKS, P
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from mtlearn.fitting import folds as module
-from mtlearn.fitting.folds import FoldMoments, HeldOut, Part, take
+from mtlearn.fitting.folds import FoldMoments, HeldOut
+from mtlearn.fitting.part import take
 from mtlearn.moments import TaskMoments
-from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.tasks import TaskData
 
 
@@ -31,7 +31,7 @@ def assert_same_moments(one, two, rtol=1e-10):
 @pytest.mark.parametrize("cv", [KFold(2), KFold(7), LeaveOneOut(), ShuffleSplit(3)])
 def test_moments_of_training_parts(cv, layout, kept, monkeypatch):
     if not kept:
-        monkeypatch.setattr(module, "_FOLDS_BYTES", 0)
+        monkeypatch.setattr(module, "grams_fit", lambda *args, **kwargs: False)
     rows, folds = data_of(layout), list(cv.split(P.X))
     found = FoldMoments(rows, folds)
     assert found.parted == (not isinstance(cv, ShuffleSplit))
@@ -92,19 +92,3 @@ def test_errors_of_a_perfect_fit():
     expected = HeldOut(rows, index, None).errors(W[None], np.zeros((1, 2)))
     assert found.moments is not None
     assert_allclose(found.errors(W[None], np.zeros((1, 2))), expected, rtol=1e-12)
-
-
-def test_models_of_tasks_without_labels():
-    labelled = np.array([True, False, True])
-    coef, intercept = np.arange(8.0).reshape(1, 4, 2)[:, :2], np.array([[1.0, 3.0]])
-    part = Part(None, None, np.arange(3), None, labelled, labelled, FREE)
-    filled, levels = part.fill(coef, intercept)
-    assert_array_equal(filled[0], [[0, 1], [1, 2], [2, 3]])
-    assert_array_equal(levels, [[1.0, 2.0, 3.0]])
-    everyone = np.ones(3, dtype=bool)
-    # a relation gives the second coefficients, and nothing a free intercept
-    part = Part(None, None, np.arange(3), None, everyone, labelled, FREE)
-    coef, intercept = np.arange(6.0).reshape(1, 3, 2), np.array([[1.0, 9.0, 3.0]])
-    filled, levels = part.fill(coef, intercept)
-    assert_array_equal(filled, coef)
-    assert_array_equal(levels, [[1.0, 2.0, 3.0]])

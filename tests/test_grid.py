@@ -31,7 +31,6 @@ from mtlearn import (
     SharedMean,
     TaskCovariance,
     TaskGraph,
-    per_task,
 )
 from mtlearn.compose import features_only
 from mtlearn.fitting import grid
@@ -710,7 +709,8 @@ def test_moments_are_used_where_they_are_less_work():
     assert not by(rows(100, 200)) and not by(rows(10, 20_000))
     other = PerTaskRegressorCV(solver="newton-cg")
     assert not other._by_moments(rows(100, 10))
-    assert per_task._GRAMS_BYTES < 1 << 31
+    # three thousand tasks of 300 features: two gigabytes, and as much for every fold
+    assert not by(rows(900_000, 300, 3000))
 
 
 def test_an_outlier_in_one_fold():

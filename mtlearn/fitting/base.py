@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,89 +16,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..problem.ids import LARGEST, UNKNOWN, find_tasks, index_tasks, shorten
 from ..problem.solution import warn_unless_converged
-from ..problem.span import in_row_space
+from ..problem.span import RowSpan
 from ..problem.tasks import TaskData, score_rows
 from ..relations import Independent, Related, check_relation
 from ..solvers.margins.level import best_levels
 from . import checks
+from .part import Part
 from .shared_model import (
     mean_where,
     settle_intercepts,
 )
 from .whole import WholeFit
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What a family needs of one call of `fit`.
-
-    Attributes
-    ----------
-    data : TaskData
-        The tasks that take part in the problem.
-    form : ArrowForm, MatrixForm or ComposedForm
-    intercept : Intercepts
-    tasks : ndarray of shape (n_tasks,)
-        Ids of all tasks of the model.
-    part : ndarray of shape (n_tasks,), bool
-        Which of `tasks` take part: those with labels, or all if the relation says
-        something about the others.
-    labelled : ndarray of shape (n_tasks,), bool
-    labels : ndarray or None
-        Classifiers: the sorted union of the labels.
-    kept : ndarray or None
-        Row numbers, as given to `fit`, of the rows of `data`; None if all are there.
-    level : ndarray of shape (n_part,) or None
-        What was taken away from the targets of each task.
-    """
-
-    data: TaskData
-    form: object
-    intercept: str
-    tasks: np.ndarray
-    part: np.ndarray
-    labelled: np.ndarray
-    labels: np.ndarray | None = None
-    kept: np.ndarray | None = None
-    level: np.ndarray | None = None
-
-    @property
-    def row_numbers(self):
-        """Number, as given to `fit`, of every row of `data`."""
-        return np.arange(self.data.X.shape[0]) if self.kept is None else self.kept
-
-    @property
-    def composed_rows(self):
-        """Whether a task that is made of others has labels of its own."""
-        own = np.ones(self.data.n_tasks, dtype=bool)
-        own[self.form.free] = False
-        return bool(np.any(self.labelled[self.part] & own))
-
-    def of_free_tasks(self):
-        """The problem of the free tasks alone, where no other has labels."""
-        chosen = np.zeros(self.data.n_tasks, dtype=bool)
-        chosen[self.form.free] = True
-        part = self.part.copy()
-        part[self.part] = chosen
-        data, level = self.data.only(chosen), self.level
-        level = None if level is None else level[chosen]
-        return replace(self, data=data, form=self.form.base, part=part, level=level)
-
-    def lowered(self, level):
-        """The same fit with targets from which the level of each task is taken away."""
-        data = self.data
-        y = data.y - (level if data.wide else level[data.codes])
-        return replace(self, data=data.relabel(y), level=level)
-
-    def fill(self, found, shared):
-        """What was found for the tasks that took part, and `shared` for the others."""
-        every = np.empty((len(self.part), *found.shape[1:]))
-        every[self.part], every[~self.part] = found, shared
-        return every
-
-    def reweighted(self, sample_weight):
-        """The same fit with other sample weights, zero where they were zero."""
-        return replace(self, data=replace(self.data, sample_weight=sample_weight))
 
 
 class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
@@ -217,7 +145,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
                 rows = np.flatnonzero(part[codes])
                 kept = rows if kept is None else kept[rows]
         form = relation.form(tasks[part])
-        return Fit(data, form, intercept, tasks, part, labelled, labels, kept)
+        return Part(data, form, intercept, tasks, part, labelled, labels, kept)
 
     def _check_common(self):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
@@ -267,11 +195,15 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
             solution = self._solved(fit.of_free_tasks(), inner)
             coef, b = map(fit.form.expand, (solution.coef, solution.intercept))
             return replace(solution, coef=coef, intercept=b)
-        return in_row_space(
-            lambda data, start: self._solve(replace(fit, data=data), start),
-            fit.data,
-            start,
-        )
+        return self._in_span(fit, start)
+
+    def _in_span(self, fit, start, own_rows=False):
+        """Solve in the span of the rows, where it has fewer dimensions."""
+        span = None if fit.data is None else RowSpan(fit.data, own_rows=own_rows)
+        if span is None or span.basis is None:
+            return self._solve(fit, start)
+        solution = self._solve(fit.with_rows(span.rows), span.start(start))
+        return replace(solution, coef=span.back(solution.coef))
 
     def _weigh(self, fit):
         """Change the sample weights, if the family's parameters say so."""
@@ -313,7 +245,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
 
     def _determined(self, fit):
         """Models that enter the shared one: (n_part,), or (n_part, n_classes)."""
-        return np.ones(fit.data.n_tasks, dtype=bool)
+        return np.ones(fit.n_part, dtype=bool)
 
     def _featureless(self, fit):
         """The shared intercept where no task's own is determined."""
@@ -422,6 +354,8 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
 
     def _solution(self, fit, start):
         """Solve for what is left of the targets above their best level."""
+        if fit.data is None:  # moments are taken around the means already
+            return self._solved(fit, start)
         level = best_levels(fit.data, fit.form, fit.intercept, self._margin)
         if start is not None:
             start = start[0], self._raised(start[1], fit, -level)

@@ -3,100 +3,16 @@
 The rows are read once: moments of the test folds add up to those of the training parts.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
-from ..moments import TaskMoments, same_rows
+from ..moments import TaskMoments, grams_fit, same_rows
 from ..problem.intercepts import weighted_mean
-from ..problem.tasks import TaskData
+from .part import take
 
-_FOLDS_BYTES = 1 << 30  # of the moments of all folds, if they are to be kept
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
-
-
-# ---------------------------------------------------------------- what is learned from
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows that a model learns from, or their moments.
-
-    Attributes
-    ----------
-    rows : TaskData
-        All rows and tasks, without task weights.
-    index : ndarray of shape (n_rows,), int
-        Those of `rows` that belong here.
-    task_ids : ndarray of shape (n_tasks,)
-    task_weight : ndarray of shape (n_tasks,) or None
-    part, labelled : ndarray of shape (n_tasks,), bool
-        Tasks of the problem, and those with labels here (or with a rule that makes them
-        of others).
-    intercept : Intercepts
-    moments : TaskMoments or None
-        Of the tasks of the problem; None where the rows are to be used.
-    """
-
-    rows: TaskData
-    index: np.ndarray
-    task_ids: np.ndarray
-    task_weight: np.ndarray | None
-    part: np.ndarray
-    labelled: np.ndarray
-    intercept: str
-    moments: TaskMoments | None = None
-
-    @property
-    def tasks(self):
-        """Ids of the tasks of the problem."""
-        return self.task_ids[self.part]
-
-    @property
-    def n_known(self):
-        """How many tasks an estimator fitted to these rows would know."""
-        rows = self.rows
-        return rows.n_tasks if rows.wide else len(np.unique(rows.codes[self.index]))
-
-    @cached_property
-    def data(self):
-        """The rows themselves, taken when first asked for."""
-        everything = np.array_equal(self.index, np.arange(self.rows.X.shape[0]))
-        data = self.rows if everything else take(self.rows, self.index)
-        data = replace(data, task_weight=self.task_weight, _shared={})
-        return data if self.part.all() else data.only(self.part)
-
-    def with_moments(self, moments):
-        """The same part with moments of all its rows and all tasks."""
-        if self.task_weight is not None:
-            moments = replace(moments, scale=self.task_weight)
-        return replace(self, moments=_only(moments, self.part))
-
-    def fill(self, coef, intercept):
-        """Give tasks without a model of their own the mean of the others'.
-
-        Parameters
-        ----------
-        coef : ndarray of shape (..., n_part, n_features)
-        intercept : ndarray of shape (..., n_part)
-
-        Returns
-        -------
-        coef : ndarray of shape (..., n_tasks, n_features)
-        intercept : ndarray of shape (..., n_tasks)
-        """
-        own = self.labelled if self.intercept.own else self.part
-        if self.part.all() and own.all():
-            return coef, intercept
-        shape = (*coef.shape[:-2], len(self.part), coef.shape[-1])
-        all_coef, all_intercept = np.empty(shape), np.empty(shape[:-1])
-        all_coef[..., self.part, :] = coef
-        all_coef[..., ~self.part, :] = coef.mean(axis=-2, keepdims=True)
-        all_intercept[..., self.part] = intercept
-        level = all_intercept[..., own].mean(axis=-1, keepdims=True)
-        all_intercept[..., ~own] = level
-        return all_coef, all_intercept
 
 
 def scatter(part):
@@ -118,19 +34,7 @@ def scatter(part):
     return float(within + left @ np.sum((mean - centre) ** 2, axis=1))
 
 
-def take(rows, index):
-    """Some of the rows, in either layout."""
-    codes, weight = rows.codes, rows.sample_weight
-    return TaskData(
-        rows.X[index],
-        rows.y[index],
-        rows.n_tasks,
-        None if codes is None else codes[index],
-        None if weight is None else weight[index],
-    )
-
-
-def _only(moments, part):
+def moments_of(moments, part):
     """Moments of some of the tasks, marked in `part`."""
     if part.all():
         return moments
@@ -247,9 +151,7 @@ class FoldMoments:
         self.parted = _part_the_rows(folds, rows.X.shape[0])
         self._kept = None
         if self.parted:
-            n_groups = len(self.alike[1]) if rows.wide else rows.n_tasks
-            size = 8.0 * n_groups * rows.n_features**2
-            if 2 * len(folds) * size <= _FOLDS_BYTES:
+            if grams_fit(rows, copies=4 * len(folds)):
                 self._kept = [self._gather(test) for _, test in folds]
             self.total = self._sum(0, len(folds))
         else:

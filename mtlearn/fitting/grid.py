@@ -8,6 +8,7 @@ import inspect
 import numbers
 import warnings
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -23,12 +24,13 @@ from ..model_selection import TaskStratifiedKFold
 from ..problem.ids import LARGEST, as_floats, id_array, shorten, split_task_column
 from ..problem.intercepts import NONE, SHARED
 from ..problem.solution import reached, warn_unless_converged
-from ..problem.span import _Space
+from ..problem.span import RowSpan
 from ..problem.tasks import TaskData
 from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report
-from .folds import FoldMoments, HeldOut, Part
+from .folds import FoldMoments, HeldOut, moments_of
+from .part import Part, take_part
 
 _BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
@@ -121,13 +123,12 @@ class GridFit:
         # 1) the folds and what is known of them
         given = _Given(self, X, y, sample_weight, task)
         folds = given.folds(self.cv, rows)
-        space = _Space(rows, self._turns(), self._own_rows)
+        space = RowSpan(rows, self._turns(), self._own_rows)
         moments = (
             FoldMoments(space.rows, folds) if self._by_moments(space.rows) else None
         )
-        whole = self._part(space.rows, np.arange(rows.X.shape[0]))
-        if moments is not None:
-            whole = whole.with_moments(moments.total)
+        total = None if moments is None else moments.total
+        whole = self._part(space.rows, np.arange(rows.X.shape[0]), total)
         # 2) the grid, 3) every fold along it
         variants = self._variants()
         grids = [self._strengths(whole, variant) for variant in variants]
@@ -197,7 +198,7 @@ class GridFit:
 
     # ------------------------------------------------------------ folds
 
-    def _part(self, rows, index):
+    def _part(self, rows, index, moments=None):
         """A training part: which tasks have labels there, and how much they count."""
         if rows.wide:
             counts = rows.observed[index].sum(axis=0)
@@ -212,15 +213,25 @@ class GridFit:
             )
         part, settled = self._taking_part(labelled)
         intercept = checks.check_intercept(self.fit_intercept)
-        return Part(rows, index, self.tasks_, weight, part, settled, intercept)
+        known = rows.n_tasks if rows.wide else len(np.unique(rows.codes[index]))
+        if moments is not None and weight is not None:
+            moments = replace(moments, scale=weight)
+        return Part(
+            partial(take_part, rows, index, weight, part),
+            None,
+            intercept,
+            self.tasks_,
+            part,
+            settled,
+            moments=None if moments is None else moments_of(moments, part),
+            n_known=known,
+        )
 
     def _fold_parts(self, rows, folds, moments):
         """Yield every fold, one at a time."""
         known = [(None, None)] * len(folds) if moments is None else moments
         for (train, test), (inner, outer) in zip(folds, known, strict=True):
-            part = self._part(rows, train)
-            if inner is not None:
-                part = part.with_moments(inner)
+            part = self._part(rows, train, inner)
             yield _Fold(part, HeldOut(rows, test, outer), test)
 
     # ------------------------------------------------------------ choice and refit
@@ -257,7 +268,9 @@ class GridFit:
         size = 8.0 * len(self.alphas_) * len(self.tasks_) * space.n_features
         if size <= _PATH_BYTES:
             (path,) = self._paths(whole, [variant], [self.alphas_])
-            filled = [whole.fill(batch.coef, batch.intercept)[0] for batch in path]
+            filled = [
+                whole.fill_models(batch.coef, batch.intercept)[0] for batch in path
+            ]
             self.coef_path_ = space.back(np.concatenate(filled))
 
     def _solve_whole(self, model, fit, whole, space, start):
@@ -364,7 +377,7 @@ def _cross_validate(estimator, fold, variants, grids, judge):
     for v, path in enumerate(paths):
         at = 0
         for batch in path:
-            coef, intercept = fold.train.fill(batch.coef, batch.intercept)
+            coef, intercept = fold.train.fill_models(batch.coef, batch.intercept)
             errors[v, at : at + len(coef)] = fold.test.errors(coef, intercept)
             for k in range(len(coef) if judge.scorer is not None else 0):
                 point = variants[v], grids[v][at + k]

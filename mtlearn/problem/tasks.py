@@ -76,6 +76,16 @@ class TaskData:
         return observed
 
     @property
+    def common(self):
+        """Whether all tasks have the same rows, with the same weights but for a factor.
+
+        That is, one complete `y` in the wide layout.
+        """
+        weight = self.sample_weight
+        one = weight is None or weight.ndim == 1
+        return self.wide and one and bool(self.observed.all())
+
+    @property
     def _blocks(self):
         """(rows, starts), found once and shared by every relabelling."""
         if "blocks" not in self._shared:

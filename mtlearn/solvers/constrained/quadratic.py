@@ -13,10 +13,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
-from ...moments import TaskMoments, same_rows
+from ...moments import TaskMoments, grams_fit, same_rows
 from ..related.least_squares import centred_rows, task_rows
 
-_MOMENT_BYTES = 1 << 28  # Grams of all tasks larger than this are not formed
 _COARSE = 1e-9  # 1 - R^2 of a column given others below which moments lose digits
 _PRIVATE = 1e-3  # size of the private parts below which W is no coordinate
 _EMPTY = 1e-13  # the same below which nothing is left of a column of the rows, squared
@@ -172,7 +171,7 @@ def factorise(data):
     """
     d, T = data.n_features, data.n_tasks
     short = data.sizes.max(initial=0) <= d
-    if short or 8.0 * T * d * d > _MOMENT_BYTES:
+    if short or not grams_fit(data, copies=8):
         return _from_rows(data)
     moments = TaskMoments.from_data(data)
     firsts = np.unique(moments.group, return_index=True)[1]

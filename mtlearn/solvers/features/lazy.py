@@ -21,7 +21,7 @@ def lazy_loss(data, intercept, penalty):
     suits = data.wide and not data.sparse and intercept.own
     suits = suits and (weight is None or weight.ndim == 1)
     suits = suits and _FEW < data.n_features <= data.X.shape[0]
-    if not suits or not bool(data.observed.all()):
+    if not suits or not data.common:
         return None
     loss = LazyLoss(data)
     if np.mean(penalty.gauges(loss.target) > 1.0) > _ALL:

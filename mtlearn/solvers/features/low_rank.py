@@ -413,9 +413,7 @@ def solve_reduced_rank(data, intercept, n_components):
         several tasks: there is no closed form.
     """
     weight = data.sample_weight
-    common = data.wide and bool(data.observed.all())
-    common &= weight is None or weight.ndim == 1
-    if not common or intercept == SHARED:
+    if not data.common or intercept == SHARED:
         return None
     X = data.X.toarray() if data.sparse else data.X
     root = np.ones(len(X)) if weight is None else np.sqrt(weight)

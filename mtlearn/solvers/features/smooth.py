@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
-from ...moments import TaskMoments
+from ...moments import TaskMoments, moments_pay
 from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE, SHARED, saturated
 from ...problem.losses import Logistic, Squared
@@ -21,8 +21,6 @@ from ..linalg import ground
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball
 _INTERCEPT_STEPS = 50
-_GRAM_BYTES = 1 << 30  # moments larger than this are not made unless asked for
-_FEW = 128  # features up to which moments are cheap even of few rows
 _REACH = 2.0  # longest step of an intercept
 _PRACTICALLY_ZERO = 3e-9  # loss of a saturated observation
 # least curvature of an observation, relative to its weight; with more than two classes
@@ -551,14 +549,8 @@ def squared_loss(data, intercept, shrinkage, solver="auto"):
     -------
     MomentLoss or RowLoss
     """
-    d = data.n_features
-    common = data.wide and bool(data.observed.all())
-    common &= data.sample_weight is None or data.sample_weight.ndim == 1
-    blocks = 1 if common else data.n_tasks
-    rows = data.X.shape[0] if data.wide else len(data.rows) / data.n_tasks
-    small = 8.0 * blocks * d * d <= _GRAM_BYTES
     if solver == "auto":
-        solver = "moments" if small and (d <= rows or d <= _FEW) else "rows"
+        solver = "moments" if moments_pay(data, copies=2) else "rows"
     if solver == "moments":
         return MomentLoss(TaskMoments.from_data(data), intercept, shrinkage)
     return RowLoss(data, Squared(), intercept, shrinkage)

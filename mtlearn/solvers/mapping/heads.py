@@ -50,8 +50,7 @@ class Heads:
         self.y = np.ascontiguousarray(y)
         self._plain = bool(np.all(self.weight == 1.0))
         row = data.sample_weight
-        self.alike = data.wide and bool(data.observed.all())
-        self.alike &= row is None or row.ndim == 1
+        self.alike = data.common
         self._fast = data.wide and alpha > 0 and not intercept.common
         self.row_weight = row if self.alike else None
         ones = np.ones(data.n_tasks)

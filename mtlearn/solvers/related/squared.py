@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...moments import TaskMoments
+from ...moments import TaskMoments, grams_fit
 from ...problem.intercepts import FREE, NONE
 from ...problem.losses import Squared
 from ...problem.solution import Solution, Status, goal
@@ -10,7 +10,7 @@ from ..linalg import ground_whole
 from .coupled import Blocks, coupled_solver, sum_blocks
 from .least_squares import solve_least_norm
 from .newton import solve_newton
-from .steps import GRAM_BYTES, choose_solver
+from .steps import choose_solver
 
 _COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
 _DEPENDENT = 1e-8  # the same without a penalty, which would hide what is lost
@@ -56,7 +56,7 @@ def _solve_unpenalised(data, form, intercept, tol):
 
     Where every task's columns are independent the relation has no say.
     """
-    if 8.0 * data.n_tasks * data.n_features**2 <= GRAM_BYTES:
+    if grams_fit(data):
         solution = solve_moments(
             TaskMoments.from_data(data),
             form.untied(),

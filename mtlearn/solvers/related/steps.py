@@ -7,12 +7,12 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
+from ...moments import GRAM_BYTES
 from ...problem.tasks import gram_chunk
 from ..linalg import conjugate_gradient, factor_spd, solve_spd
 from .coupled import Blocks, Change, coupled_solver
 
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
-GRAM_BYTES = 1 << 31  # blocks larger than this are never formed
 _DUAL_ROWS = 6000
 
 
@@ -63,8 +63,7 @@ def choose_solver(data, q, intercept, squared=False):
     filled = data.X.nnz / max(1, n_rows) if data.sparse else d
     # passes over the rows run at the speed of memory, products at that of the processor
     cost = {"newton-cg": 20_000.0 * filled * n * q}
-    common = squared and data.wide and bool(data.observed.all())
-    blocks, reads = (1, n_rows) if common else (data.n_tasks, n)
+    blocks, reads = (1, n_rows) if squared and data.common else (data.n_tasks, n)
     dense_copy = 8.0 * n_rows * d if data.sparse else 0.0
     if 8.0 * blocks * p * p + dense_copy <= GRAM_BYTES:
         cost["newton-cholesky"] = float(reads) * p * p + float(blocks) * p**3

@@ -1,0 +1,168 @@
+"""What is learned from: rows, or the moments that they leave behind."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ..moments import TaskMoments
+from ..problem.intercepts import Intercepts
+from ..problem.tasks import TaskData
+
+
+@dataclass(frozen=True)
+class Part:
+    """All rows of a fit, or the training part of a fold, and what ties its tasks.
+
+    Attributes
+    ----------
+    rows : TaskData, callable or None
+        Of the tasks that take part; a callable makes them when they are first asked
+        for, and there are none where moments are all that is known.
+    form : ArrowForm, MatrixForm or ComposedForm, or None
+        None where a grid tries several.
+    intercept : Intercepts
+    tasks : ndarray of shape (n_tasks,)
+        Ids of all tasks of the model.
+    part : ndarray of shape (n_tasks,), bool
+        Which of `tasks` take part: those with labels, or all if the relation says
+        something about the others.
+    labelled : ndarray of shape (n_tasks,), bool
+    labels : ndarray or None
+        Classifiers: the sorted union of the labels.
+    kept : ndarray or None
+        Row numbers, as given to `fit`, of the rows of `data`; None if all are there.
+    level : ndarray of shape (n_part,) or None
+        What was taken away from the targets of each task.
+    moments : TaskMoments or None
+        Of the tasks that take part, where rows need not be read again.
+    n_known : int or None
+        How many tasks an estimator fitted to these rows would know; None if all.
+    """
+
+    rows: object
+    form: object
+    intercept: Intercepts
+    tasks: np.ndarray
+    part: np.ndarray
+    labelled: np.ndarray
+    labels: np.ndarray | None = None
+    kept: np.ndarray | None = None
+    level: np.ndarray | None = None
+    moments: TaskMoments | None = None
+    n_known: int | None = None
+
+    # ------------------------------------------------------------ rows and moments
+
+    @cached_property
+    def data(self):
+        """The rows themselves, or None."""
+        return self.rows() if callable(self.rows) else self.rows
+
+    def gathered(self):
+        """The moments: those that are known, or else of the rows."""
+        return (
+            TaskMoments.from_data(self.data) if self.moments is None else self.moments
+        )
+
+    @property
+    def n_features(self):
+        known = self.data if self.moments is None else self.moments
+        return known.n_features
+
+    def with_rows(self, data):
+        """The same problem with other rows, of which no moments are known."""
+        return replace(self, rows=data, moments=None)
+
+    @property
+    def row_numbers(self):
+        """Number, as given to `fit`, of every row of `data`."""
+        return np.arange(self.data.X.shape[0]) if self.kept is None else self.kept
+
+    def lowered(self, level):
+        """The same fit with targets from which the level of each task is taken away."""
+        data = self.data
+        y = data.y - (level if data.wide else level[data.codes])
+        return replace(self.with_rows(data.relabel(y)), level=level)
+
+    # ------------------------------------------------------------ tasks
+
+    @property
+    def n_part(self):
+        """How many tasks take part."""
+        return int(self.part.sum())
+
+    @property
+    def part_ids(self):
+        """Ids of the tasks that take part."""
+        return self.tasks[self.part]
+
+    @property
+    def composed_rows(self):
+        """Whether a task that is made of others has labels of its own."""
+        own = np.ones(self.n_part, dtype=bool)
+        own[self.form.free] = False
+        return bool(np.any(self.labelled[self.part] & own))
+
+    def of_free_tasks(self):
+        """The problem of the free tasks alone, where no other has labels."""
+        chosen = np.zeros(self.n_part, dtype=bool)
+        chosen[self.form.free] = True
+        part, level = self.part.copy(), self.level
+        part[self.part] = chosen
+        level = None if level is None else level[chosen]
+        inner = replace(self, form=self.form.base, part=part, level=level)
+        return inner.with_rows(self.data.only(chosen))
+
+    # ------------------------------------------------------------ models of all tasks
+
+    def fill(self, found, shared):
+        """What was found for the tasks that took part, and `shared` for the others."""
+        every = np.empty((len(self.part), *found.shape[1:]))
+        every[self.part], every[~self.part] = found, shared
+        return every
+
+    def fill_models(self, coef, intercept):
+        """Give tasks without a model of their own the mean of the others'.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (..., n_part, n_features)
+        intercept : ndarray of shape (..., n_part)
+
+        Returns
+        -------
+        coef : ndarray of shape (..., n_tasks, n_features)
+        intercept : ndarray of shape (..., n_tasks)
+        """
+        own = self.labelled if self.intercept.own else self.part
+        if self.part.all() and own.all():
+            return coef, intercept
+        shape = (*coef.shape[:-2], len(self.part), coef.shape[-1])
+        all_coef, all_intercept = np.empty(shape), np.empty(shape[:-1])
+        all_coef[..., self.part, :] = coef
+        all_coef[..., ~self.part, :] = coef.mean(axis=-2, keepdims=True)
+        all_intercept[..., self.part] = intercept
+        level = all_intercept[..., own].mean(axis=-1, keepdims=True)
+        all_intercept[..., ~own] = level
+        return all_coef, all_intercept
+
+
+def take(rows, index):
+    """Some of the rows, in either layout."""
+    codes, weight = rows.codes, rows.sample_weight
+    return TaskData(
+        rows.X[index],
+        rows.y[index],
+        rows.n_tasks,
+        None if codes is None else codes[index],
+        None if weight is None else weight[index],
+    )
+
+
+def take_part(rows, index, task_weight, part):
+    """Some of the rows, of some of the tasks, with weights for the tasks."""
+    everything = np.array_equal(index, np.arange(rows.X.shape[0]))
+    data = rows if everything else take(rows, index)
+    data = replace(data, task_weight=task_weight, _shared={})
+    return data if part.all() else data.only(part)
