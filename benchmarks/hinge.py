@@ -6,8 +6,7 @@ Both targets are reached by the loosest tolerance of a schedule that does so.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from libraries import Run, timed
-from problems import (
+from data import (
     SVM_DATA,
     SVMProblem,
     gaussian_tasks,
@@ -16,6 +15,7 @@ from problems import (
     scores,
     suboptimality,
 )
+from peers import Run, timed
 from races import TOLERANCES, fit_again, mean_ratio
 from sklearn.svm import LinearSVC, LinearSVR
 

@@ -9,8 +9,8 @@ from itertools import product
 from statistics import median
 
 import numpy as np
-from libraries import timed
-from problems import open_data
+from data import open_data
+from peers import timed
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR

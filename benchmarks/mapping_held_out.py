@@ -7,8 +7,8 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from libraries import timed
-from problems import open_data
+from data import open_data
+from peers import timed
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer

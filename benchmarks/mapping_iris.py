@@ -5,8 +5,8 @@ import warnings
 from statistics import median
 
 import numpy as np
-from libraries import timed
-from mapping_libraries import torch
+from mapping_peers import torch
+from peers import timed
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss

@@ -6,7 +6,7 @@ Real sets come from the folder in the variable MTLEARN_DATA.
 from dataclasses import dataclass
 
 import numpy as np
-from problems import open_data
+from data import open_data
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 

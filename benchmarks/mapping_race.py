@@ -9,7 +9,7 @@ from itertools import product
 from statistics import median
 
 import numpy as np
-from mapping_libraries import MENDED, mtlearn_mapping, peers
+from mapping_peers import MENDED, mapping_peers, mtlearn_mapping
 
 OURS, TIGHT = "mtlearn", "mtlearn, tol=1e-8"
 BUDGET = 10.0  # times the seconds of our fit
@@ -104,7 +104,7 @@ def run_mapping_race(problem, n_starts, cap):
     tight = [[mtlearn_mapping(problem, s, tol=1e-8)] for s in range(n_starts)]
     seconds = median(curve[0][0] for curve in ours)
     budget = min(max(BUDGET * seconds, LEAST), cap)
-    found = peers()
+    found = mapping_peers()
     settings = {
         name: _tuned(fit, problem, budget / TUNING, grid)
         for name, (fit, grid) in found.items()

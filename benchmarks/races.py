@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
-from problems import suboptimality
+from data import suboptimality
 
 TARGET = 1e-6  # relative suboptimality to which the race goes
 TOLERANCES = 10.0 ** np.arange(0.0, -10.5, -0.5)

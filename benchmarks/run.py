@@ -18,24 +18,26 @@ from pathlib import Path
 from statistics import median
 
 import kernel_svm
-import libraries
 import mapping_notes
 import numpy as np
+import peers
 from constraints import (
     CONSTRAINTS_HEAD,
     CONSTRAINTS_NOTE,
     constraint_problems,
     constraint_row,
 )
-from hinge import run_hinge
-from libraries import (
-    COMPLETE_LIBRARIES,
-    OWN_ROWS_LIBRARIES,
-    SVM_LIBRARIES,
-    mtlearn_grid,
-    ridge_libraries,
-    sklearn_grid,
+from data import (
+    grid_problems,
+    ridge_objective,
+    ridge_problems,
+    shared_feature_objective,
+    shared_feature_problems,
+    suboptimality,
+    svm_objective,
+    svm_problems,
 )
+from hinge import run_hinge
 from mapping_held_out import (
     HELD_OUT_HEAD,
     held_out_errors,
@@ -61,15 +63,13 @@ from multi_target import (
     held_out,
     multi_target_problems,
 )
-from problems import (
-    grid_problems,
-    ridge_objective,
-    ridge_problems,
-    shared_feature_objective,
-    shared_feature_problems,
-    suboptimality,
-    svm_objective,
-    svm_problems,
+from peers import (
+    COMPLETE_LIBRARIES,
+    OWN_ROWS_LIBRARIES,
+    SVM_LIBRARIES,
+    mtlearn_grid,
+    ridge_libraries,
+    sklearn_grid,
 )
 from races import Contest, cells, draw, mean_ratio, run_race, table
 from threadpoolctl import threadpool_limits
@@ -617,7 +617,7 @@ def main():
     """Run what the command line asks for."""
     args = parse()
     if args.threads > 1:
-        libraries.clock = time.perf_counter
+        peers.clock = time.perf_counter
     with threadpool_limits(args.threads):
         RUNNERS[args.what](args)
 

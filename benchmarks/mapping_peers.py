@@ -9,9 +9,9 @@ import warnings
 from functools import partial
 from itertools import pairwise
 
-import libraries
 import numpy as np
-from libraries import timed
+import peers
+from peers import timed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
@@ -40,22 +40,22 @@ class Recorder:
 
     def start(self):
         """Begin to count."""
-        self._since, self._left_out = libraries.clock(), 0.0
+        self._since, self._left_out = peers.clock(), 0.0
 
     @property
     def seconds(self):
         """Seconds so far."""
-        return libraries.clock() - self._since - self._left_out
+        return peers.clock() - self._since - self._left_out
 
     def __call__(self, weights):
         """Keep what `weights()` returns if it is time to; raise `Enough` at the end."""
         seconds = self.seconds
         if seconds < self._next:
             return
-        before = libraries.clock()
+        before = peers.clock()
         self.points.append((seconds, weights()))
         self._next = max(self._next, seconds) * self._factor
-        self._left_out += libraries.clock() - before
+        self._left_out += peers.clock() - before
         if seconds >= self.budget:
             raise Enough
 
@@ -244,7 +244,7 @@ TORCH = {
 }
 
 
-def peers():
+def mapping_peers():
     """Functions by name, with the values among which to tune; says who is absent."""
     if torch is None:
         print("torch: left out, not installed")
