@@ -8,7 +8,9 @@ from mtlearn.solvers.linalg import (
     conjugate_gradient,
     factor_spd,
     ground,
+    ground_whole,
     invert_blocks,
+    invert_factor,
     solve_spd,
 )
 
@@ -119,3 +121,31 @@ def test_the_pivot_tells_of_collinear_features(p):
     X[:, 2] = X[:, 0] + 1e-5 * X[:, 2] * np.abs(X[:, 0]).max() / np.abs(X[:, 2]).max()
     bad = invert_blocks((X.T @ X)[None], np.zeros(1), 1.0, 0, todo, out)
     assert bad < 1e-8
+
+
+def test_conjugate_gradients_stop_where_a_matrix_bends_down():
+    M = np.diag([2.0, -1.0])
+    x = conjugate_gradient(lambda v: M @ v, np.array([1.0, 2.0]), lambda r: r)
+    assert_array_equal(x, 0)
+
+
+def test_one_corner_whose_flat_direction_is_any():
+    rng = np.random.default_rng(22)
+    A = rng.normal(size=(3, 4))
+    corner = A.T @ A
+    flat = np.linalg.svd(A)[2][-1]
+    grounded = ground_whole(corner)
+    assert_allclose(flat @ grounded @ flat, np.trace(corner) / 4)
+    assert_allclose(grounded @ A.T, corner @ A.T, atol=1e-12)
+    definite = corner + np.eye(4)
+    assert ground_whole(definite) is definite
+    assert_array_equal(ground_whole(np.zeros((2, 2))), np.eye(2))
+
+
+@pytest.mark.parametrize("p", [1, 5, 40])
+def test_inverse_of_a_factor(p):
+    A = np.random.default_rng(23).normal(size=(p + 2, p))
+    inverse, info = invert_factor(np.linalg.cholesky(A.T @ A))
+    assert info == 0
+    assert_allclose(inverse @ (A.T @ A), np.eye(p), atol=1e-8)
+    assert invert_factor(np.zeros((p, p)))[1] != 0
