@@ -14,10 +14,12 @@ def base_objective(data, loss, form, intercept, zero):
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.problem.losses`, or the name of one of
-    `mtlearn.solvers.margins.envelope` form : ArrowForm, MatrixForm or ComposedForm, or
-    None for tasks of their own intercept : {"free", "shrunk", "shared", "none"} zero :
-    float
+    loss : object of `mtlearn.problem.losses`
+        Or the name of one of `mtlearn.solvers.margins.envelope`.
+    form : ArrowForm, MatrixForm or ComposedForm
+        Or None for tasks of their own.
+    intercept : {"free", "shrunk", "shared", "none"}
+    zero : float
         The objective of the zero model: the answer for numbers, whose levels have been
         taken away, without intercepts, and where those of tasks follow from others.
 
