@@ -1,13 +1,13 @@
 """Constrained models against the plain cvxpy model that a user would write."""
 
-import time
-import warnings
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from statistics import median
 
 import cvxpy as cp
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
+from races import Run, timed
+from report import Table, mean_ratio
 
 from mtlearn import MultiTaskSVM, PerTaskRegressor, SharedMean
 from mtlearn.constraints import (
@@ -19,9 +19,8 @@ from mtlearn.constraints import (
     SumTo,
 )
 
-RHO = 0.5
-
-CONSTRAINTS_NOTE = """\
+TITLE = "Constraints against plain cvxpy models"
+NOTE = """\
 Seconds of processor time. The plain model has the variables w_0, V and b, a sum of
 squares per task over its rows, and the constraint as one would write it in cvxpy; its
 solver is the one that cvxpy chooses (Clarabel), at its own tolerances. Compiling by
@@ -35,7 +34,8 @@ in the units of the coefficients: where ours is higher in "objective", the plain
 violates the constraint. Relation SharedMean(0.5), a free intercept per task.
 """
 
-CONSTRAINTS_HEAD = (
+RHO = 0.5
+HEAD = (
     "problem",
     "constraint",
     "first",
@@ -51,13 +51,13 @@ CONSTRAINTS_HEAD = (
 class Limited:
     """Rows of several tasks and what is demanded of their coefficients."""
 
-    name: str
+    title: str
+    kind: str
+    loss: str
+    n_tasks: int
     X: np.ndarray
     y: np.ndarray
     codes: np.ndarray
-    n_tasks: int
-    loss: str
-    kind: str
 
 
 def limit_first(W, b):
@@ -113,20 +113,30 @@ SHAPES = {
 }
 
 
-def constraint_problems(quick=False, name=None):
-    """Yield the problems, a constraint each."""
-    for title, (n, d, n_tasks, loss, kinds) in SHAPES.items():
-        if name and name.lower() not in title.lower():
-            continue
-        rng = np.random.default_rng(0)
-        n = n // 10 if quick else n
-        codes = rng.integers(0, n_tasks, n)
-        X = rng.normal(size=(n, d))
-        W = 0.3 * (rng.normal(size=d) + rng.normal(size=(n_tasks, d)))
-        y = np.einsum("ij,ij->i", X, W[codes]) + rng.normal(size=n) + 2.0
-        y = y if loss == "squared" else np.sign(y - 2.0)
-        for kind in kinds:
-            yield Limited(title, X, y, codes, n_tasks, loss, kind)
+def problems(quick=False):
+    """The makers of the problems, a constraint each."""
+    return {
+        f"{title}, {kind}": partial(_problem, title, kind, quick)
+        for title, (*_, kinds) in SHAPES.items()
+        for kind in kinds
+    }
+
+
+def _problem(title, kind, quick):
+    n, d, n_tasks, loss, _ = SHAPES[title]
+    X, y, codes = draw(n // 10 if quick else n, d, n_tasks)
+    y = y if loss == "squared" else np.sign(y - 2.0)
+    return Limited(title, kind, loss, n_tasks, X, y, codes)
+
+
+@lru_cache(maxsize=1)
+def draw(n, d, n_tasks):
+    """Rows, numbers and tasks."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, n_tasks, n)
+    X = rng.normal(size=(n, d))
+    W = 0.3 * (rng.normal(size=d) + rng.normal(size=(n_tasks, d)))
+    return X, np.einsum("ij,ij->i", X, W[codes]) + rng.normal(size=n) + 2.0, codes
 
 
 def estimator(problem, strength=1.0):
@@ -138,17 +148,28 @@ def estimator(problem, strength=1.0):
     return MultiTaskSVM(strength, relation, problem.loss, constraints=constraints)
 
 
-def fit_ours(problem, strength=1.0):
-    """Seconds, coefficients and intercepts of our fit."""
+def ours(problem, strength=1.0):
+    """Fit with the compiled problem of the last fits thrown away."""
+    from mtlearn.solvers.constrained.conic import CACHE
+
+    CACHE.kept.clear()
+    return again(problem, strength)
+
+
+def again(problem, strength):
+    """Fit with what the last fits left."""
     model = estimator(problem, strength)
-    start = time.process_time()
-    model.fit(problem.X, problem.y, task=problem.codes)
-    return time.process_time() - start, model.coef_, model.intercept_
+    model, seconds = timed(model.fit, problem.X, problem.y, task=problem.codes)
+    return Run(seconds, model.coef_, model.intercept_)
 
 
-def fit_plain(problem):
-    """Seconds, coefficients and intercepts of the plain model."""
-    start = time.process_time()
+def plain(problem):
+    """Write the plain model and solve it."""
+    (W, b), seconds = timed(_plain, problem)
+    return Run(seconds, W.value, b.value)
+
+
+def _plain(problem):
     T, d = problem.n_tasks, problem.X.shape[1]
     common, own, b = cp.Variable((1, d)), cp.Variable((T, d)), cp.Variable(T)
     W = np.sqrt(RHO) * (np.ones((T, 1)) @ common) + np.sqrt(1 - RHO) * own
@@ -160,7 +181,7 @@ def fit_plain(problem):
     omega = cp.sum_squares(common) + cp.sum_squares(own)
     limits = demanded(problem.kind, T)[1](W, b)
     cp.Problem(cp.Minimize(sum(losses) + 0.5 * omega), limits).solve()
-    return time.process_time() - start, W.value, b.value
+    return W, b
 
 
 def plain_loss(loss, y, f):
@@ -171,8 +192,9 @@ def plain_loss(loss, y, f):
     return cp.sum(excess) if loss == "hinge" else cp.sum_squares(excess)
 
 
-def value(problem, W, b):
+def value(problem, run):
     """The objective of given coefficients."""
+    W, b = run.coef, run.intercept
     f = np.einsum("ij,ij->i", problem.X, W[problem.codes]) + b[problem.codes]
     if problem.loss == "squared":
         loss = 0.5 * np.sum((problem.y - f) ** 2)
@@ -182,38 +204,43 @@ def value(problem, W, b):
     return loss + 0.5 * SharedMean(RHO).omega(W)
 
 
-def violation(problem, W, b):
+def violation(problem, run):
     """The largest violation of the plain constraints."""
-    W_var, b_var = cp.Variable(W.shape), cp.Variable(len(b))
-    limits = demanded(problem.kind, problem.n_tasks)[1](W_var, b_var)
-    W_var.value, b_var.value = W, b
+    W, b = cp.Variable(run.coef.shape), cp.Variable(len(run.intercept))
+    limits = demanded(problem.kind, problem.n_tasks)[1](W, b)
+    W.value, b.value = run.coef, run.intercept
     return max(float(np.max(limit.violation())) for limit in limits)
 
 
-def constraint_row(problem, repeats):
-    """A line of the table as strings, and the ratio."""
-    from mtlearn.solvers.constrained.conic import CACHE
-
-    fit_ours(problem)
-    first, again = [], []
+def race(problem, repeats):
+    """Cells of a row, and the ratio."""
+    again(problem, 1.0)  # compiles
+    first, later = [], []
     for _ in range(repeats):
-        CACHE.kept.clear()
-        seconds, W, b = fit_ours(problem)
-        first.append(seconds)
-        again.append(fit_ours(problem, 1.5)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        plain, W_plain, b_plain = fit_plain(problem)
-    ours, theirs = value(problem, W, b), value(problem, W_plain, b_plain)
-    ratio = plain / median(first)
-    off = violation(problem, W, b), violation(problem, W_plain, b_plain)
-    return [
-        problem.name,
-        problem.kind,
-        f"{median(first):.3f}",
-        f"{median(again):.3f}",
-        f"{plain:.2f}",
+        first.append(ours(problem))
+        later.append(again(problem, 1.5).seconds)
+    runs = first[-1], plain(problem)
+    own, best = (value(problem, run) for run in runs)
+    seconds = median(run.seconds for run in first)
+    ratio = runs[1].seconds / seconds
+    cells = [
+        f"{seconds:.3f}",
+        f"{median(later):.3f}",
+        f"{runs[1].seconds:.2f}",
         f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}",
-        f"{(ours - theirs) / theirs:.0e}",
-        f"{off[0]:.0e}, {off[1]:.0e}",
-    ], ratio
+        f"{(own - best) / best:.0e}",
+        ", ".join(f"{violation(problem, run):.0e}" for run in runs),
+    ]
+    return cells, ratio
+
+
+def tables(problems, args):
+    """Time constrained fits against plain cvxpy models."""
+    table, ratios = Table(HEAD), {}
+    for problem in problems:
+        cells, ratio = race(problem, args.repeats)
+        ratios.setdefault(problem.title, []).append(ratio)
+        table.add(problem.title, problem.kind, *cells)
+    table.say("Geometric means of the ratios:", "")
+    table.say(*(f"* {title}: {mean_ratio(own)}" for title, own in ratios.items()))
+    yield table

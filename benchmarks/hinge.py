@@ -4,37 +4,19 @@ Both targets are reached by the loosest tolerance of a schedule that does so.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 
 import numpy as np
-from libraries import Run, timed
-from problems import (
-    SVM_DATA,
-    SVMProblem,
-    gaussian_tasks,
-    made_data,
-    real_data,
-    scores,
-    suboptimality,
-)
-from races import TOLERANCES, fit_again, mean_ratio
+from data import CLASSES, gaussian_tasks, real_data, scores
+from races import TOLERANCES, Run, fit_again, suboptimality, timed
+from report import Table, mean_ratio
 from sklearn.svm import LinearSVC, LinearSVR
+from svm import SVMProblem
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
-CORRELATION = 0.5
-TARGETS = (1e-4, 1e-6)
-MOST = 1.0  # seconds of one fit of LIBLINEAR: the whole table in a few minutes
-OURS, PEER, FREE = "mtlearn", "LIBLINEAR dual", "mtlearn, own intercepts"
-
-HEAD = [
-    "problem",
-    *(f"{name} {target:.0e}" for target in TARGETS for name in (OURS, PEER, "ratio")),
-    "default",
-    "suboptimality at default",
-    FREE,
-]
-
+TITLE = "Hinge and epsilon-insensitive loss against LIBLINEAR"
 NOTE = """\
 Seconds of `fit` to a relative suboptimality of 1e-4 and of 1e-6, computed from the
 coefficients by one function, at the loosest tolerance of a schedule that reaches it (of
@@ -52,6 +34,20 @@ passes as fit into a second, and how long it tried. "default" is our `fit` with 
 default tolerance, and how far from the optimum it ends; the last column is the same
 with a free intercept for every task, which has no peer.
 """
+
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+CORRELATION = 0.5
+TARGETS = (1e-4, 1e-6)
+MOST = 1.0  # seconds of one fit of LIBLINEAR: the whole table in a few minutes
+OURS, PEER, FREE = "mtlearn", "LIBLINEAR dual", "mtlearn, own intercepts"
+
+HEAD = [
+    "problem",
+    *(f"{name} {target:.0e}" for target in TARGETS for name in (OURS, PEER, "ratio")),
+    "default",
+    "suboptimality at default",
+    FREE,
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +101,18 @@ def liblinear(problem, tol, max_iter):
     return Run(seconds, coef, n_iter=int(np.max(model.n_iter_)))
 
 
-def kinked_problems(quick=False, name=None):
-    """Yield every problem whose name contains `name`."""
-    for data, (X, y, task) in made_data(SVM_DATA | SVR_DATA, name):
-        epsilon = 0.1 * float(y.std()) if data in SVR_DATA else None
-        for C in (1.0,) if quick else STRENGTHS:
-            yield KinkedProblem(data, X, y, task, C, CORRELATION, epsilon)
+def problems(quick=False):
+    """The makers of all problems."""
+    return {
+        f"{name}, C={C:g}, rho={CORRELATION:g}": partial(_problem, name, C)
+        for name, C in product(CLASSES | NUMBERS, (1.0,) if quick else STRENGTHS)
+    }
+
+
+def _problem(name, C):
+    X, y, task = (CLASSES | NUMBERS)[name]()
+    epsilon = 0.1 * float(y.std()) if name in NUMBERS else None
+    return KinkedProblem(name, X, y, task, C, CORRELATION, epsilon)
 
 
 def school_scores():
@@ -128,7 +130,7 @@ def gaussian_numbers(n_tasks, n_rows, d, seed=0):
     return X, f + 0.5 * rng.standard_t(2, size=n_rows), task
 
 
-SVR_DATA = {
+NUMBERS = {
     "School scores": school_scores,
     "Numbers, 139 tasks, 15k x 28": lambda: gaussian_numbers(139, 15_140, 28),
 }
@@ -141,12 +143,14 @@ def race(problem, cap):
     """Cells of one problem, and LIBLINEAR's time over ours for each target."""
     best = problem.objective(ours(problem, 1e-11).coef)
     found = {
-        OURS: ours_to_targets(problem, best),
-        PEER: peer_to_targets(problem, best, cap),
+        OURS: to_targets(ours, problem, TOLERANCES[4::2], best, np.inf),
+        PEER: to_targets(liblinear, problem, TOLERANCES, best, cap),
     }
     row, ratios = [problem.name], []
     for target in TARGETS:
-        mine, (theirs, there) = found[OURS][target][0], found[PEER][target]
+        (mine, here), (theirs, there) = found[OURS][target], found[PEER][target]
+        if not here:
+            raise RuntimeError(f"{problem.name}: our own fit is not within {target:g}")
         ratios.append(theirs / mine)
         late = "" if there else "> "
         row += [f"{mine:.4f}", f"{late}{theirs:.4f}", f"{late}{ratios[-1]:.1f}"]
@@ -157,25 +161,11 @@ def race(problem, cap):
     return row, ratios
 
 
-def ours_to_targets(problem, best):
-    """{target: (seconds, True)}."""
-    found = {}
-    for tol in TOLERANCES[4::2]:
-        run = fit_again(ours, problem, tol)
-        gap = suboptimality(problem.objective(run.coef), best)
-        for target in TARGETS:
-            if gap <= target:
-                found.setdefault(target, (run.seconds, True))
-        if len(found) == len(TARGETS):
-            return found
-    raise RuntimeError(f"{problem.name}: our own fit ended {gap:.1e} from the optimum")
-
-
-def peer_to_targets(problem, best, cap):
-    """{target: (seconds, whether it got there)}; passes that take `cap` seconds."""
+def to_targets(fit, problem, tolerances, best, cap):
+    """{target: (seconds, whether it got there)}; iterations that take `cap` seconds."""
     found, max_iter, spent = {}, 1000, 0.0
-    for tol in TOLERANCES:
-        run = fit_again(liblinear, problem, tol, max_iter)
+    for tol in tolerances:
+        run = fit_again(fit, problem, tol, max_iter)
         gap = suboptimality(problem.objective(run.coef), best)
         spent = max(spent, run.seconds)
         for target in TARGETS:
@@ -184,29 +174,23 @@ def peer_to_targets(problem, best, cap):
         cut = run.n_iter >= max_iter and run.seconds > cap / 2
         if cut or run.seconds > cap or len(found) == len(TARGETS):
             break
-        max_iter = max(1000, int(cap * run.n_iter / max(run.seconds, 1e-6)))
+        if cap < np.inf:
+            max_iter = max(1000, int(cap * run.n_iter / max(run.seconds, 1e-6)))
     return {target: found.get(target, (spent, False)) for target in TARGETS}
 
 
-def run_hinge(args, facts, write):
-    """Race on every problem; print, write."""
-    rows, ratios = [], []
-    for problem in kinked_problems(args.quick, args.problem):
+def tables(problems, args):
+    """Race on every problem."""
+    table, ratios = Table(HEAD, once=True), []
+    for problem in problems:
         for tol in (1e-2, None):  # compiles
             ours(replace(problem, C=1.0), tol)
-        row, ratio = race(problem, min(args.cap, MOST))
-        rows.append("| " + " | ".join(row) + " |")
+        cells, ratio = race(problem, min(args.cap, MOST))
+        table.add(*cells)
         ratios.append(ratio)
-        print(rows[-1], flush=True)
-    if not rows:
-        return
-    lines = ["| " + " | ".join(HEAD) + " |", "|---" + "|---:" * (len(HEAD) - 1) + "|"]
-    lines += [*rows, ""]
-    for target, column in zip(TARGETS, np.transpose(ratios), strict=True):
-        lines.append(
+    for target, column in zip(TARGETS, np.transpose(ratios)):
+        table.say(
             f"Geometric mean of the ratios to {target:.0e}: {mean_ratio(column)}; "
             f"below 3 in {int(np.sum(column < 3))} of {len(column)}."
         )
-    print("\n".join(lines[-2:]))
-    title = "# Hinge and epsilon-insensitive loss against LIBLINEAR"
-    write(args, "hinge.md", title, NOTE, [*lines, "", *facts(args, once=True)])
+    yield table

@@ -5,19 +5,21 @@ precomputed one; making it is timed, as ours makes its own.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import product
 from statistics import median
 
 import numpy as np
-from libraries import timed
-from problems import open_data
+from data import open_data
+from races import Run, timed
+from report import Table, mean_ratio
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean
-from mtlearn.solvers.margins.envelope import box_dual
 
+TITLE = "Kernel machines against libsvm"
 NOTE = """\
 Seconds of `fit` with a radial basis function and one shared intercept, each library at
 its default tolerance; medians over repeats in which the two take turns. libsvm
@@ -63,28 +65,29 @@ class Machine:
 # ---------------------------------------------------------------- problems
 
 
-def machine_problems(quick=False, name=None):
-    """Yield all problems; print what is left out."""
-    for problem in (*made_problems(quick), *real_problems(quick)):
-        if not name or name.lower() in problem.name.lower():
-            yield problem
+def problems(quick=False):
+    """The makers of all problems, made and real."""
+    return made_problems(quick) | real_problems(quick)
 
 
 def made_problems(quick):
-    """Yield a grid of strengths and widths, over two correlations and noises."""
+    """A grid of strengths and widths, over two correlations and noises."""
     strengths, gammas = (0.1, 1.0, 10.0, 100.0), (0.02, 0.1, 0.5)
-    settings = [(3000, 0.0, 0.5), (4500, 0.1, 0.9)]
+    settings = [(3000, 0.0, 0.5), (4500, 0.1, 0.9), (6000, 0.2, 0.5)]
     if quick:
         strengths, gammas, settings = (1.0, 100.0), (0.1,), [(1000, 0.1, 0.5)]
-    settings = [*settings] if quick else [*settings, (6000, 0.2, 0.5)]
-    for n, noise, correlation in settings:
-        X, y, task = draw_rows(n, noise)
-        for C, gamma in product(strengths, gammas):
-            name = f"{n} rows, {noise:.0%} noise, rho={correlation:g}"
-            name = f"{name}, C={C:g}, gamma={gamma:g}"
-            yield Machine(name, X, y, task, C, gamma, correlation)
+    makers = {}
+    for (n, noise, rho), C, gamma in product(settings, strengths, gammas):
+        name = f"{n} rows, {noise:.0%} noise, rho={rho:g}, C={C:g}, gamma={gamma:g}"
+        makers[name] = partial(_made, name, n, noise, C, gamma, rho)
+    return makers
 
 
+def _made(name, n, noise, *settings):
+    return Machine(name, *draw_rows(n, noise), *settings)
+
+
+@lru_cache(maxsize=1)
 def draw_rows(n, noise, n_tasks=20, d=10):
     """Rows whose label is the sign of a nonlinear function of their task."""
     rng = np.random.default_rng(n)
@@ -97,30 +100,31 @@ def draw_rows(n, noise, n_tasks=20, d=10):
 
 
 def real_problems(quick):
-    """Yield landmine and school."""
-    n = 1000 if quick else 4000
-    for data in ("landmine", "school"):
-        try:
-            with open_data(data) as file:
-                X, y, task = (file[key] for key in ("X", "y", "task"))
-        except FileNotFoundError as reason:
-            print(f"{data}: left out, {reason}")
-            continue
-        rows = np.random.default_rng(0).permutation(len(y))[:n]
-        X = StandardScaler().fit_transform(X[rows].astype(float))
-        y, task = y[rows].astype(float), np.unique(task[rows], return_inverse=True)[1]
-        y = np.where(y > 0, 1.0, -1.0) if data == "landmine" else y
-        for C in (1.0, 100.0) if quick else (0.1, 1.0, 10.0, 100.0):
-            epsilon = None if data == "landmine" else 2.0
-            name = f"{data}, {n} rows, C={C:g}"
-            yield Machine(name, X, y, task, C, 1.0 / X.shape[1], 0.5, epsilon)
+    """Landmine and school."""
+    n, strengths = (1000, (1.0, 100.0)) if quick else (4000, (0.1, 1.0, 10.0, 100.0))
+    makers = {}
+    for data, C in product(("landmine", "school"), strengths):
+        name = f"{data}, {n} rows, C={C:g}"
+        makers[name] = partial(_real, name, data, n, C)
+    return makers
+
+
+def _real(name, data, n, C):
+    with open_data(data) as file:
+        X, y, task = (file[key] for key in ("X", "y", "task"))
+    rows = np.random.default_rng(0).permutation(len(y))[:n]
+    X = StandardScaler().fit_transform(X[rows].astype(float))
+    y, task = y[rows].astype(float), np.unique(task[rows], return_inverse=True)[1]
+    y = np.where(y > 0, 1.0, -1.0) if data == "landmine" else y
+    epsilon = None if data == "landmine" else 2.0
+    return Machine(name, X, y, task, C, 1.0 / X.shape[1], 0.5, epsilon)
 
 
 # ---------------------------------------------------------------- libraries
 
 
-def fit_ours(problem):
-    """Our beta of every row, and the seconds."""
+def ours(problem):
+    """Our beta of every row."""
     options = {"kernel": "rbf", "gamma": problem.gamma, "fit_intercept": "shared"}
     options |= {"relation": SharedMean(problem.correlation), "loss": problem.loss}
     if problem.epsilon is None:
@@ -128,17 +132,17 @@ def fit_ours(problem):
     else:
         model = MultiTaskSVR(problem.C, problem.epsilon, **options)
     model, seconds = timed(model.fit, problem.X, problem.y, task=problem.task)
-    return spread(model, len(problem.y)), seconds
+    return Run(seconds, spread(model, len(problem.y)))
 
 
 def fit_libsvm(problem):
-    """Libsvm's beta of every row, and the seconds with those of the Gram matrix."""
+    """Libsvm's beta of every row, the Gram matrix included in the seconds."""
     if problem.epsilon is None:
         model = SVC(C=problem.C, kernel="precomputed")
     else:
         model = SVR(C=problem.C, kernel="precomputed", epsilon=problem.epsilon)
     model, seconds = timed(lambda: model.fit(problem.gram(), problem.y))
-    return spread(model, len(problem.y)), seconds
+    return Run(seconds, spread(model, len(problem.y)))
 
 
 def spread(model, n):
@@ -150,6 +154,8 @@ def spread(model, n):
 
 def dual_objective(problem, beta):
     """What the dual maximises."""
+    from mtlearn.solvers.margins.envelope import box_dual
+
     y, epsilon = problem.y, problem.epsilon or 0.0
     dual = box_dual(problem.loss, y, np.full(len(y), problem.C), epsilon)
     linear = beta @ dual.linear - np.abs(beta) @ dual.width
@@ -163,29 +169,32 @@ HEAD = ["problem", "mtlearn", "libsvm", "ratio", "dual", "dual, libsvm", "free"]
 
 def race(problem, repeats):
     """Cells of one problem, its ratio, and our distance in the dual."""
-    fits, times, betas = (fit_ours, fit_libsvm), ([], []), []
-    for turn in range(repeats + 1):
-        for fit, spent in zip(fits, times, strict=True):
-            beta, seconds = fit(problem)
-            if turn:  # the first compiles and touches memory
-                spent.append(seconds)
-            else:
-                betas.append(beta)
+    fits, turns = (ours, fit_libsvm), []
+    for _ in range(repeats + 1):
+        turns.append([fit(problem) for fit in fits])
+    betas = [run.coef for run in turns.pop(0)]  # compiles and touches memory
     values = [dual_objective(problem, beta) for beta in betas]
     gaps = [(max(values) - value) / abs(max(values)) for value in values]
     inside = (betas[0] != 0.0) & (np.abs(betas[0]) < problem.C * (1 - 1e-9))
-    ours, theirs = (median(spent) for spent in times)
-    cells = [problem.name, f"{ours:.3f}", f"{theirs:.3f}", f"{theirs / ours:.2f}"]
+    own, peer = (median(run.seconds for run in runs) for runs in zip(*turns))
+    cells = [problem.name, f"{own:.3f}", f"{peer:.3f}", f"{peer / own:.2f}"]
     cells += [*(f"{gap:.0e}" for gap in gaps), f"{inside.mean():.0%}"]
-    return cells, theirs / ours, gaps[0]
+    return cells, peer / own, gaps[0]
 
 
-def summary(ratios, gaps, names):
-    """Sentences under the table."""
-    mean = np.exp(np.mean(np.log(ratios)))
-    slow = [name for name, ratio in zip(names, ratios, strict=True) if ratio < 1.0]
-    return [
-        f"Geometric mean of the ratios: {mean:.2f}, lowest {min(ratios):.2f}, highest "
-        f"{max(ratios):.2f}. Ours is slower on: {'; '.join(slow) or 'none'}. Its dual "
-        f"objective is within {max(gaps):.0e} of the better of the two everywhere."
-    ]
+def tables(problems, args):
+    """Time kernel machines against libsvm."""
+    table, ratios, gaps = Table(HEAD), {}, []
+    for problem in problems:
+        cells, ratios[problem.name], gap = race(problem, args.repeats)
+        gaps.append(gap)
+        table.add(*cells)
+    if gaps:
+        found = ratios.values()
+        slow = "; ".join(name for name, ratio in ratios.items() if ratio < 1.0)
+        table.say(
+            f"Geometric mean of the ratios: {mean_ratio(found, 2)}, highest "
+            f"{max(found):.2f}. Ours is slower on: {slow or 'none'}. Its dual "
+            f"objective is within {max(gaps):.0e} of the better of the two everywhere."
+        )
+    yield table

@@ -5,8 +5,9 @@ import warnings
 from statistics import median
 
 import numpy as np
-from libraries import timed
-from mapping_libraries import torch
+from mapping_peers import torch
+from races import timed
+from report import Table
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -22,8 +23,18 @@ try:
 except ImportError:
     keras = None
 
+NOTE = """\
+The practice: a shared layer of 64 relu units, three softmax heads on three copies of
+the label, Adam at 0.001, 100 epochs of batches of 32, no penalty; features scaled, a
+fifth of the rows (30) held out by train_test_split(random_state=42). Means over 10
+starts and the heads, cross-entropy per label; "worst" of the starts' cross-
+entropies. scikit-learn's MLPClassifier cannot have three such heads and gets one
+copy, with as many epochs. torch Adam is the practice written as a plain loop. Ours
+has a penalty: alpha=1 is the default, and less of it is worse than that on these
+rows. Thirty test rows: one of them is 0.033 of accuracy."""
+
 UNITS, EPOCHS, BATCH, RATE, N_HEADS = 64, 100, 32, 1e-3, 3
-IRIS_HEAD = ["model", "accuracy", "cross-entropy", "worst", "seconds"]
+HEAD = ["model", "accuracy", "cross-entropy", "worst", "seconds"]
 
 
 def iris():
@@ -106,29 +117,35 @@ def sklearn_adam(X, y, X_test, seed):
     return seconds, [model.predict_proba(X_test)]
 
 
-def iris_rows(n_starts=10):
-    """Cells of every model: means over starts and heads."""
-    fits = {"mtlearn": ours(1.0)}
-    fits |= {f"mtlearn, alpha={a:g}": ours(a) for a in (0.3, 0.1, 0.01)}
-    fits["scikit-learn MLP, Adam"] = sklearn_adam
+def fits():
+    """Functions by model; says who is absent."""
+    found = {"mtlearn": ours(1.0)}
+    found |= {f"mtlearn, alpha={a:g}": ours(a) for a in (0.3, 0.1, 0.01)}
+    found["scikit-learn MLP, Adam"] = sklearn_adam
     if keras is not None:
-        fits[f"Keras {keras.__version__} Adam, on {keras.backend.backend()}"] = (
-            keras_adam
-        )
+        name = f"Keras {keras.__version__} Adam, on {keras.backend.backend()}"
+        found[name] = keras_adam
     else:
         print("Keras: left out, not installed")
     if torch is not None:
-        fits["torch Adam"] = torch_adam
+        found["torch Adam"] = torch_adam
+    return found
+
+
+def table(n_starts):
+    """Means of every model over starts and heads."""
+    made = Table(HEAD, "The iris practice", NOTE)
     X, X_test, y, y_test = iris()
-    for name, fit in fits.items():
+    for name, fit in fits().items():
         fit(X, y, X_test, 0)  # compiles
         runs = [fit(X, y, X_test, seed) for seed in range(n_starts)]
         right = [np.mean(p.argmax(1) == y_test) for _, heads in runs for p in heads]
         entropy = [np.mean([log_loss(y_test, p) for p in heads]) for _, heads in runs]
-        yield [
+        made.add(
             name,
             f"{np.mean(right):.4f}",
             f"{np.mean(entropy):.4f}",
             f"{np.max(entropy):.4f}",
             f"{median(seconds for seconds, _ in runs):.4f}",
-        ]
+        )
+    return made

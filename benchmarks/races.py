@@ -1,19 +1,50 @@
-"""Races: the time that each library takes to a given suboptimality; table and picture.
+"""Races: the time that each library takes to a given suboptimality.
 
 A library is a function `fit(problem, tol, max_iter)` that returns a `Run`; ours, called
 "mtlearn", comes first and has default values for both.
 """
 
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
-from problems import suboptimality
+from report import Table, draw
+from sklearn.exceptions import ConvergenceWarning
+
+# processor time, which other work on the machine leaves alone; of several threads it
+# would be the sum, and the runner sets the wall clock instead
+clock = time.process_time
 
 TARGET = 1e-6  # relative suboptimality to which the race goes
 TOLERANCES = 10.0 ** np.arange(0.0, -10.5, -0.5)
 OURS = "mtlearn"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds of one fit, and the model."""
+
+    seconds: float
+    coef: np.ndarray
+    intercept: np.ndarray | float = 0.0
+    n_iter: int = 1
+
+
+def timed(fit, *args, **kwargs):
+    """Result and seconds of one call; warnings of early stops are expected here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        start = clock()
+        result = fit(*args, **kwargs)
+        return result, clock() - start
+
+
+def suboptimality(value, best):
+    """Distance from the best objective known, relative to it."""
+    return (value - best) / best
 
 
 @dataclass(frozen=True)
@@ -81,6 +112,15 @@ class Race:
     def gap(self, value):
         """Relative suboptimality, not below zero."""
         return max(suboptimality(value, self.best), 0.0)
+
+    @property
+    def curves(self):
+        """Points (seconds, suboptimality) to draw, by library."""
+        scans = self.scans | ({OURS: self.short} if self.short else {})
+        return {
+            name: [(seconds, self.gap(value)) for seconds, value, _ in points]
+            for name, points in scans.items()
+        }
 
     def spent(self, name):
         """Time of the tightest fit that a library was given."""
@@ -191,13 +231,19 @@ def repeat(race, repeats, cap):
 # ---------------------------------------------------------------- in words
 
 
-def table(races):
-    """Markdown table, a row per problem."""
-    libraries = races[0].contest.libraries
-    head = ["problem", *libraries, "ratio", "default", "suboptimality at default"]
-    rows = ["| " + " | ".join(cells(race)) + " |" for race in races]
-    rule = "|---" + "|---:" * (len(head) - 1) + "|"
-    return ["| " + " | ".join(head) + " |", rule, *rows]
+def race_all(contest, problems, args, name, heading=""):
+    """Race on every problem: the table, the races, and their picture."""
+    head = ["problem", *contest.libraries, "ratio", "default"]
+    table = Table([*head, "suboptimality at default"], heading)
+    races = []
+    for problem in problems:
+        races.append(run_race(contest, problem, args.repeats, args.cap))
+        table.add(*cells(races[-1]))
+    if races:
+        panels = [(race.problem.name, race.curves) for race in races]
+        path, label = args.output / f"{name}.png", "relative suboptimality"
+        draw(path, panels, label, contest.floor, TARGET)
+    return table, races
 
 
 def cells(race):
@@ -215,60 +261,3 @@ def cells(race):
         f"{seconds:.4f}",
         f"{race.gap(value):.0e}",
     ]
-
-
-def mean_ratio(ratios):
-    """Geometric mean of ratios and the lowest, in words."""
-    return f"{np.exp(np.mean(np.log(ratios))):.1f}, lowest {min(ratios):.1f}"
-
-
-# ---------------------------------------------------------------- in a picture
-
-
-def draw(races, path):
-    """Suboptimality against time, one small picture per problem."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    n_columns = min(4, len(races))
-    n_rows = -(-len(races) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(max(6.6, 3.3 * n_columns), 2.5 * n_rows + 0.6),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
-    for axis, race in zip(axes.ravel(), races):
-        draw_race(axis, race)
-    for axis in axes.ravel()[len(races) :]:
-        axis.set_axis_off()
-    axes[0, 0].set_ylim(races[0].contest.floor / 2, 2)
-    low, high = np.log10(axes[0, 0].get_xlim())
-    axes[0, 0].set_xlim(10 ** np.floor(low), 10 ** np.ceil(high))
-    figure.supxlabel("seconds of fit")
-    figure.supylabel("relative suboptimality")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=5, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-    print(f"wrote {path.name}")
-
-
-def draw_race(axis, race):
-    """Draw the curves of one problem; what is below the floor is drawn on it."""
-    curves = race.scans | ({OURS: race.short} if race.short else {})
-    for (name, points), marker in zip(curves.items(), "osD^"):
-        seconds, values, _ = zip(*points)
-        gaps = [max(race.gap(value), race.contest.floor) for value in values]
-        axis.loglog(seconds, gaps, marker=marker, ms=3.5, lw=1.2, label=name)
-    axis.axhline(TARGET, color="0.6", lw=0.8, ls="--", label="target")
-    axis.set_title(race.problem.name, fontsize=8)
-    axis.tick_params(labelsize=7, labelbottom=True)
-    axis.tick_params(which="minor", labelbottom=False)
-    axis.grid(alpha=0.25)

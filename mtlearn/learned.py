@@ -89,7 +89,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
         Largest derivative of the log-likelihood in the logarithms of the variances,
         divided by the number of labels, at which to stop.
     max_iter : int, default=200
-        Most steps.
+        Most steps of the solver.
     verbose : int, default=0
         1 prints minus the log-likelihood and the certificate of every step.
 

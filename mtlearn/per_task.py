@@ -484,7 +484,7 @@ class PerTaskClassifier(LogisticClassifier):
         A bound on the distance from the minimum, relative to the objective of the best
         model without features, at which to stop.
     max_iter : int, default=100
-        Most Newton steps.
+        Most steps of the solver.
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
@@ -500,7 +500,7 @@ class PerTaskClassifier(LogisticClassifier):
     task_classes_ : list of ndarray
         The labels that each task has.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        The second with more than two classes.
+        The column of ids is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free

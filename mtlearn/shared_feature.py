@@ -232,7 +232,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         refused.
     solver : {"auto", "moments", "rows"}, default="auto"
         What the solver works on: the tasks' second moments (more rows than features),
-        or the rows
+        or the rows.
     tol : float, default=1e-8
         The duality gap at which to stop, relative to the objective of the best model
         without features (or to 100 times the objective, if that is smaller). With
@@ -243,7 +243,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
-        1 prints objective and certificate of every round.
+        1 prints objective and certificate of every step.
 
     Attributes
     ----------
@@ -267,7 +267,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
     dual_gap_ : float
         Bound on the distance from the minimum, in units of the objective; not for
         "rank".
-    shared_coef_ : ndarray
+    shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
     n_iter_ : int
@@ -435,7 +435,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
     solver : {"auto", "rows"}, default="auto"
-        The same: the rows are needed at every step
+        The same: the rows are needed at every step.
     tol : float, default=1e-8
         The duality gap at which to stop, relative to the objective of the best model
         without features (or to 100 times the objective, if that is smaller). With
@@ -446,7 +446,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     warm_start : bool, default=False
         Begin at the last fit's coefficients.
     verbose : int, default=0
-        1 prints objective and certificate of every round.
+        1 prints objective and certificate of every step.
 
     Attributes
     ----------
@@ -475,7 +475,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     dual_gap_ : float
         Bound on the distance from the minimum, in units of the objective; not for
         "rank".
-    shared_coef_ : ndarray
+    shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
@@ -596,7 +596,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         What the tasks share, as in `SharedFeatureRegressor`; of several, the best is
         chosen by the same folds.
     alpha_private : float, default=None
-        Strength of the private part for "dirty". None: alpha / n_tasks^(1/4).
+        "dirty" only: strength of the private part, greater than 0. None is
+        alpha / n_tasks^(1/4), midway between alpha / sqrt(n_tasks), up to which the
+        shared part vanishes, and alpha, from which the private part does.
     cv : None, int, splitter or iterable, default=None
         The folds. None is 5; a number gives as many folds with their share of every
         task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
@@ -618,18 +620,19 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         part), so that every task counts the same; a dict by id (absent ids count 1); an
         array in the order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
-        True or "free": one unpenalised intercept per task. "shrunk": a free common one,
-        1/2 alpha times the squared deviations from it added. "shared": one for all
-        tasks.
+        True or "free": one unpenalised intercept per task. "shrunk": adds
+        alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
     solver : {"auto", "moments", "rows"}, default="auto"
-        What the solvers see: second moments of the tasks (n large against d), or the
-        rows.
+        What the solver works on: the tasks' second moments (more rows than features),
+        or the rows.
     tol : float, default=1e-8
-        A duality gap ("rank" below full rank: the decrease that a step promises),
-        relative to the objective of the best model without features, at which to stop.
+        The duality gap at which to stop, relative to the objective of the best model
+        without features (or to 100 times the objective, if that is smaller). With
+        `n_components` below full rank the decrease that a Newton step still promises,
+        which is weaker.
     max_iter : int, default=1000
         Most steps of the solver, for every strength.
     warm_start : bool, default=False
@@ -666,20 +669,21 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     coef_ : ndarray of shape (n_tasks, n_features)
         The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
-    components_ : ndarray of shape (n_shared, n_features)
-        For "rank" and "nuclear", as of `SharedFeatureRegressor`.
-    task_components_ : ndarray of shape (n_tasks, n_shared)
-        For "rank" and "nuclear".
+    components_ : ndarray of shape (n_components, n_features)
+        "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
+    task_components_ : ndarray of shape (n_tasks, n_components)
+        "rank" and "nuclear": Phi, what each task makes of them; `coef_` = Phi W.
     rank_ : int
-        Numerical rank of `coef_`.
-    selected_features_ : ndarray of int
+        Rank of the coefficients, singular values below 1e-6 of the largest not counted.
+    selected_features_ : ndarray of shape (n_selected,), int
         Positions of the features with a coefficient that is not zero.
-    shared_part_ : ndarray of shape (n_tasks, n_features)
-        S, for "dirty".
-    private_part_ : ndarray of shape (n_tasks, n_features)
-        P, for "dirty".
+    shared_part_ : ndarray of the shape of `coef_`
+        "dirty": S.
+    private_part_ : ndarray of the shape of `coef_`
+        "dirty": P.
     dual_gap_ : float
-        For the convex penalties.
+        Bound on the distance from the minimum, in units of the objective; not for
+        "rank".
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float

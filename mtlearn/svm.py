@@ -81,7 +81,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         Strength of the loss, greater than 0; the smaller, the stronger the penalty.
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
-        `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
+        `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
         `TaskCovariance`, `Composition`.
     loss : {"squared_hinge", "hinge"}, default="squared_hinge"
         The loss of one margin: max(0, 1 - y f)^2, or without the square. The hinge
@@ -118,8 +118,9 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         counts the same; a dict by id (absent ids count 1); an array in the order of
         `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
-        True or "free": one unpenalised intercept per task. "shrunk": a free common one,
-        deviations from it penalised like a coefficient. "shared": one for all tasks.
+        True or "free": one unpenalised intercept per task (and class). "shrunk": a free
+        common one, deviations from it penalised like a coefficient. "shared": one for
+        all tasks.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -153,7 +154,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
     task_classes_ : list of ndarray
         The labels that each task has.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        The second with more than two classes.
+        The column of ids is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
@@ -329,7 +330,7 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         plain square (twice that of `PerTaskRegressor`), or the absolute error.
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
-        `SharedMean(1.0)`), or an object: `SharedMean`, `Independent`, `TaskGraph`,
+        `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
         `TaskCovariance`, `Composition`.
     loss : str, default="squared_epsilon_insensitive"
         The loss of one error e: "squared_epsilon_insensitive", the square of

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import ERROR_MSGS, validate
 from sklearn.base import BaseEstimator
 
@@ -145,3 +146,100 @@ def test_the_problem_stands_before_the_parameters(name):
         assert ".. math::" in told[: told.index("Parameters\n")]
         assert "sum, not a mean" in " ".join(told.split())
         assert "relative" in told
+
+
+# ---------------------------------------------------------------- the same words
+
+ESTIMATORS = [
+    name for name in mtlearn.__all__ if hasattr(getattr(mtlearn, name), "fit")
+]
+BAYES = "MultiTaskBayesianRidge"
+SVMS = "MultiTaskSVM MultiTaskSVR"
+GRIDS = "PerTaskRegressorCV SharedFeatureRegressorCV"
+RIDGES = "PerTaskRegressor PerTaskRegressorCV"
+FEATURES = "SharedFeatureClassifier SharedFeatureRegressor"
+SCORES = "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier"
+MAPPINGS = "SharedMappingClassifier SharedMappingRegressor"
+
+# What has one name has one text, but for these: estimators that share another text.
+# All that are not named share one.
+OTHERWISE = {
+    "fit_intercept": [
+        BAYES,
+        "MultiTaskSVM PerTaskClassifier",
+        "SharedFeatureClassifier",
+        "SharedFeatureRegressor SharedFeatureRegressorCV",
+        *MAPPINGS.split(),
+    ],
+    "handle_unknown": [BAYES, GRIDS, MAPPINGS],
+    "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
+    "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
+    "verbose": [BAYES, GRIDS],
+    "warm_start": [SVMS, RIDGES, "SharedFeatureRegressorCV", MAPPINGS],
+    "task_weight": [GRIDS],
+    "relation": ["PerTaskRegressorCV"],
+    "constraints": ["MultiTaskSVM"],
+    "solver": [
+        SVMS,
+        "PerTaskClassifier",
+        RIDGES,
+        "SharedFeatureClassifier",
+        *MAPPINGS.split(),
+    ],
+    "alpha": ["PerTaskRegressor", *FEATURES.split()],
+    "alphas": ["SharedFeatureRegressorCV"],
+    "penalty": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
+    "n_components": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
+    "loss": ["MultiTaskSVR"],
+    "coef_": [BAYES, SCORES],
+    "coefs_": ["SharedMappingClassifier"],
+    "intercept_": [SCORES],
+    "shared_coef_": [
+        BAYES,
+        "MultiTaskSVM",
+        "PerTaskClassifier SharedFeatureClassifier",
+    ],
+    "shared_intercept_": [
+        BAYES,
+        "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier",
+    ],
+    "n_iter_": [SVMS],
+    "optimality_": [BAYES, "MultiTaskSVM", GRIDS, MAPPINGS],
+    "dual_coef_": ["MultiTaskSVM"],
+    "constraint_duals_": ["MultiTaskSVM"],
+    "task_components_": ["SharedFeatureClassifier"],
+    "alphas_": ["SharedFeatureRegressorCV"],
+    "mse_path_": ["SharedFeatureRegressorCV"],
+    "mse_grid_": ["SharedFeatureRegressorCV"],
+    "score_path_": ["SharedFeatureRegressorCV"],
+}
+
+
+def texts():
+    """{parameter or attribute: {estimator: type without its default, and text}}."""
+    found = {}
+    for name in ESTIMATORS:
+        told = NumpyDocString(inspect.getdoc(getattr(mtlearn, name)))
+        for one in [*told["Parameters"], *told["Attributes"]]:
+            text = one.type.split(", default")[0], " ".join(one.desc)
+            found.setdefault(one.name, {})[name] = text
+    return found
+
+
+TEXTS = texts()
+
+
+@pytest.mark.parametrize("name", [name for name, own in TEXTS.items() if len(own) > 1])
+def test_what_has_one_name_has_one_text(name):
+    own, groups = TEXTS[name], [group.split() for group in OTHERWISE.get(name, [])]
+    rest = [one for one in own if not any(one in group for group in groups)]
+    groups += [rest] if rest else []
+    for group in groups:
+        for one in group:
+            assert own[one] == own[group[0]], f"{one} and {group[0]}: {name}"
+    distinct = {own[group[0]] for group in groups}
+    assert len(distinct) == len(groups), f"{name}: exceptions that are none"
+
+
+def test_exceptions_are_of_what_there_is():
+    assert set(OTHERWISE) <= {name for name, own in TEXTS.items() if len(own) > 1}

@@ -14,10 +14,10 @@ def base_objective(data, loss, form, intercept, zero):
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.problem.losses`, or the name of one of
-    `mtlearn.solvers.margins.envelope`
-    form : ArrowForm, MatrixForm or ComposedForm, or None
-        None for tasks of their own.
+    loss : object of `mtlearn.problem.losses`
+        Or the name of one of `mtlearn.solvers.margins.envelope`.
+    form : ArrowForm, MatrixForm or ComposedForm
+        Or None for tasks of their own.
     intercept : Intercepts
     zero : float
         The objective of the zero model: the answer for numbers, whose levels have been

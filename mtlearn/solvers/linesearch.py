@@ -35,6 +35,6 @@ def find_step(along, slope0, accuracy, most=_SEARCH_STEPS):
         step -= slope / bend if bend > 0 else 0.0
         if not low < step < high:
             step = 2 * low if high == np.inf else 0.5 * (low + high)
-        if high - low <= 1e-12 * high:
+        if high < np.inf and high - low <= 1e-12 * high:
             break
     return low

@@ -1,4 +1,4 @@
-"""Peers that fit shared layers: torch, scikit-learn's MLP; and ours.
+"""Peers that fit shared layers: torch, and scikit-learn's MLP.
 
 A peer is a function `fit(problem, seed, budget, rate=..., ...)` that returns its curve,
 a list of (seconds, objective); it is stopped after `budget` seconds. What it needs
@@ -9,13 +9,10 @@ import warnings
 from functools import partial
 from itertools import pairwise
 
-import libraries
 import numpy as np
-from libraries import timed
+import races
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
-
-from mtlearn import SharedMappingRegressor
 
 try:
     import torch
@@ -40,22 +37,22 @@ class Recorder:
 
     def start(self):
         """Begin to count."""
-        self._since, self._left_out = libraries.clock(), 0.0
+        self._since, self._left_out = races.clock(), 0.0
 
     @property
     def seconds(self):
         """Seconds so far."""
-        return libraries.clock() - self._since - self._left_out
+        return races.clock() - self._since - self._left_out
 
     def __call__(self, weights):
         """Keep what `weights()` returns if it is time to; raise `Enough` at the end."""
         seconds = self.seconds
         if seconds < self._next:
             return
-        before = libraries.clock()
+        before = races.clock()
         self.points.append((seconds, weights()))
         self._next = max(self._next, seconds) * self._factor
-        self._left_out += libraries.clock() - before
+        self._left_out += races.clock() - before
         if seconds >= self.budget:
             raise Enough
 
@@ -69,18 +66,6 @@ class Recorder:
         values = np.minimum.accumulate(np.nan_to_num(values, nan=np.inf))
         seconds = [spent for spent, _ in self.points]
         return list(zip(seconds, values.tolist()))
-
-
-# ---------------------------------------------------------------- ours
-
-
-def mtlearn_mapping(problem, seed, **options):
-    """Seconds and objective of our fit."""
-    model = SharedMappingRegressor(
-        (problem.units,), alpha=problem.alpha, random_state=seed, **options
-    )
-    model, seconds = timed(model.fit, problem.X, problem.Y)
-    return seconds, problem.objective(model.coefs_, model.intercepts_)
 
 
 # ---------------------------------------------------------------- torch
@@ -244,7 +229,7 @@ TORCH = {
 }
 
 
-def peers():
+def mapping_peers():
     """Functions by name, with the values among which to tune; says who is absent."""
     if torch is None:
         print("torch: left out, not installed")

@@ -1,68 +1,16 @@
-"""One short function for every library that fits the same objective.
+"""The peers: one short function for every library that fits the same objective.
 
 Each returns a `Run`; only the call of `fit` is timed, checks and sorting of the rows
 included. What a peer needs beforehand (augmented features, sorted rows) is made outside
 the timing, in the peer's favour.
 """
 
-import time
-import warnings
-from dataclasses import dataclass
-
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
+from races import Run, timed
 from sklearn.linear_model import MultiTaskLasso, Ridge
-from sklearn.model_selection import GridSearchCV
 from sklearn.svm import LinearSVC
 
-from mtlearn import (
-    MultiTaskSVM,
-    PerTaskRegressor,
-    PerTaskRegressorCV,
-    SharedFeatureRegressor,
-    SharedFeatureRegressorCV,
-    SharedMean,
-)
-
-# processor time, which other work on the machine leaves alone; of several threads it
-# would be the sum, and the runner sets the wall clock instead
-clock = time.process_time
-
-
-@dataclass(frozen=True)
-class Run:
-    """Seconds of one fit, and the model."""
-
-    seconds: float
-    coef: np.ndarray
-    intercept: np.ndarray | float = 0.0
-    n_iter: int = 1
-
-
-def timed(fit, *args, **kwargs):
-    """Result and seconds of one call; warnings of early stops are expected here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        start = clock()
-        result = fit(*args, **kwargs)
-        return result, clock() - start
-
-
 # ---------------------------------------------------------------- multitask SVM
-
-
-def mtlearn_svm(problem, tol=None, max_iter=100):
-    """Fit MultiTaskSVM on the rows as they come; `tol` None is the default."""
-    options = {} if tol is None else {"tol": tol}
-    model = MultiTaskSVM(
-        C=problem.C,
-        relation=SharedMean(problem.correlation),
-        fit_intercept=False,
-        max_iter=max_iter,
-        **options,
-    )
-    model, seconds = timed(model.fit, problem.X, problem.y, task=problem.task)
-    return Run(seconds, model.coef_, n_iter=model.n_iter_)
 
 
 def liblinear_primal(problem, tol, max_iter=1_000_000):
@@ -90,26 +38,7 @@ def _liblinear(problem, tol, max_iter, dual):
     return Run(seconds, problem.coefficients(model.coef_[0]), n_iter=model.n_iter_)
 
 
-SVM_LIBRARIES = {
-    "mtlearn": mtlearn_svm,
-    "LIBLINEAR primal": liblinear_primal,
-    "LIBLINEAR dual": liblinear_dual,
-}
-
-
 # ---------------------------------------------------------------- per-task ridge
-
-
-def mtlearn_ridge(problem):
-    """Fit PerTaskRegressor on the rows as they come, or on complete Y."""
-    tied = problem.correlation is not None
-    model = PerTaskRegressor(
-        alpha=problem.alpha,
-        relation=SharedMean(problem.correlation) if tied else "independent",
-        fit_intercept=problem.intercept,
-    )
-    model, seconds = timed(model.fit, problem.X, problem.y, task=problem.task)
-    return Run(seconds, model.coef_, model.intercept_)
 
 
 def sklearn_loop(problem):
@@ -190,35 +119,7 @@ def _arrow(X, y, alpha, rho):
     return own + slope @ common
 
 
-def ridge_libraries(problem):
-    """Peers of the problem, ours first."""
-    if problem.task is None:
-        peers = {"scikit-learn Ridge": sklearn_multioutput}
-    elif problem.correlation is not None:
-        peers = {
-            "scikit-learn Ridge, augmented": sklearn_augmented,
-            "batched NumPy": numpy_arrow,
-        }
-    else:
-        peers = {
-            "loop of scikit-learn Ridge": sklearn_loop,
-            "batched NumPy": numpy_batched,
-        }
-    return {"mtlearn": mtlearn_ridge, **peers}
-
-
 # ---------------------------------------------------------------- shared features
-
-
-def mtlearn_l21(problem, tol=None, max_iter=1000):
-    """Fit SharedFeatureRegressor on the rows as they come."""
-    options = {} if tol is None else {"tol": tol}
-    model = SharedFeatureRegressor(
-        alpha=problem.alpha, penalty="l21", max_iter=max_iter, **options
-    )
-    rows = problem.rows
-    model, seconds = timed(model.fit, rows.X, rows.y, task=rows.task)
-    return Run(seconds, model.coef_, model.intercept_, model.n_iter_)
 
 
 def sklearn_l21(problem, tol, max_iter):
@@ -287,15 +188,6 @@ def skglm_l21(problem, tol, max_iter):
 
 def _centred_run(problem, seconds, W, n_iter=1):
     return Run(seconds, W, problem.intercept(W), n_iter)
-
-
-COMPLETE_LIBRARIES = {
-    "mtlearn": mtlearn_l21,
-    "scikit-learn": sklearn_l21,
-    "celer": celer_l21,
-    "skglm": skglm_l21,
-    "scikit-learn, prepared": sklearn_l21_prepared,
-}
 
 
 def celer_group(problem, tol, max_iter):
@@ -380,62 +272,3 @@ def _group_size(problem):
 def _grouped_run(problem, seconds, w):
     W = w.reshape(problem.rows.X.shape[1], -1).T
     return _centred_run(problem, seconds, W)
-
-
-OWN_ROWS_LIBRARIES = {
-    "mtlearn": mtlearn_l21,
-    "celer": celer_group,
-    "celer, setup not timed": celer_group_kernel,
-    "skglm": skglm_group,
-}
-
-
-# ---------------------------------------------------------------- grids of strengths
-
-
-@dataclass(frozen=True)
-class GridRun:
-    """Seconds of one search, and held-out mean squared errors (..., alpha, fold)."""
-
-    seconds: float
-    errors: np.ndarray
-
-
-def mtlearn_grid(problem):
-    """Fit the CV estimator."""
-    options = {
-        "alphas": problem.alphas,
-        "cv": problem.folds,
-        "task_column": problem.task_column,
-    }
-    if problem.penalty:
-        model = SharedFeatureRegressorCV(penalty=problem.penalty, **options)
-    else:
-        own = {"correlations": problem.correlations} if problem.correlations else {}
-        relation = "shared_mean" if own else "independent"
-        model = PerTaskRegressorCV(relation=relation, **own, **options)
-    model, seconds = timed(model.fit, problem.X, problem.y)
-    grid = model.mse_grid_ if problem.correlations else model.mse_path_
-    return GridRun(seconds, grid)
-
-
-def sklearn_grid(problem):
-    """Fit scikit-learn's GridSearchCV over the estimator with one strength."""
-    grid = {"alpha": problem.alphas}
-    if problem.penalty:
-        model = SharedFeatureRegressor(penalty=problem.penalty)
-    else:
-        model = PerTaskRegressor()
-    if problem.correlations:
-        grid["relation"] = [SharedMean(rho) for rho in problem.correlations]
-    model.set_params(task_column=problem.task_column)
-    search = GridSearchCV(
-        model, grid, cv=problem.folds, scoring="neg_mean_squared_error"
-    )
-    search, seconds = timed(search.fit, problem.X, problem.y)
-    folds = range(len(problem.folds))
-    scores = [search.cv_results_[f"split{k}_test_score"] for k in folds]
-    errors = -np.stack(scores, axis=-1)
-    if problem.correlations:
-        errors = errors.reshape(len(problem.alphas), -1, len(folds)).swapaxes(0, 1)
-    return GridRun(seconds, errors)
