@@ -316,7 +316,7 @@ def line_search(problem, state, direction, z, dz, gradient):
         _, slope, bend = loss.along(y, z, dz, weight, step)
         return slope + omega1 + step * omega2, bend + omega2
 
-    return find_step(along, slope0, 0.05)
+    return find_step(along, slope0, 0.1)
 
 
 def shift_intercepts(model, means, sign, q):
