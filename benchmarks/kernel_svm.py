@@ -154,10 +154,10 @@ def spread(model, n):
 
 def dual_objective(problem, beta):
     """What the dual maximises."""
-    from mtlearn.solvers.margins.envelope import box_dual
+    from mtlearn.problem.margins import margin_loss
 
     y, epsilon = problem.y, problem.epsilon or 0.0
-    dual = box_dual(problem.loss, y, np.full(len(y), problem.C), epsilon)
+    dual = margin_loss(problem.loss, epsilon).box(y, np.full(len(y), problem.C))
     linear = beta @ dual.linear - np.abs(beta) @ dual.width
     return linear - 0.5 * beta @ (problem.gram() @ beta)
 

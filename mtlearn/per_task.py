@@ -12,6 +12,7 @@ from .fitting.folds import scatter
 from .fitting.grid import Batch, GridFit, in_batches
 from .moments import grams_fit
 from .problem.ids import as_floats, shorten
+from .problem.losses import Squared
 from .problem.solution import Status
 from .relations import SharedMean, check_relation
 from .solvers.related.newton import solve_newton
@@ -168,7 +169,7 @@ class PerTaskRegressor(Constrained, TaskRegressor):
         checks.check_choice("solver", self.solver, SOLVERS)
 
     def _loss_under_constraints(self):
-        return "squared", 0.0, float(self.alpha)
+        return Squared(), float(self.alpha)
 
     def _solve(self, fit, start):
         alpha = float(self.alpha)

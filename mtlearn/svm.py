@@ -10,6 +10,7 @@ from .fitting.base import TaskRegressor
 from .fitting.classifiers import TaskClassifier, against_the_rest
 from .fitting.constrained import Constrained
 from .fitting.machine import KernelMachine
+from .problem.margins import margin_loss
 from .problem.solution import stack_classes
 from .solvers.margins.kinked import solve_margin
 from .solvers.related.steps import SOLVERS
@@ -17,8 +18,6 @@ from .solvers.related.steps import SOLVERS
 
 class _Margins(KernelMachine, Constrained):
     """What both machines do: check, and solve for one number or sign per label."""
-
-    _epsilon = 0.0
 
     def _check_margins(self, losses):
         """Check the parameters that both have."""
@@ -31,23 +30,22 @@ class _Margins(KernelMachine, Constrained):
         """The parameter `tol`; by default what the loss can reach without effort."""
         if self.tol is not None:
             return self.tol
-        return 1e-8 if self.loss.startswith("squared") else 1e-6
+        return 1e-8 if self._margin.squared else 1e-6
 
     def _loss_strength(self):
         return float(self.C)
 
     def _loss_under_constraints(self):
-        return self.loss, self._epsilon, 1.0
+        return self._margin, 1.0
 
     def _solve_one(self, fit, start):
         if self._is_machine:
-            return self._solve_kernel(fit, self._epsilon)
+            return self._solve_kernel(fit)
         return solve_margin(
             fit.data,
-            self.loss,
+            self._margin,
             fit.form,
             1.0,
-            epsilon=self._epsilon,
             intercept=fit.intercept,
             tol=self._tolerance(),
             max_iter=self.max_iter,
@@ -289,6 +287,10 @@ class MultiTaskSVM(_Margins, TaskClassifier):
     def _check_parameters(self):
         self._check_margins(("squared_hinge", "hinge"))
 
+    @property
+    def _margin(self):
+        return margin_loss(self.loss)
+
     def _weigh(self, fit):
         return _weigh_classes(fit, self.class_weight)
 
@@ -502,12 +504,8 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         self._check_margins(("squared_epsilon_insensitive", "epsilon_insensitive"))
 
     @property
-    def _epsilon(self):
-        return float(self.epsilon)
-
-    @property
     def _margin(self):
-        return self.loss, self._epsilon
+        return margin_loss(self.loss, float(self.epsilon))
 
     def _solve(self, fit, start):
         return self._solve_one(fit, start)

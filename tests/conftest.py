@@ -15,7 +15,7 @@ from reference import data_dir
 from threadpoolctl import threadpool_limits
 
 from mtlearn import SharedMean, TaskCovariance, TaskGraph
-from mtlearn.solvers.margins.envelope import LOSSES
+from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
 
 TASKS = ("east", "mid", "north", "south", "west")
 SIZES = (18, 2, 13, 9, 10)  # "mid" has two rows

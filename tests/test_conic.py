@@ -20,6 +20,7 @@ from mtlearn.constraints import (
 from mtlearn.problem.forms import ArrowForm, ComposedForm
 from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.losses import Squared, SquaredHinge
+from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Independent, SharedMean, TaskGraph
@@ -208,8 +209,7 @@ def test_composed_tasks(loss, intercept, kind):
     if loss == "hinge":
         solution = solve_constrained_kinks(
             data,
-            "hinge",
-            0.0,
+            margin_loss("hinge"),
             form,
             1.0,
             limits,
@@ -411,8 +411,7 @@ def test_few_rows_with_kinks_are_handed_over(monkeypatch):
     monkeypatch.setattr(squares, "solve_pieces", spy)
     solution = solve_constrained_kinks(
         data,
-        "hinge",
-        0.0,
+        margin_loss("hinge"),
         forms()["shared"],
         1.0,
         limits_of([NonNegative()]),

@@ -9,6 +9,8 @@ from scipy import optimize
 
 from mtlearn.problem.forms import ComposedForm
 from mtlearn.problem.kernels import Kernel, Rows
+from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
+from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.solution import Status
 from mtlearn.relations import SharedMean
 from mtlearn.solvers.kernels import decomposition
@@ -20,7 +22,7 @@ from mtlearn.solvers.kernels.decomposition import (
 )
 from mtlearn.solvers.kernels.finish import finish
 from mtlearn.solvers.kernels.gram import LongGram, RowCache, WideGram
-from mtlearn.solvers.margins.envelope import LOSSES, Envelope, box_dual, excess
+from mtlearn.solvers.margins.envelope import Envelope, excess
 from mtlearn.solvers.margins.gap import duality_gap, zero_objective
 
 EPSILON = 0.3
@@ -55,7 +57,7 @@ def long_problem(n=60, n_tasks=4, seed=0, limit=1 << 30, least=256):
 def test_five_arrays_are_the_loss(loss):
     rng = np.random.default_rng(0)
     y, z, weight = labels(loss, 50, rng), 2 * rng.normal(size=50), rng.random(50) + 0.1
-    dual = box_dual(loss, y, weight, EPSILON)
+    dual = margin_loss(loss, EPSILON).box(y, weight)
     value, _ = excess(dual, z, np.zeros(50))
     expected = sum(
         weight[i] * reference.kernel_loss(loss, y[i], z[i], EPSILON) for i in range(50)
@@ -79,7 +81,7 @@ def test_intercepts_are_best(loss, one_class):
     y = labels(loss, 40, rng)
     y = np.abs(y) if one_class else y
     f, weight = rng.normal(size=40), rng.random(40) + 0.1
-    dual = box_dual(loss, y, weight, EPSILON)
+    dual = margin_loss(loss, EPSILON).box(y, weight)
     order, starts = np.arange(40), np.array([0, 25, 25, 40])
     found = duality_gap(dual, np.zeros(40), f, order, starts)
     assert np.isfinite(found.b).all() and found.b[1] == 0.0
@@ -100,7 +102,7 @@ def test_intercepts_are_best(loss, one_class):
 
 def test_the_middle_of_the_best_intercepts():
     # scores 0 of labels -1 and +1: every intercept in [-1, 1] is as good
-    dual = box_dual("hinge", np.array([-1.0, 1.0]), np.ones(2))
+    dual = margin_loss("hinge").box(np.array([-1.0, 1.0]), np.ones(2))
     found = duality_gap(dual, np.zeros(2), np.zeros(2), np.arange(2), np.array([0, 2]))
     assert found.b.tolist() == [0.0]
 
@@ -171,7 +173,7 @@ def test_the_oldest_rows_leave():
 @pytest.mark.parametrize("n_groups", [0, 1, 4])
 def test_working_sets_alone_and_the_exact_end(loss, n_groups, monkeypatch):
     _, codes, _, make, rng = long_problem()
-    dual = box_dual(loss, labels(loss, 60, rng), np.full(60, 2.0), EPSILON)
+    dual = margin_loss(loss, EPSILON).box(labels(loss, 60, rng), np.full(60, 2.0))
     group = {0: np.full(60, -1), 1: np.zeros(60, np.int64), 4: codes}[n_groups]
     problem = BoxProblem(make(np.zeros((4, 4))), dual, group, n_groups)
     scale = zero_objective(dual)
@@ -194,7 +196,7 @@ def test_working_sets_alone_and_the_exact_end(loss, n_groups, monkeypatch):
 
 def test_out_of_iterations():
     _, _, _, make, rng = long_problem(n=600)
-    dual = box_dual("hinge", labels("hinge", 600, rng), np.full(600, 1e4))
+    dual = margin_loss("hinge").box(labels("hinge", 600, rng), np.full(600, 1e4))
     problem = BoxProblem(make(np.zeros((4, 4))), dual, np.zeros(600, np.int64), 1)
     scale = zero_objective(dual)
     _, found, n_iter, status, _ = solve_box(problem, 1e-12, 1, scale)
@@ -216,7 +218,7 @@ def test_mixed_intercepts(loss, intercept, last):
         units = np.outer(unit, unit)
         return LongGram(rows, X, K / units, E / units, starts)
 
-    dual = box_dual(loss, y, weight, EPSILON)
+    dual = margin_loss(loss, EPSILON).box(y, weight)
     found = solve_kernel_dual(make, dual, codes, form, INTERCEPTS[intercept], **limit)
     assert found.status is Status.CONVERGED
     mode = {"none": False}.get(intercept, intercept)
@@ -238,7 +240,7 @@ def test_a_kernel_that_is_not_definite_warns_rather_than_runs_away():
     starts = np.searchsorted(codes, np.arange(5))
     form = SharedMean(0.6).form(np.arange(4))
     for loss in LOSSES:
-        dual = box_dual(loss, labels(loss, 60, rng), np.full(60, 1e3), EPSILON)
+        dual = margin_loss(loss, EPSILON).box(labels(loss, 60, rng), np.full(60, 1e3))
         found = solve_kernel_dual(
             lambda E, u: LongGram(
                 rows, X, K / np.outer(u, u), E / np.outer(u, u), starts

@@ -9,10 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import SharedMean, TaskGraph
 from mtlearn.problem.intercepts import NONE
+from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
+from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.dual import penalised_start, solve_dual
-from mtlearn.solvers.margins.envelope import LOSSES, Envelope, best_dual, box_dual
+from mtlearn.solvers.margins.envelope import Envelope, best_dual
 from mtlearn.solvers.margins.sweeps import Sweeps
 
 EPSILON, ALPHA = 0.2, 0.7
@@ -33,7 +35,7 @@ def test_sparse_rows_against_the_twin(margin_problems, loss, correlation):
     data = TaskData(X, y, 5, codes, weight)
     form = SharedMean(correlation).form(np.arange(5))
     solution = solve_dual(
-        data, form, ALPHA, loss=loss, epsilon=EPSILON, tol=1e-9, max_iter=20_000
+        data, margin_loss(loss, EPSILON), form, ALPHA, tol=1e-9, max_iter=20_000
     )
     assert solution.status is Status.CONVERGED
     K = reference.shared_mean(correlation, 5)
@@ -49,7 +51,7 @@ def test_sparse_rows_against_the_twin(margin_problems, loss, correlation):
     G = np.zeros((5, X.shape[1]))
     np.add.at(G, codes[data.rows], solution.dual[:, None] * X.toarray()[data.rows])
     assert_allclose(solution.coef, K @ G / ALPHA, atol=1e-9)
-    box = box_dual(loss, data.labels, data.weights, EPSILON)
+    box = margin_loss(loss, EPSILON).box(data.labels, data.weights)
     slack = 1e-12 * np.maximum(1, data.weights)
     assert np.all(solution.dual >= box.lower - slack)
     assert np.all(solution.dual <= box.upper + slack)
@@ -59,7 +61,7 @@ def test_sparse_rows_against_the_twin(margin_problems, loss, correlation):
 def test_a_step_in_one_variable_is_exact(loss):
     rng = np.random.default_rng(1)
     y = rng.choice([-1.0, 1.0], size=50)
-    box = box_dual(loss, y, rng.uniform(0.5, 2.0, size=50), 0.3)
+    box = margin_loss(loss, 0.3).box(y, rng.uniform(0.5, 2.0, size=50))
     for i in range(50):
         pull, bend = rng.normal(scale=3), rng.uniform(0.2, 3.0)
         grid = np.linspace(max(box.lower[i], -20), min(box.upper[i], 20), 4001)
@@ -76,9 +78,9 @@ def test_rows_that_rest_are_woken_again(margin_problems, loss):
     X, y, codes, weight = margin_problems[loss]
     data = TaskData(sparse(X), y, 5, codes, 0.01 * weight)
     form = SharedMean(0.5).form(np.arange(5))
-    options = {"loss": loss, "epsilon": EPSILON, "max_iter": 5000}
-    loose = solve_dual(data, form, ALPHA, tol=1e-2, **options)
-    tight = solve_dual(data, form, ALPHA, tol=1e-12, **options)
+    args = data, margin_loss(loss, EPSILON), form, ALPHA
+    loose = solve_dual(*args, tol=1e-2, max_iter=5000)
+    tight = solve_dual(*args, tol=1e-12, max_iter=5000)
     assert loose.n_iter <= tight.n_iter and tight.certificate <= 1e-12
     assert tight.objective <= loose.objective * (1 + 1e-12)
 
@@ -87,7 +89,7 @@ def test_the_start_has_multipliers_that_fit(margin_problems):
     X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(sparse(X), y, 5, codes, weight)
     form = SharedMean(0.5).form(np.arange(5))
-    (coef, intercept), dual = penalised_start(data, form, ALPHA, loss="hinge")
+    (coef, intercept), dual = penalised_start(data, margin_loss("hinge"), form, ALPHA)
     assert coef.shape == (5, X.shape[1]) and intercept.shape == (5,)
     K = reference.shared_mean(0.5, 5)
     sums = np.bincount(codes[data.rows], dual, 5)
@@ -109,7 +111,7 @@ def test_sweeps_end_at_the_minimum(margin_problems, adjacency, loss, kind):
         relation, K = SharedMean(rho), reference.shared_mean(rho, 5)
     form = relation.form(np.arange(5))
     data = TaskData(X, y, 5, codes, 0.1 * weight)
-    box = box_dual(loss, data.labels, data.weights, EPSILON)
+    box = margin_loss(loss, EPSILON).box(data.labels, data.weights)
     sweeps = Sweeps(data, box, form, NONE)
     gains = []
     for k in range(3000):
@@ -142,7 +144,7 @@ def test_levels_follow_the_multipliers(margin_problems, adjacency, intercept, ki
     relation = SharedMean(0.6) if kind == "SharedMean" else TaskGraph(adjacency)
     form = relation.form(np.arange(5))
     data = TaskData(X, y, 5, codes, weight)
-    box = box_dual("hinge", data.labels, data.weights)
+    box = margin_loss("hinge").box(data.labels, data.weights)
     sweeps = Sweeps(data, box, form, INTERCEPTS[intercept])
     for _ in range(5):
         sweeps.sweep()
@@ -159,7 +161,7 @@ def test_levels_follow_the_multipliers(margin_problems, adjacency, intercept, ki
 def test_the_same_seed_gives_the_same_sweeps(margin_problems):
     X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(X, y, 5, codes, weight)
-    box = box_dual("hinge", data.labels, data.weights)
+    box = margin_loss("hinge").box(data.labels, data.weights)
     form = SharedMean(0.5).form(np.arange(5))
     runs = [Sweeps(data, box, form, NONE) for _ in range(2)]
     for run in runs:

@@ -8,7 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from reference import finite_difference, row_loss
 from scipy import optimize
 
-from mtlearn.solvers.margins.envelope import LOSSES, Envelope, balance, box_dual
+from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
+from mtlearn.problem.margins import margin_loss
+from mtlearn.solvers.margins.envelope import Envelope, balance
 
 N = 60
 CASES = [
@@ -26,7 +28,7 @@ def problem(request):
     y = rng.choice([-1.0, 1.0], size=N) if "hinge" in loss else 2 * rng.normal(size=N)
     weight = rng.uniform(0.5, 2.0, size=N)
     z = 2 * rng.normal(size=N)
-    return loss, epsilon, y, z, weight, box_dual(loss, y, weight, epsilon)
+    return loss, epsilon, y, z, weight, margin_loss(loss, epsilon).box(y, weight)
 
 
 def centred(problem, sharpness=2.0):
@@ -142,7 +144,7 @@ def test_levels_balance_the_multipliers(problem, sharpness):
 
 def test_a_block_of_one_class_ends_beyond_its_margin():
     y = np.ones(5)
-    box = box_dual("hinge", y, np.ones(5))
+    box = margin_loss("hinge").box(y, np.ones(5))
     z = np.array([-3.0, 0.0, 0.5, 2.0, -1.0])
     levels = balance(box, np.full(5, 0.3), np.full(5, 2.0), np.array([0, 5]), z)
     assert z.min() >= 1.0 and np.isfinite(levels).all()
@@ -150,7 +152,7 @@ def test_a_block_of_one_class_ends_beyond_its_margin():
 
 def test_the_level_of_the_absolute_loss_is_a_median():
     y = np.random.default_rng(4).normal(size=11)
-    box = box_dual("epsilon_insensitive", y, np.ones(11), 0.0)
+    box = margin_loss("epsilon_insensitive", 0.0).box(y, np.ones(11))
     z = np.zeros(11)
     level = balance(box, np.zeros(11), np.full(11, 1e9), np.array([0, 11]), z)
     assert_allclose(level, np.median(y), atol=1e-8)
@@ -164,6 +166,6 @@ def test_the_level_of_the_absolute_loss_is_a_median():
 
 
 def test_the_representation_names_the_size():
-    box = box_dual("hinge", np.ones(3), np.ones(3))
+    box = margin_loss("hinge").box(np.ones(3), np.ones(3))
     assert repr(Envelope(box, np.zeros(3), np.ones(3))) == "Envelope(n=3)"
     assert_array_equal(box.width, 0)

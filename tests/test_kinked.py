@@ -27,6 +27,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC, SVR, LinearSVC
 
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskCovariance, TaskGraph
+from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.kinked import solve_kinked
 
@@ -205,7 +206,12 @@ def solve(loss, X, y, codes, weight, alpha, mode, tol):
     data = TaskData(X, y * 1.0, 5, codes, weight)
     form = SharedMean(0.6).form(np.arange(5))
     return solve_kinked(
-        data, loss, form, alpha, epsilon=EPSILON, intercept=INTERCEPTS[kind], tol=tol
+        data,
+        margin_loss(loss, EPSILON),
+        form,
+        alpha,
+        intercept=INTERCEPTS[kind],
+        tol=tol,
     )
 
 

@@ -27,6 +27,7 @@ from mtlearn.problem.baseline import base_objective
 from mtlearn.problem.forms import ArrowForm
 from mtlearn.problem.intercepts import FREE, NONE
 from mtlearn.problem.losses import Logistic, Softmax, SquaredHinge
+from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.level import best_levels
 
@@ -147,7 +148,7 @@ def test_the_levels_are_the_best_intercepts_without_features(loss, epsilon, inte
     _, y, task, weight = _data()
     data = TaskData(np.zeros((len(y), 1)), y + 30.0, N_TASKS, task, weight)
     form = ArrowForm(N_TASKS, 0.0, 1.0)
-    margin = None if loss == "squared" else (loss, epsilon)
+    margin = None if loss == "squared" else margin_loss(loss, epsilon)
     levels = best_levels(data, form, INTERCEPTS[intercept], margin)
 
     def cost(shift):
@@ -185,7 +186,7 @@ def test_without_intercepts_nothing_is_taken_away():
     [
         ("logistic", Logistic()),
         ("squared_hinge", SquaredHinge()),
-        ("hinge", "hinge"),
+        ("hinge", margin_loss("hinge")),
         ("logistic", Softmax(2)),
     ],
 )

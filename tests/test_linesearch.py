@@ -5,6 +5,7 @@ import pytest
 
 from mtlearn.solvers.linesearch import find_step
 
+
 def counted(slope, bend):
     """A function from a step to slope and curvature, and the list of its steps."""
     steps = []

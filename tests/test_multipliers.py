@@ -10,9 +10,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from mtlearn import SharedMean
 from mtlearn.problem.forms import ArrowForm, ComposedForm
 from mtlearn.problem.intercepts import FREE
+from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
+from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.margins.envelope import LOSSES, Envelope, box_dual
+from mtlearn.solvers.margins.envelope import Envelope
 from mtlearn.solvers.margins.kinked import solve_kinked
 from mtlearn.solvers.margins.multipliers import Levels, Multipliers
 from mtlearn.solvers.related.newton import Problem
@@ -24,7 +26,7 @@ KINDS = ("free", "shrunk", "shared", "none")
 def bound(margin_problems, loss, kind, **options):
     X, y, codes, weight = margin_problems[loss]
     data = TaskData(X, y, 5, codes, weight)
-    box = box_dual(loss, data.labels, data.weights, EPSILON)
+    box = margin_loss(loss, EPSILON).box(data.labels, data.weights)
     form = SharedMean(0.6).form(np.arange(5))
     beta = np.zeros(len(y))
     args = data, box, data.weights, form, 1.0, INTERCEPTS[kind], "auto"
@@ -86,7 +88,7 @@ def test_curvature_is_lent_where_steps_are_far_too_long(margin_problems):
     # two rows, five features, and a penalty that is nothing beside the rows
     X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(1e6 * X, y, 5, codes, weight)
-    box = box_dual("hinge", data.labels, data.weights)
+    box = margin_loss("hinge").box(data.labels, data.weights)
     form = SharedMean(0.6).form(np.arange(5))
     beta = np.zeros(len(y))
     run = Multipliers(
@@ -117,7 +119,7 @@ def test_levels_that_tasks_share_in_parts(loss, sharpness):
     codes = np.repeat(np.arange(4), 12)
     y = rng.choice([-1.0, 1.0], 48) if loss == "hinge" else rng.normal(size=48)
     data = TaskData(np.zeros((48, 1)), y, 4, codes)
-    box = box_dual(loss, data.labels, data.weights, 0.1)
+    box = margin_loss(loss, 0.1).box(data.labels, data.weights)
     envelope = Envelope(box, np.zeros(48), sharpness * data.weights)
     problem = Problem(data, envelope, mixed(), 1.0, FREE)
     levels, state = Levels(problem), problem.start()
@@ -133,7 +135,7 @@ def test_levels_that_tasks_share_in_parts(loss, sharpness):
 def test_plain_forms_have_one_level_per_row(margin_problems, kind):
     X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(X, y, 5, codes, weight)
-    box = box_dual("hinge", data.labels, data.weights)
+    box = margin_loss("hinge").box(data.labels, data.weights)
     envelope = Envelope(box, np.zeros(len(y)), data.weights)
     form = SharedMean(0.6).form(np.arange(5))
     levels = Levels(Problem(data, envelope, form, 1.0, INTERCEPTS[kind]))
@@ -158,10 +160,9 @@ def test_a_form_with_a_singular_kernel(loss, kind, solver):
     data = TaskData(X, y, 4, codes)
     solution = solve_kinked(
         data,
-        loss,
+        margin_loss(loss, EPSILON),
         form,
         0.5,
-        epsilon=EPSILON,
         intercept=INTERCEPTS[kind],
         tol=1e-8,
         solver=solver,

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
+from mtlearn.problem.margins import margin_loss
 from mtlearn.solvers.kernels.working_set import (
     descend_alone,
     descend_pairs,
     violations,
 )
-from mtlearn.solvers.margins.envelope import LOSSES, box_dual
 
 
 def problem(loss, seed=0, n=24):
@@ -17,7 +18,7 @@ def problem(loss, seed=0, n=24):
     rng = np.random.default_rng(seed)
     y = rng.normal(size=n)
     y = np.where(y > 0, 1.0, -1.0) if loss.endswith("hinge") else 2.0 * y
-    dual = box_dual(loss, y, np.full(n, 2.0), 0.3)
+    dual = margin_loss(loss, 0.3).box(y, np.full(n, 2.0))
     A = rng.normal(size=(n, n))
     return dual, A @ A.T / n, np.repeat([0, 1], n // 2)
 

@@ -86,8 +86,8 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         Sets `n_features_in_`, `feature_names_in_`, `tasks_`, `_n_columns`, `_layout`:
         what predictions need to know of the data.
         """
-        self._check_common()
         self._check_parameters()
+        self._check_common()
         relation = self._relation()
         intercept = checks.check_intercept(self.fit_intercept)
         X, ids = checks.check_features(self, X, task, reset=True)

@@ -5,11 +5,10 @@ import scipy.sparse as sp
 
 from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, describe
 from ..problem.ids import column_position
-from ..problem.losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
 from ..problem.solution import Solution, stack_classes
 from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
 from ..solvers.constrained.quadratic import Unknowns
-from ..solvers.constrained.squares import solve_constrained, solve_constrained_kinks
+from ..solvers.constrained.squares import solve_constrained
 from .classifiers import against_the_rest
 from .shared_model import settle_intercepts
 
@@ -20,8 +19,7 @@ _BINDING = 1e-6  # prices below this, relative to the highest, are rounding
 class Constrained:
     """What an estimator with the parameter `constraints` adds to its family.
 
-    The family says by `_loss_under_constraints` which loss (of
-    `mtlearn.solvers.margins.envelope`, or "squared"), epsilon and alpha it means.
+    The family says by `_loss_under_constraints` which loss and alpha it means.
     """
 
     def _solved(self, fit, start):
@@ -85,7 +83,7 @@ class _Bound:
 
     def solve(self, estimator, fit, data):
         """The solution for one set of labels."""
-        loss, epsilon, alpha = estimator._loss_under_constraints()
+        loss, alpha = estimator._loss_under_constraints()
         options = {} if estimator.solver_options is None else estimator.solver_options
         if not isinstance(options, dict):
             raise TypeError(
@@ -99,14 +97,8 @@ class _Bound:
             "options": options,
         }
         try:
-            if loss in ("hinge", "epsilon_insensitive"):
-                return solve_constrained_kinks(
-                    data, loss, epsilon, fit.form, alpha, self.limits, **settings
-                )
-            smooth = {"squared": Squared, "squared_hinge": SquaredHinge}.get(loss)
-            smooth = smooth() if smooth else SquaredEpsilonInsensitive(epsilon)
             return solve_constrained(
-                data, smooth, fit.form, alpha, self.limits, **settings
+                data, loss, fit.form, alpha, self.limits, **settings
             )
         except Infeasible:
             raise ValueError(self._conflict(fit)) from None

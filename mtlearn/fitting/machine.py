@@ -6,7 +6,6 @@ from ..problem.baseline import base_objective
 from ..problem.kernels import KERNELS, Rows, check_square, settle_kernel
 from ..solvers.kernels.decomposition import WORKING_SET, solve_kernel_dual
 from ..solvers.kernels.gram import GRAM_BYTES, LongGram, WideGram
-from ..solvers.margins.envelope import box_dual
 from ..solvers.margins.gap import zero_objective
 from . import checks
 
@@ -69,17 +68,16 @@ class KernelMachine:
         finally:
             del self._gram
 
-    def _solve_kernel(self, fit, epsilon):
+    def _solve_kernel(self, fit):
         """Solve for one label per observation, -1 and +1 or numbers."""
-        data = fit.data
+        data, loss = fit.data, self._margin
         weight = np.where(data.weights > 0.0, data.weights, 1.0)
-        dual = box_dual(self.loss, data.labels, weight, epsilon)
+        dual = loss.box(data.labels, weight)
         if np.any(data.weights == 0.0):
             absent = data.weights == 0.0
             dual.lower[absent], dual.upper[absent] = 0.0, 0.0
-        base = base_objective(
-            data, self.loss, fit.form, fit.intercept, zero_objective(dual)
-        )
+        zero = zero_objective(dual)
+        base = base_objective(data, loss, fit.form, fit.intercept, zero)
         return solve_kernel_dual(
             lambda E, unit: self._make_gram(fit, E, unit),
             dual,

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from .losses import Logistic, Softmax, SquaredHinge
+from .margins import MarginLoss
 
 _LEAST = 1e-3  # of the zero model's objective: where nearly all have the same class
 
@@ -14,8 +15,7 @@ def base_objective(data, loss, form, intercept, zero):
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.problem.losses`
-        Or the name of one of `mtlearn.solvers.margins.envelope`.
+    loss : MarginLoss or object of `mtlearn.problem.losses`
     form : ArrowForm, MatrixForm or ComposedForm
         Or None for tasks of their own.
     intercept : Intercepts
@@ -45,9 +45,10 @@ def base_objective(data, loss, form, intercept, zero):
 
 def _of_counts(loss):
     """The least loss of constant scores by the weights of the classes, or None."""
-    if loss == "hinge":
+    of_classes = isinstance(loss, MarginLoss) and loss.of_classes
+    if of_classes and not loss.squared:
         return lambda counts: 2.0 * np.sum(counts.min(axis=1))
-    if loss == "squared_hinge" or isinstance(loss, SquaredHinge):
+    if of_classes or isinstance(loss, SquaredHinge):
         return lambda counts: np.sum(
             4.0 * counts.prod(axis=1) / np.maximum(counts.sum(axis=1), 1e-300)
         )

@@ -20,6 +20,7 @@ from scipy.sparse.linalg import spsolve
 
 from ...problem.baseline import base_objective
 from ...problem.losses import Squared
+from ...problem.margins import MarginLoss
 from ...problem.solution import Solution, Status, goal
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls, solve_close
@@ -64,7 +65,7 @@ def solve_constrained(
     Parameters
     ----------
     data : TaskData
-    loss : object of `mtlearn.problem.losses`
+    loss : MarginLoss or object of `mtlearn.problem.losses`
         `Squared`, or one that is zero or a square, row by row.
     form : ArrowForm or MatrixForm
     alpha : float
@@ -88,6 +89,12 @@ def solve_constrained(
     """
     if isinstance(loss, Squared):
         return _solve_squared(data, form, alpha, limits, intercept, tol, options)
+    if isinstance(loss, MarginLoss) and not loss.squared:
+        settings = {"tol": tol, "max_iter": max_iter, "options": options}
+        return solve_constrained_kinks(
+            data, loss, form, alpha, limits, intercept=intercept, **settings
+        )
+    loss = loss.smooth() if isinstance(loss, MarginLoss) else loss
     sparse = stay_sparse(data, form, limits)
     inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     return solve_margins(inner, data, loss, tol, max_iter)
@@ -496,16 +503,14 @@ _LENT = 1e-3  # curvature of rows on a slope, relative to those in a parabola
 
 
 def solve_constrained_kinks(
-    data, loss, epsilon, form, alpha, limits, *, intercept, tol, max_iter, options
+    data, loss, form, alpha, limits, *, intercept, tol, max_iter, options
 ):
     """Minimise the hinge or epsilon-insensitive loss + relation under constraints.
 
     Parameters
     ----------
     data : TaskData
-    loss : {"hinge", "epsilon_insensitive"}
-    epsilon : float
-        Errors up to this size cost nothing; not used by the hinge.
+    loss : MarginLoss
     form : ArrowForm or MatrixForm
     alpha : float
         Greater than 0.
@@ -528,7 +533,7 @@ def solve_constrained_kinks(
     Infeasible
         If no coefficients obey the constraints.
     """
-    lines = _Lines(data, loss, epsilon)
+    lines = _Lines(data, loss)
     sparse = stay_sparse(data, form, limits)
     inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     z, near = _place(inner, data, lines, max_iter)
@@ -628,19 +633,19 @@ def _lower_bound(lines, unknowns, z, single, alpha, limits, options):
 class _Lines:
     """The loss of every observation as the largest of its lines and zero."""
 
-    def __init__(self, data, loss, epsilon):
+    def __init__(self, data, loss):
         self.data = data
         y, self.weight = data.labels, data.weights
-        if loss == "hinge":
+        if loss.of_classes:
             self.slope, self.height = -y[:, None], np.ones((len(y), 1))
         else:
             self.slope = np.tile([-1.0, 1.0], (len(y), 1))
-            self.height = np.column_stack([y, -y]) - epsilon
+            self.height = np.column_stack([y, -y]) - loss.epsilon
         # zero's line first
         self.slopes = np.column_stack([np.zeros(len(y)), self.slope])
         self.units = _units(data)
         self.zero = max(self.value(np.zeros(len(y))), 1e-300)
-        self.level = 1.0 if loss == "hinge" else max(np.sqrt(np.mean(y**2)), 1e-300)
+        self.level = 1.0 if loss.of_classes else max(np.sqrt(np.mean(y**2)), 1e-300)
 
     def heights(self, z):
         """Value of every line at the scores, zero's first."""

@@ -15,13 +15,14 @@ import scipy.sparse as sp
 from numba import njit
 from sklearn.utils import check_random_state
 
+from ...problem.margins import BoxDual
 from ...problem.solution import Solution, Status, goal
-from .envelope import BoxDual, Envelope, best_dual, box_dual, spare_slope
+from .envelope import Envelope, best_dual, spare_slope
 
 _BLOCK = 16  # rows that are visited one after the other
 
 
-def penalised_start(data, form, alpha, *, max_iter=12, **loss):
+def penalised_start(data, loss, form, alpha, *, max_iter=12):
     """A start for a problem with intercepts: a few passes with them penalised.
 
     Returns
@@ -31,34 +32,21 @@ def penalised_start(data, form, alpha, *, max_iter=12, **loss):
     """
     ones = sp.csr_array(np.ones((data.X.shape[0], 1)))
     extended = replace(data, X=sp.hstack([data.X, ones]).tocsr(), _shared={})
-    solution = solve_dual(extended, form, alpha, tol=1e-4, max_iter=max_iter, **loss)
+    solution = solve_dual(extended, loss, form, alpha, tol=1e-4, max_iter=max_iter)
     start = solution.coef[:, :-1].copy(), solution.coef[:, -1].copy()
     return start, solution.dual
 
 
-def solve_dual(
-    data,
-    form,
-    alpha,
-    *,
-    loss="squared_hinge",
-    epsilon=0.0,
-    tol=1e-8,
-    max_iter=300,
-    seed=0,
-):
+def solve_dual(data, loss, form, alpha, *, tol=1e-8, max_iter=300, seed=0):
     """Minimise a margin loss plus 1/2 alpha Omega(W), without intercepts.
 
     Parameters
     ----------
     data : TaskData
-        Sparse features, long layout, labels -1 and +1 for the hinges.
+        Sparse features, long layout, labels -1 and +1 for losses of classes.
+    loss : MarginLoss
     form : ArrowForm
     alpha : float
-    loss : str
-        One of `solvers.margins.envelope.LOSSES`.
-    epsilon : float
-        Errors up to this size cost nothing; not used by the hinges.
     tol : float
         Duality gap at which to stop, relative to the objective without features (and
         to a millionth of the objective itself, whichever is smaller).
@@ -76,7 +64,7 @@ def solve_dual(
         data,
         form,
         alpha,
-        box_dual(loss, data.labels, data.weights / alpha, epsilon),
+        loss.box(data.labels, data.weights / alpha),
         check_random_state(seed),
     )
     zeros = np.zeros(len(data.rows))

@@ -11,13 +11,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from ...problem.baseline import base_objective
-from ...problem.losses import SquaredEpsilonInsensitive, SquaredHinge
+from ...problem.intercepts import FREE
+from ...problem.margins import BoxDual
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
 from ..related.newton import Problem, as_user, shift_intercepts, solve_newton
 from ..related.steps import State, choose_solver
 from .dual import penalised_start, solve_dual
-from .envelope import BoxDual, Envelope, box_dual
+from .envelope import Envelope
 from .gap import best_shifts
 from .multipliers import Levels, Multipliers
 from .sweeps import Sweeps
@@ -45,8 +46,7 @@ def solve_kinked(
     form,
     alpha,
     *,
-    epsilon=0.0,
-    intercept="free",
+    intercept=FREE,
     tol=1e-6,
     max_iter=100,
     solver="auto",
@@ -58,13 +58,11 @@ def solve_kinked(
     Parameters
     ----------
     data : TaskData
-        With labels -1 and +1 for the hinge.
-    loss : {"hinge", "epsilon_insensitive"}
-        The other losses of `solvers.margins.envelope` are accepted too.
+        With labels -1 and +1 for losses of classes.
+    loss : MarginLoss
+        Squared ones are accepted too.
     form : ArrowForm or MatrixForm
     alpha : float
-    epsilon : float
-        Errors up to this size cost nothing; not used by the hinges.
     intercept : Intercepts
     tol : float
         The duality gap at which to stop, as in `solve_newton`.
@@ -87,7 +85,7 @@ def solve_kinked(
         data, means = data.centred()
     if start is not None:
         start = shift_intercepts(start, means, 1.0, 1)
-    fit = _Fit(data, loss, epsilon, form, alpha, intercept)
+    fit = _Fit(data, loss, form, alpha, intercept)
     fit.begin(start, None if dual is None else dual / alpha, tol)
     status = fit.solve(tol, max_iter, solver)
     fit.settle()
@@ -111,10 +109,10 @@ class _Fit:
     Sets: state, beta, z, value, gap (only a bound once `feasible`), sharpness.
     """
 
-    def __init__(self, data, loss, epsilon, form, alpha, intercept):
+    def __init__(self, data, loss, form, alpha, intercept):
         self.data, self.form, self.intercept = data, form, intercept
         self.weight = data.weights / alpha
-        self.box = box_dual(loss, data.labels, self.weight, epsilon)
+        self.box = loss.box(data.labels, self.weight)
         zeros = np.zeros(len(self.weight))
         self.envelope = Envelope(self.box, zeros, self.weight)
         self.problem = Problem(data, self.envelope, form, 1.0, intercept)
@@ -122,7 +120,7 @@ class _Fit:
         self.zero = self.envelope.excess(zeros, zeros)[0]
         base = base_objective(data, loss, form, intercept, alpha * self.zero)
         self.scale = base / alpha
-        self.width = 1.0 if loss.endswith("hinge") else self._spread()
+        self.width = 1.0 if loss.of_classes else self._spread()
         self.history, self.n_iter = [], 0
 
     def _spread(self):
@@ -455,7 +453,6 @@ def solve_margin(
     form,
     alpha,
     *,
-    epsilon=0.0,
     intercept,
     tol,
     max_iter,
@@ -471,13 +468,10 @@ def solve_margin(
     Parameters
     ----------
     data : TaskData
-        With labels -1 and +1 for the hinges.
-    loss : str
-        One of `solvers.margins.envelope.LOSSES`.
+        With labels -1 and +1 for losses of classes.
+    loss : MarginLoss
     form, alpha, intercept, tol, max_iter, start
         As in `solve_newton`.
-    epsilon : float
-        Errors up to this size cost nothing; not used by the hinges.
     solver : {"auto", "dual-descent", "newton-cholesky", "newton-dual", "newton-cg"}
 
     Returns
@@ -496,23 +490,20 @@ def solve_margin(
         solver == "auto" and suits and chosen == "newton-cg"
     )
     chosen = "newton-cg" if descend else chosen
-    named = {"loss": loss, "epsilon": epsilon}
     dual = None
     if descend and not intercept.present:
         passes = _PASSES_PER_STEP * max_iter
-        solution = solve_dual(data, form, alpha, tol=tol, max_iter=passes, **named)
+        solution = solve_dual(data, loss, form, alpha, tol=tol, max_iter=passes)
         if solution.status is Status.CONVERGED or passes < _PATIENCE:
             return solution
         start, dual = (solution.coef, solution.intercept), solution.dual
     elif descend and start is None:
-        passes = _FEW if loss.startswith("squared") else _MANY
-        start, dual = penalised_start(data, form, alpha, max_iter=passes, **named)
+        passes = _FEW if loss.squared else _MANY
+        start, dual = penalised_start(data, loss, form, alpha, max_iter=passes)
     options = {"intercept": intercept, "tol": tol, "max_iter": max_iter}
     options |= {"solver": chosen, "start": start}
-    if loss.startswith("squared"):
-        hinge = loss == "squared_hinge"
-        smooth = SquaredHinge() if hinge else SquaredEpsilonInsensitive(epsilon)
-        return solve_newton(data, smooth, form, alpha, **options)
+    if loss.squared:
+        return solve_newton(data, loss.smooth(), form, alpha, **options)
     # of the rows that it works on there may be few enough for another way
     options["solver"] = "auto" if solver == "dual-descent" else solver
-    return solve_kinked(data, form=form, alpha=alpha, dual=dual, **named, **options)
+    return solve_kinked(data, loss, form, alpha, dual=dual, **options)

@@ -9,8 +9,6 @@ the objective at the best ones in closed form.
 import numpy as np
 from scipy.sparse.linalg import lsqr
 
-from ...problem.losses import SquaredEpsilonInsensitive
-from .envelope import box_dual
 from .gap import best_shifts, excess, zero_objective
 
 
@@ -25,10 +23,10 @@ def best_levels(data, form, intercept, margin=None):
     data : TaskData
     form : ArrowForm, MatrixForm or ComposedForm
     intercept : Intercepts
-    margin : (loss, epsilon), default=None
-        A loss of `mtlearn.solvers.margins.envelope`; by default the squared one. Where
-        tasks are made of others the levels are those of the squared loss, whatever it
-        is; with squared tubes means will do where a better level takes little away.
+    margin : MarginLoss, default=None
+        By default the loss is the squared one. Where tasks are made of others the
+        levels are those of the squared loss, whatever it is; with squared tubes means
+        will do where a better level takes little away.
 
     Returns
     -------
@@ -41,12 +39,11 @@ def best_levels(data, form, intercept, margin=None):
     levels = intercept.best(means, mass)
     if form.composed:
         return _by_rules(form, intercept, levels, mass, means)
-    if margin is not None and margin != ("squared_epsilon_insensitive", 0.0):
+    if margin is not None and not margin.is_square:
         starts = intercept.stretches(data.starts)
         left = data.labels - np.repeat(levels, data.sizes)
         if not _suits(margin, left, data.weights, starts):
-            dual = box_dual(margin[0], left, data.weights, margin[1])
-            levels = levels + _shifts(dual, starts)
+            levels = levels + _shifts(margin.box(left, data.weights), starts)
     return levels
 
 
@@ -60,9 +57,9 @@ def _shifts(dual, starts):
 
 def _suits(margin, left, weight, starts):
     """Whether zero is about as good as the best level of every stretch of labels."""
-    if margin[0] != "squared_epsilon_insensitive":
+    if not margin.squared:
         return False
-    loss = SquaredEpsilonInsensitive(margin[1])
+    loss = margin.smooth()
     value, g, h = loss.evaluate(left, np.zeros_like(left), weight)
     first = starts[:-1][np.diff(starts) > 0]
     g, h = np.add.reduceat(g, first), np.add.reduceat(h, first)
