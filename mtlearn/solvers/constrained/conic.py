@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import linprog
 
 from ...constraints import call
-from .interior import is_feasible
 from .quadratic import diagonal_blocks
 
 _KEPT = 8  # compiled problems in the cache
@@ -146,6 +146,54 @@ def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
         return program.solve(numbers, options)
     finally:
         CACHE.put(key, program)
+
+
+def is_feasible(C, lower, upper):
+    """Whether some x has lower <= C x <= upper, by linear programming."""
+    fixed = lower == upper
+    above, below = ~fixed & np.isfinite(upper), ~fixed & np.isfinite(lower)
+    A = sp.vstack([C[above], -C[below]])
+    found = linprog(
+        np.zeros(C.shape[1]),
+        A_ub=sp.csc_matrix(A),
+        b_ub=np.concatenate([upper[above], -lower[below]]),
+        A_eq=sp.csc_matrix(C[fixed]),
+        b_eq=lower[fixed],
+        bounds=(None, None),
+        method="highs",
+    )
+    return found.status != 2
+
+
+def solve_rows(system, lower, upper):
+    """Minimise a quadratic under linear constraints too degenerate for a guess.
+
+    Parameters
+    ----------
+    system : object with F, g, Q, c, C
+        1/2 |F x - g|^2 + 1/2 x' Q x - c' x, of unknowns with curvature near one.
+    lower, upper : ndarray of shape (n_rows,)
+        Limits of C x.
+
+    Returns
+    -------
+    (x, multipliers) or None
+        None where the solver failed.
+    """
+    import cvxpy as cp
+
+    level = max(np.linalg.norm(system.g), np.abs(system.c).max(initial=0.0), 1e-300)
+    x = cp.Variable(len(system.c))
+    loss = cp.sum_squares(system.F @ x - system.g / level)
+    bend = cp.quad_form(x, cp.psd_wrap(system.Q))
+    goal = cp.Minimize(0.5 * (loss + bend) - system.c @ x / level)
+    rows = _Rows(system.C, lower, upper, x)
+    rows.set(lower / level, upper / level)
+    try:
+        run(cp.Problem(goal, rows.constraints), {})
+    except (Infeasible, Unbounded, RuntimeError):
+        return None
+    return level * x.value, level * rows.duals()
 
 
 def is_possible(unknowns, limits):
@@ -386,26 +434,48 @@ class _Model:
         return np.concatenate([theta, self.beta.value * b_unit])
 
 
+class _Rows:
+    """lower <= C x <= upper as cvxpy constraints, with limits that may change."""
+
+    def __init__(self, C, lower, upper, x):
+        import cvxpy as cp
+
+        differ, self.n_rows = lower != upper, len(lower)
+        self.constraints, self.limits = [], []
+        for sign, chosen in (
+            (0, ~differ),
+            (1, differ & np.isfinite(upper)),
+            (-1, differ & np.isfinite(lower)),
+        ):
+            rows = np.flatnonzero(chosen)
+            if len(rows):
+                bound, reach = cp.Parameter(len(rows)), C[rows] @ x
+                one = reach == bound if sign == 0 else sign * (bound - reach) >= 0
+                self.constraints.append(one)
+                self.limits.append((sign, rows, bound))
+
+    def set(self, lower, upper):
+        """Limits as numbers."""
+        for sign, rows, bound in self.limits:
+            bound.value = (lower if sign < 0 else upper)[rows]
+
+    def duals(self):
+        """Multipliers of the rows, positive at an upper limit."""
+        multipliers = np.zeros(self.n_rows)
+        for one, (sign, rows, _) in zip(self.constraints, self.limits, strict=True):
+            multipliers[rows] += (sign or 1) * np.atleast_1d(one.dual_value)
+        return multipliers
+
+
 class _Demands:
     """Rows between limits and balls, as cvxpy constraints."""
 
     def __init__(self, limits, W, radius):
         import cvxpy as cp
 
-        self.fixed = np.flatnonzero(limits.lower == limits.upper)
-        differ = limits.lower != limits.upper
-        self.above = np.flatnonzero(differ & np.isfinite(limits.upper))
-        self.below = np.flatnonzero(differ & np.isfinite(limits.lower))
-        self.n_rows, self.n_balls = len(limits.lower), len(limits.radius)
-        self.constraints, self.limits, self.parts = [], [], []
-        for name, rows in self._kinds():
-            if not len(rows):
-                continue
-            bound = cp.Parameter(len(rows))
-            reach = limits.rows[rows] @ W
-            pair = {"fixed": reach == bound, "above": reach <= bound}
-            self.constraints.append(pair.get(name, reach >= bound))
-            self.limits.append((name, rows, bound))
+        self.rows = _Rows(limits.rows, limits.lower, limits.upper, W)
+        self.set, self.n_balls = self.rows.set, len(limits.radius)
+        self.constraints = list(self.rows.constraints)
         if self.n_balls:
             # with the centre as a variable of its own the cones stay sparse
             centre = cp.Variable((1, limits.centre.shape[0]))
@@ -415,26 +485,12 @@ class _Demands:
             self.constraints.append(centre[0] == limits.centre @ W)
             self.constraints.append(cp.norm(parts, 2, axis=1) <= radius)
 
-    def _kinds(self):
-        return ("fixed", self.fixed), ("above", self.above), ("below", self.below)
-
-    def set(self, lower, upper):
-        """Limits as numbers."""
-        for name, rows, bound in self.limits:
-            bound.value = (lower if name == "below" else upper)[rows]
-
     def duals(self):
         """Multipliers of the rows, signed, and of the balls."""
-        multipliers = np.zeros(self.n_rows)
-        for constraint, (name, rows, _) in zip(
-            self.constraints, self.limits, strict=False
-        ):
-            sign = -1.0 if name == "below" else 1.0
-            multipliers[rows] += sign * np.atleast_1d(constraint.dual_value)
         pulls = np.zeros(self.n_balls)
         if self.n_balls:
             pulls += np.atleast_1d(self.constraints[-1].dual_value)
-        return multipliers, pulls
+        return self.rows.duals(), pulls
 
 
 def _dual_values(calls, factor):

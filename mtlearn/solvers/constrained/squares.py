@@ -23,8 +23,15 @@ from ...problem.losses import Squared
 from ...problem.solution import Solution, Status, goal
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls, solve_close
-from .conic import Infeasible, Pieces, Slope, Unbounded, solve_conic, solve_pieces
-from .interior import is_feasible
+from .conic import (
+    Infeasible,
+    Pieces,
+    Slope,
+    Unbounded,
+    is_feasible,
+    solve_conic,
+    solve_pieces,
+)
 from .quadratic import SparseRows, Unknowns, factorise, unpenalised
 from .structured import are_few, is_short
 
