@@ -129,7 +129,8 @@ SHAPES = {
         ("Monotone, NonNegative, SumTo",),
     ),
     "SVM, n=20,000": (20_000, 20, 20, "squared_hinge", ("NonNegative", "Close")),
-    "hinge, n=20,000": (20_000, 20, 20, "hinge", ("NonNegative",)),
+    "hinge, n=20,000": (20_000, 20, 20, "hinge", ("NonNegative", "Close", "callable")),
+    "hinge, n=500": (500, 5, 10, "hinge", ("NonNegative", "Close", "callable")),
 }
 
 

@@ -8,8 +8,9 @@ from ..problem.ids import column_position
 from ..problem.losses import Squared, SquaredEpsilonInsensitive, SquaredHinge
 from ..problem.solution import Solution, stack_classes
 from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
+from ..solvers.constrained.kinks import solve_constrained_kinks
 from ..solvers.constrained.quadratic import Unknowns
-from ..solvers.constrained.squares import solve_constrained, solve_constrained_kinks
+from ..solvers.constrained.squares import solve_constrained
 from .classifiers import against_the_rest
 from .shared_model import settle_intercepts
 

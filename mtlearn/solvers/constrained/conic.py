@@ -10,7 +10,6 @@ import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -92,8 +91,6 @@ class Answer:
         Multipliers of the balls, at least 0.
     calls : list of list of ndarray
         cvxpy's dual values of every callable.
-    value : float
-        The objective that was solved.
     gap : float
         The solver's own duality gap, where it tells.
     """
@@ -102,14 +99,13 @@ class Answer:
     multipliers: np.ndarray
     pulls: np.ndarray
     calls: list
-    value: float
     gap: float
 
 
 # ---------------------------------------------------------------- squared losses
 
 
-def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
+def solve_conic(unknowns, factors, alpha, limits, options, linear=None):
     """Minimise a squared loss plus 1/2 alpha Omega under any constraints.
 
     Parameters
@@ -120,8 +116,8 @@ def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
     limits : Limits
     options : dict
         Keywords of ``Problem.solve``.
-    anchor : ndarray of shape (n_unknowns,), default=None
-        Omega is that of the distance from here.
+    linear : ndarray of shape (n_unknowns,), default=None
+        What is subtracted is its product with the unknowns.
 
     Returns
     -------
@@ -133,7 +129,7 @@ def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
     RuntimeError
         If the solver failed.
     """
-    numbers = _Numbers(unknowns, factors, alpha, limits, anchor)
+    numbers = _Numbers(unknowns, factors, alpha, limits, linear)
     if limits.callables or unknowns.n_tasks > _MANY:
         program = _Program(unknowns, limits, numbers, fixed=True)
         program.add_callables(limits, numbers)
@@ -255,7 +251,7 @@ CACHE = _Cache()
 class _Numbers:
     """All numbers of a problem in units in which they are near one."""
 
-    def __init__(self, unknowns, factors, alpha, limits, anchor):
+    def __init__(self, unknowns, factors, alpha, limits, linear):
         T, d = unknowns.n_tasks, unknowns.d
         root = np.sqrt(factors.weight)
         R = root[:, None, None] * factors.R[factors.group]
@@ -276,6 +272,10 @@ class _Numbers:
         spread = np.sqrt(factors.mass.sum() + alpha)
         self.b_unit = spread if spread > 0 else 1.0
         units = np.append(self.unit, self.b_unit)[: unknowns.p]
+        n_theta, n_beta = unknowns.L.shape[1], unknowns.B.shape[1]
+        every = np.append(np.tile(units, n_theta), np.full(n_beta, self.b_unit))
+        linear = (np.zeros(len(every)) if linear is None else linear) / every
+        self.level = max(self.level, np.abs(linear).max(initial=0.0))
         self.values = {
             "R": R / self.unit,
             "r": r.ravel() / self.level,
@@ -289,10 +289,7 @@ class _Numbers:
             "radius": limits.radius / self.level,
         }
         self.units = units
-        theta = np.zeros((unknowns.L.shape[1], unknowns.p))
-        if anchor is not None:
-            theta = anchor[: theta.size].reshape(theta.shape)
-        self.values["anchor"] = np.sqrt(alpha) * (unknowns.root @ theta) / self.level
+        self.values["linear"] = linear / self.level
 
 
 def _key(unknowns, limits, numbers):
@@ -342,8 +339,9 @@ class _Program:
             get |= self.parameters
         # parameters one task at a time: cvxpy's tables grow with their square
         parts = self._residuals(unknowns, get, fixed)
-        parts.append(self.model.omega @ cp.diag(get["penalty"]) - get["anchor"])
-        self.goal = cp.Minimize(0.5 * sum(cp.sum_squares(part) for part in parts))
+        parts.append(self.model.omega @ cp.diag(get["penalty"]))
+        squares = 0.5 * sum(cp.sum_squares(part) for part in parts)
+        self.goal = cp.Minimize(squares - get["linear"] @ self.model.x)
         W = self.model.V @ cp.diag(get["unit"])
         W = cp.reshape(W, (T * d,), order="C")
         self.demands = _Demands(limits, W, get.get("radius"))
@@ -392,13 +390,13 @@ class _Program:
             else:
                 parameter.value = value
         self.demands.set(numbers.values["lower"], numbers.values["upper"])
-        value, gap = run(self.problem, options)
+        gap = run(self.problem, options)
         level = numbers.level
         x = self.model.read(level / numbers.units, level / numbers.b_unit)
         multipliers, pulls = self.demands.duals()
         calls = _dual_values(self.calls, level**2)
         multipliers, pulls = multipliers * level, pulls * level
-        return Answer(x, multipliers, pulls, calls, value * level**2, gap * level**2)
+        return Answer(x, multipliers, pulls, calls, gap * level**2)
 
 
 class _Model:
@@ -414,7 +412,9 @@ class _Model:
         self.V, self.omega = Z[:, :d], unknowns.root @ self.theta
         self.beta = cp.Variable(unknowns.B.shape[1]) if unknowns.B.shape[1] else None
         self.b = Z[:, d] if unknowns.shrunk else None
+        self.x = cp.reshape(self.theta, (k * p,), order="C")
         if self.beta is not None:
+            self.x = cp.hstack([self.x, self.beta])
             own = unknowns.B @ self.beta
             self.b = own if self.b is None else self.b + own
 
@@ -503,7 +503,6 @@ def run(problem, options):
 
     Returns
     -------
-    value : float
     gap : float
         What the solver leaves of the duality gap, as it says itself.
     """
@@ -526,7 +525,7 @@ def run(problem, options):
             raise Unbounded
         if status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
             reached = aim if status == cp.OPTIMAL else settle
-            return float(value), _told_gap(problem, reached * max(1.0, abs(value)))
+            return _told_gap(problem, reached * max(1.0, abs(value)))
         told = f"status {status!r}"
     raise RuntimeError(
         f"The conic solver failed under `constraints` ({told}): try another one by "
@@ -553,135 +552,3 @@ def _told_gap(problem, gap):
     stats = problem.solver_stats.extra_stats
     told = stats.get("info", {}).get("gap") if isinstance(stats, dict) else None
     return gap if told is None else abs(float(told))
-
-
-# ---------------------------------------------------------------- losses with kinks
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A loss that is the largest of some lines, row by row.
-
-    Attributes
-    ----------
-    X : ndarray or csr_array of shape (n_rows, n_features)
-    task : ndarray of shape (n_rows,), int
-    weight : ndarray of shape (n_rows,)
-    slope, height : ndarray of shape (n_rows, n_lines)
-        The lines slope * z + height; the loss is the largest of them and of zero.
-    """
-
-    X: object
-    task: np.ndarray
-    weight: np.ndarray
-    slope: np.ndarray
-    height: np.ndarray
-
-
-@dataclass(frozen=True)
-class Slope:
-    """The part of an objective that is linear: <W, coef> + <b, intercept> + height."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-    height: float
-
-
-def solve_pieces(unknowns, pieces, slope, alpha, limits, options, units, level, zero):
-    """Minimise pieces + slope + 1/2 alpha Omega under any constraints.
-
-    Parameters
-    ----------
-    unknowns : Unknowns
-        With every intercept among them.
-    pieces : Pieces
-    slope : Slope
-    alpha : float
-    limits : Limits
-    options : dict
-        Keywords of ``Problem.solve``.
-    units : ndarray of shape (n_features,)
-        Size of the features.
-    level, zero : float
-        Size of the scores and of the objective.
-
-    Returns
-    -------
-    Answer
-
-    Raises
-    ------
-    Infeasible, Unbounded
-    RuntimeError
-        If the solver failed.
-    """
-    sizes = _Sizes(units, np.append(units, 1.0)[: unknowns.p], level, zero)
-    program = _PieceProgram(unknowns, pieces, slope, alpha, limits, sizes)
-    return program.solve(options, slope.height)
-
-
-class _Sizes(NamedTuple):
-    """Units in which every unknown is near one."""
-
-    features: np.ndarray
-    theta: np.ndarray
-    level: float
-    zero: float
-
-
-class _PieceProgram:
-    """A cvxpy problem of rows with kinks, all numbers constant."""
-
-    def __init__(self, unknowns, pieces, slope, alpha, limits, sizes):
-        import cvxpy as cp
-
-        self.sizes, self.model = sizes, _Model(unknowns)
-        model, T, d = self.model, unknowns.n_tasks, unknowns.d
-        flat = cp.reshape(model.V, (T * d,), order="C")
-        z = _design(pieces, T, sizes.features) @ flat
-        xi = cp.Variable(len(pieces.task), nonneg=True)
-        loss = cp.sum(cp.multiply(slope.coef / sizes.features, model.V))
-        loss = loss + pieces.weight @ xi
-        if model.b is not None:
-            z = z + model.b[pieces.task]
-            loss = loss + slope.intercept @ model.b
-        weights = np.sqrt(alpha / sizes.zero) * sizes.level / sizes.theta
-        penalty = cp.sum_squares(model.omega @ np.diag(weights))
-        goal = (sizes.level / sizes.zero) * loss + 0.5 * penalty
-        lines = [
-            xi >= cp.multiply(slope_k, z) + height_k / sizes.level
-            for slope_k, height_k in zip(pieces.slope.T, pieces.height.T, strict=True)
-        ]
-        W = cp.multiply(np.tile(1.0 / sizes.features, T), flat)
-        self.demands = _Demands(limits, W, limits.radius / sizes.level)
-        self.demands.set(limits.lower / sizes.level, limits.upper / sizes.level)
-        W = cp.multiply(model.V, sizes.level / sizes.features[None, :])
-        b = model.intercepts(sizes.level)
-        self.calls = limits.called(W, b)
-        every = [*lines, *self.demands.constraints, *chain.from_iterable(self.calls)]
-        self.problem = cp.Problem(cp.Minimize(goal), every)
-
-    def solve(self, options, height):
-        """Solve, and read the answer in the user's units."""
-        sizes = self.sizes
-        value, gap = run(self.problem, options)
-        multipliers, pulls = self.demands.duals()
-        price = sizes.zero / sizes.level
-        calls = _dual_values(self.calls, sizes.zero)
-        return Answer(
-            self.model.read(sizes.level / sizes.theta, sizes.level),
-            multipliers * price,
-            pulls * price,
-            calls,
-            value * sizes.zero + height,
-            gap * sizes.zero,
-        )
-
-
-def _design(pieces, n_tasks, units):
-    """Rows over the flattened coefficients of all tasks, features in their units."""
-    X = sp.csr_array(pieces.X @ sp.diags_array(1.0 / units))
-    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    columns = pieces.task[rows] * X.shape[1] + X.indices
-    shape = X.shape[0], n_tasks * X.shape[1]
-    return sp.csr_array((X.data, (rows, columns)), shape=shape)
