@@ -90,6 +90,10 @@ def demanded(kind, n_tasks):
             [NonNegative(), SumTo(2.0)],
             lambda W, b: [W >= 0, cp.sum(W, axis=1) == 2.0],
         ),
+        "Monotone, NonNegative, SumTo": (
+            [Monotone(None, list(range(n_tasks))), NonNegative(), SumTo(2.0)],
+            lambda W, b: [W[:-1] <= W[1:], W >= 0, cp.sum(W, axis=1) == 2.0],
+        ),
         "callable": ([limit_first], limit_first),
     }[kind]
 
@@ -107,9 +111,26 @@ KINDS = (
 SHAPES = {
     "squares, n=100,000": (100_000, 20, 20, "squared", KINDS),
     "squares, n=500": (500, 5, 10, "squared", ("NonNegative", "Close", "callable")),
-    "squares, 2,000 tasks": (40_000, 8, 2_000, "squared", ("NonNegative", "Monotone")),
+    "squares, 500 features": (300, 500, 5, "squared", ("NonNegative", "Close")),
+    "squares, 5,000 features": (300, 5_000, 5, "squared", ("NonNegative",)),
+    "squares, 40 x 200": (20_000, 40, 200, "squared", ("NonNegative", "Monotone")),
+    "squares, 2,000 tasks": (
+        40_000,
+        8,
+        2_000,
+        "squared",
+        ("NonNegative", "Monotone", "Close"),
+    ),
+    "squares, degenerate": (
+        20_000,
+        20,
+        20,
+        "squared",
+        ("Monotone, NonNegative, SumTo",),
+    ),
     "SVM, n=20,000": (20_000, 20, 20, "squared_hinge", ("NonNegative", "Close")),
-    "hinge, n=20,000": (20_000, 20, 20, "hinge", ("NonNegative",)),
+    "hinge, n=20,000": (20_000, 20, 20, "hinge", ("NonNegative", "Close", "callable")),
+    "hinge, n=500": (500, 5, 10, "hinge", ("NonNegative", "Close", "callable")),
 }
 
 

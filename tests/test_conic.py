@@ -24,20 +24,23 @@ from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Independent, SharedMean, TaskGraph
-from mtlearn.solvers.constrained import conic, squares
+from mtlearn.solvers.constrained import conic
 from mtlearn.solvers.constrained.active_set import (
     Dense,
     Merged,
     remainder,
     solve_binding,
 )
-from mtlearn.solvers.constrained.conic import CACHE, Infeasible, solve_conic
-from mtlearn.solvers.constrained.interior import is_feasible, solve_interior
-from mtlearn.solvers.constrained.quadratic import Quadratic, Unknowns, factorise
-from mtlearn.solvers.constrained.squares import (
-    Inner,
-    solve_constrained_kinks,
+from mtlearn.solvers.constrained.conic import (
+    CACHE,
+    Infeasible,
+    is_feasible,
+    solve_conic,
+    solve_rows,
 )
+from mtlearn.solvers.constrained.kinks import solve_constrained_kinks
+from mtlearn.solvers.constrained.quadratic import Quadratic, Unknowns, factorise
+from mtlearn.solvers.constrained.squares import Inner
 
 CONSTRAINTS = {
     "nonnegative": [NonNegative()],
@@ -70,6 +73,21 @@ def forms():
     }
 
 
+def kinked(data, form, limits, intercept="free", tol=1e-8):
+    """The hinge loss under constraints."""
+    return solve_constrained_kinks(
+        data,
+        margin_loss("hinge"),
+        form,
+        1.0,
+        limits,
+        intercept=INTERCEPTS[intercept],
+        tol=tol,
+        max_iter=100,
+        options={},
+    )
+
+
 # ---------------------------------------------------------------- two routes
 
 
@@ -100,6 +118,7 @@ def test_the_exact_route_needs_no_cvxpy(kind, monkeypatch):
         limits = limits_of(CONSTRAINTS[kind])
         solution = solve(data, loss, forms()["shared"], 1.0, limits)
         assert solution.status is Status.CONVERGED
+    assert kinked(data, forms()["shared"], limits).status is Status.CONVERGED
 
 
 @pytest.mark.parametrize("kind", ["close", "many"])
@@ -194,6 +213,18 @@ def test_the_certificate_of_a_margin_loss(intercept):
     assert loose.objective - best.objective <= loose.certificate * zero
 
 
+@pytest.mark.parametrize("intercept", INTERCEPTS)
+def test_the_certificate_of_a_loss_with_kinks(intercept):
+    data = rows_of()
+    data = data.relabel(np.sign(data.y))
+    limits, form = limits_of([NonNegative(), Close(0.5)]), forms()["shared"]
+    best = kinked(data, form, limits, intercept, tol=1e-9)
+    loose = kinked(data, form, limits, intercept, tol=30.0)
+    zero = float(data.weights.sum())
+    assert best.certificate <= 1e-8 < loose.certificate
+    assert 0 < loose.objective - best.objective <= loose.certificate * zero
+
+
 # ---------------------------------------------------------------- composed tasks
 
 
@@ -207,17 +238,7 @@ def test_composed_tasks(loss, intercept, kind):
     data = data if loss == "squared" else data.relabel(np.sign(data.y))
     limits = limits_of(CONSTRAINTS[kind])
     if loss == "hinge":
-        solution = solve_constrained_kinks(
-            data,
-            margin_loss("hinge"),
-            form,
-            1.0,
-            limits,
-            intercept=INTERCEPTS[intercept],
-            tol=1e-8,
-            max_iter=100,
-            options={},
-        )
+        solution = kinked(data, form, limits, intercept)
     else:
         one = Squared() if loss == "squared" else SquaredHinge()
         solution = solve(data, one, form, 1.0, limits, intercept)
@@ -269,17 +290,13 @@ def random_quadratic(rng, n=12, m=30):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_binding_and_interior_agree(seed):
+def test_binding_and_conic_agree(seed):
     quadratic, C, lower, upper = random_quadratic(np.random.default_rng(seed))
     binding = solve_binding(quadratic, C, lower, upper)
     assert binding.optimal
-    H = quadratic.F.T @ quadratic.F + quadratic.Q
-    x, y, accuracy = solve_interior(
-        sp.csr_array(H), quadratic.F.T @ quadratic.g, C, lower, upper
-    )
-    assert accuracy <= 1e-10
-    assert_allclose(x, binding.x, atol=1e-7)
-    assert_allclose(y, binding.multipliers, atol=1e-5)
+    x, y = solve_rows(binding.system, lower, upper)
+    assert_allclose(x / binding.system.size, binding.x, atol=1e-6)
+    assert_allclose(y, binding.multipliers, atol=1e-4)
     # stationarity, feasibility, signs, complementarity
     r = quadratic.gradient(binding.x) + C.T @ binding.multipliers
     assert np.abs(r).max() <= 1e-10
@@ -294,7 +311,7 @@ def test_a_guess_that_is_right_takes_one_system(monkeypatch):
     quadratic, C, lower, upper = random_quadratic(np.random.default_rng(0))
     cold = solve_binding(quadratic, C, lower, upper)
     calls, solve = [], Dense.solve
-    monkeypatch.setattr(Dense, "inside", lambda *args: pytest.fail("from the inside"))
+    monkeypatch.setattr(conic, "run", lambda *args: pytest.fail("cvxpy was called"))
     monkeypatch.setattr(
         Dense, "solve", lambda *args: calls.append("solve") or solve(*args)
     )
@@ -397,45 +414,3 @@ def test_short_factors_are_the_rows(n, collinear):
     assert_allclose(short, direct, rtol=1e-10)
     assert_allclose(factors.zero, 0.5 * data.sample_weight @ data.y**2, rtol=1e-10)
     assert factors.full == (n == 80 and not collinear) or n == 12
-
-
-def test_few_rows_with_kinks_are_handed_over(monkeypatch):
-    data = rows_of(n=4000)
-    data = data.relabel(np.sign(data.y))
-    sizes, given = [], squares.solve_pieces
-
-    def spy(unknowns, pieces, *args):
-        sizes.append(len(pieces.task))
-        return given(unknowns, pieces, *args)
-
-    monkeypatch.setattr(squares, "solve_pieces", spy)
-    solution = solve_constrained_kinks(
-        data,
-        margin_loss("hinge"),
-        forms()["shared"],
-        1.0,
-        limits_of([NonNegative()]),
-        intercept=FREE,
-        tol=1e-8,
-        max_iter=50,
-        options={},
-    )
-    assert solution.status is Status.CONVERGED
-    assert max(sizes) < 400
-    assert len(sizes) <= 4
-
-
-@pytest.mark.parametrize("epsilon", [0.0, 0.5])
-@pytest.mark.parametrize("loss", ["hinge", "epsilon_insensitive"])
-def test_rounded_kinks_have_their_own_derivatives(loss, epsilon):
-    data = rows_of()
-    y = np.sign(data.y) if loss == "hinge" else data.y
-    lines = squares._Lines(data.relabel(y), loss, epsilon)
-    rounded, rng = squares._Rounded(lines, 0.7), np.random.default_rng(0)
-    z, dz = 2.0 * rng.normal(size=80), rng.normal(size=80)
-    weight = data.weights
-    value, g, h = rounded.evaluate(None, z, weight)
-    assert 0 <= lines.value(z) - value <= 0.35 * weight.sum()
-    numeric = optimize.approx_fprime(z, lambda z: rounded.value(None, z, weight), 1e-7)
-    assert_allclose(g, numeric, atol=1e-4)
-    assert_allclose(rounded.along(None, z, dz, weight, 0.0)[1:], [g @ dz, h @ dz**2])

@@ -21,11 +21,10 @@ from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import Composition, Independent, SharedMean, TaskGraph
 from mtlearn.solvers.constrained import active_set, conic, squares
-from mtlearn.solvers.constrained.active_set import Arrow, Dense, Merged, Short
+from mtlearn.solvers.constrained.active_set import Merged, Short, Sparse
 from mtlearn.solvers.constrained.balls import solve_close
-from mtlearn.solvers.constrained.interior import solve_interior
 from mtlearn.solvers.constrained.quadratic import SparseRows, Unknowns, factorise
-from mtlearn.solvers.constrained.structured import find_head, is_short
+from mtlearn.solvers.constrained.structured import is_short
 
 T, D, N = 4, 60, 28
 TASKS = np.arange(T)
@@ -95,36 +94,6 @@ def test_a_short_system_solves_the_equations(kind, name, intercept):
     size = np.abs(descent).max()
     assert_allclose(H @ dx + C.T @ dy, descent, atol=1e-7 * size)
     assert_allclose(C @ dx, short, atol=1e-8 * np.abs(x).max())
-
-
-@pytest.mark.parametrize("name", ["independent", "shared", "graph"])
-@pytest.mark.parametrize("intercept", INTERCEPTS)
-def test_rows_that_give_way(name, intercept):
-    quadratic, rows = system_of("sum", name, intercept, explicit=True)
-    system = Short(quadratic, rows.C)
-    rng = np.random.default_rng(1)
-    some = rng.choice(rows.C.shape[0], 50)
-    slack = 10.0 ** rng.integers(-3, 3, 50)
-    C = system.C[some]
-    H = (system.F.T @ system.F + system.Q).toarray()
-    descent, short = rng.normal(size=quadratic.size), rng.normal(size=50)
-    dx, dy = system.equations.prepare(some, slack)(descent, short)
-    assert_allclose(H @ dx + C.T @ dy, descent, atol=1e-9 * np.abs(dy).max())
-    assert_allclose(C @ dx - slack * dy, short, atol=1e-9)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in CONSTRAINTS if kind != "close"])
-@pytest.mark.parametrize("name", ["independent", "shared", "graph"])
-def test_from_the_inside(kind, name):
-    quadratic, rows = system_of(kind, name, "free")
-    short, dense = Short(quadratic, rows.C), Dense(quadratic, rows.C)
-    x, y, accuracy = short.inside(rows.lower, rows.upper)
-    assert accuracy <= 1e-8
-    f = dense.F.T @ dense.g + dense.c
-    H = dense.hessian()
-    other, _, _ = solve_interior(H, f, dense.C, rows.lower, rows.upper)
-    assert_allclose(x, other, atol=1e-5 * np.abs(other).max())
-    assert_allclose(H @ x - f + short.C.T @ y, 0.0, atol=1e-6 * np.abs(f).max())
 
 
 # ---------------------------------------------------------------- whole problems
@@ -223,53 +192,14 @@ def test_classes_on_sparse_data_of_many_features():
     assert np.abs(one).max() <= 0.1
 
 
-# ---------------------------------------------------------------- arrowheads
-
-
-def arrow_of(kind, name, intercept, monkeypatch):
-    """As `system_of`, with an arrowhead found."""
-    monkeypatch.setattr("mtlearn.solvers.constrained.structured._WIDTH", 1)
-    quadratic, rows = system_of(kind, name, intercept, explicit=True)
-    head = find_head(quadratic, rows.C)
-    return quadratic, rows, head
-
-
-@pytest.mark.parametrize("kind", [kind for kind in CONSTRAINTS if kind != "close"])
-@pytest.mark.parametrize("name", ["independent", "shared", "graph"])
-@pytest.mark.parametrize("intercept", INTERCEPTS)
-@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
-def test_an_arrow_solves_the_equations(kind, name, intercept, soft, monkeypatch):
-    quadratic, rows, head = arrow_of(kind, name, intercept, monkeypatch)
-    assert head is not None
-    assert len(head) == {"independent": 0, "shared": 1, "graph": 2}[name]
-    system = Arrow(quadratic, rows.C, head)
-    rng = np.random.default_rng(1)
-    n_rows = rows.C.shape[0]
-    some = np.sort(rng.choice(n_rows, n_rows // 3, replace=False))
-    slack = 10.0 ** rng.integers(-3, 3, len(some)) if soft else np.zeros(len(some))
-    x, y = rng.normal(size=quadratic.size), rng.normal(size=len(some))
-    C = system.C[some]
-    H = (system.F.T @ system.F + system.Q).toarray()
-    descent, short = H @ x + C.T @ y, C @ x - slack * y
-    dx, dy = system.equations.prepare(some, slack)(descent, short)
-    size = np.abs(descent).max() + np.abs(dy).max(initial=0.0)
-    assert_allclose(H @ dx + C.T @ dy, descent, atol=1e-8 * size)
-    assert_allclose(C @ dx - slack * dy, short, atol=1e-8 * size)
-
-
-def test_tasks_that_meet_in_too_much_are_no_arrow(monkeypatch):
-    everybody = TaskGraph(np.ones((T, T)) - np.eye(T))
-    monkeypatch.setitem(FORMS, "complete graph", everybody)
-    assert arrow_of("sum", "complete graph", "free", monkeypatch)[2] is None
-    monkeypatch.setattr("mtlearn.solvers.constrained.structured._BORDER", D - 1)
-    assert arrow_of("nonnegative", "shared", "free", monkeypatch)[2] is None
+# ---------------------------------------------------------------- many unknowns
 
 
 @pytest.mark.parametrize("kind", CONSTRAINTS)
 @pytest.mark.parametrize("name", ["independent", "shared"])
 @pytest.mark.parametrize("intercept", ["free", "shared"])
 @pytest.mark.parametrize("loss", [Squared(), SquaredHinge()], ids=["squared", "hinge"])
-def test_the_same_as_by_arrows(kind, name, intercept, loss, monkeypatch):
+def test_the_same_as_by_sparse_systems(kind, name, intercept, loss, monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 9)) + 0.5
     y = X @ rng.normal(size=9) + 3 * rng.normal(size=400)
@@ -279,14 +209,13 @@ def test_the_same_as_by_arrows(kind, name, intercept, loss, monkeypatch):
     args = data, loss, FORMS[name].form(TASKS), 30.0, limits, intercept
     dense = solve(*args)
     monkeypatch.setattr(active_set, "_DENSE", 0)
-    monkeypatch.setattr("mtlearn.solvers.constrained.structured._WIDTH", 1)
-    calls, make = [], Arrow.__init__
+    calls, make = [], Sparse.__init__
 
     def count(self, *args):
         calls.append(self)
         make(self, *args)
 
-    monkeypatch.setattr(Arrow, "__init__", count)
+    monkeypatch.setattr(Sparse, "__init__", count)
     found = solve(*args)
     assert calls
     assert found.status is Status.CONVERGED

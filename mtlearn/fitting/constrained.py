@@ -5,8 +5,10 @@ import scipy.sparse as sp
 
 from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, describe
 from ..problem.ids import column_position
+from ..problem.margins import MarginLoss
 from ..problem.solution import Solution, stack_classes
 from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
+from ..solvers.constrained.kinks import solve_constrained_kinks
 from ..solvers.constrained.quadratic import Unknowns
 from ..solvers.constrained.squares import solve_constrained
 from .classifiers import against_the_rest
@@ -97,9 +99,12 @@ class _Bound:
             "options": options,
         }
         try:
-            return solve_constrained(
-                data, loss, fit.form, alpha, self.limits, **settings
-            )
+            problem = fit.form, alpha, self.limits
+            if not isinstance(loss, MarginLoss):
+                return solve_constrained(data, loss, *problem, **settings)
+            if loss.squared:
+                return solve_constrained(data, loss.smooth(), *problem, **settings)
+            return solve_constrained_kinks(data, loss, *problem, **settings)
         except Infeasible:
             raise ValueError(self._conflict(fit)) from None
         except Unbounded:

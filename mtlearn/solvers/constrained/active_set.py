@@ -5,7 +5,8 @@
 Block principal pivoting (Judice and Pires, Computers and Operations Research 21, 1994):
 solve with the rows that are thought to bind as equations, let go of those that push the
 wrong way, take up those that are violated, all at once; one at a time where that does
-not lead on. It ends after a handful of systems, at the solution itself.
+not lead on. It ends after a handful of systems, at the solution itself. Where rows are
+too degenerate for guesses, a conic solver makes a better one.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, splu
+from scipy.sparse.linalg import splu
 
-from .interior import solve_interior
-from .structured import ArrowEquations, ShortEquations, cholesky, find_head, is_short
+from .conic import solve_rows
+from .structured import ShortEquations, cholesky, is_short
 
 _DENSE = 1500  # most unknowns, and most rows, of a dense system
 _SMALL = 400  # unknowns up to which a dense system is always best
@@ -25,7 +26,7 @@ _PATIENCE = 4  # rounds without progress after which one row changes at a time
 _ROUNDING = 1e-10  # violations and wrong signs below this (relative) are rounding
 _DEPENDENT = 1e-11  # 1 - R^2 of a row given the other binding ones
 _REFINEMENTS = 3
-_INSIDE = 1e-8  # residual, relative, up to which an interior point is an answer
+_BORDER = 1500  # rows of several unknowns up to which they do not fill up an arrowhead
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def solve_binding(quadratic, C, lower, upper, state=None):
     first = _pivot(system, state, lower, upper, fixed)
     if first.optimal:
         return first
-    x, y, accuracy = system.inside(lower, upper)
-    if not accuracy <= _INSIDE:
+    inside = solve_rows(system, lower, upper)
+    if inside is None:
         return first
+    x, y = inside
     reach = system.C @ x
     with np.errstate(invalid="ignore"):
         slack = np.where(y > 0, upper - reach, reach - lower)
@@ -108,13 +110,12 @@ def _pivot(system, state, lower, upper, fixed):
 
 
 def _system(quadratic, C):
-    """Short where the rows are few, dense where that is small, or by tasks."""
+    """Short where the rows are few, dense where that is small, or sparse."""
     if quadratic.size > _SMALL and is_short(quadratic, C):
         return Short(quadratic, C)
     if max(quadratic.size, C.shape[0]) <= _DENSE:
         return Dense(quadratic, C)
-    head = find_head(quadratic, C)
-    return Sparse(quadratic, C) if head is None else Arrow(quadratic, C, head)
+    return Sparse(quadratic, C)
 
 
 def remainder(quadratic, system, r):
@@ -123,7 +124,7 @@ def remainder(quadratic, system, r):
     Parameters
     ----------
     quadratic : Quadratic
-    system : Dense, Sparse or None
+    system : Short, Dense, Sparse or None
         Its system where there is one already.
     r : ndarray of shape (n_unknowns,)
 
@@ -165,15 +166,6 @@ class _System:
         self.length = np.sqrt(self.C.multiply(self.C).sum(axis=1))
         self.length = np.where(self.length > 0, self.length, 1.0)
         self.price = 1.0 / self.length
-
-    def hessian(self):
-        """The Hessian."""
-        return (self.F.T @ self.F + self.Q).tocsr()
-
-    def inside(self, lower, upper, prepare=None):
-        """The minimum from the inside: unknowns, multipliers, largest residual."""
-        f = self.F.T @ self.g + self.c
-        return solve_interior(self.hessian(), f, self.C, lower, upper, prepare)
 
     def descent(self, x):
         """Minus the gradient; by F and not by its square, which would lose digits."""
@@ -239,43 +231,13 @@ class Dense(_System):
         return solver
 
 
-class Structured(_System):
-    """By equations that use what is known of the unknowns."""
-
-    equations = None
-
-    def hessian(self):
-        """The Hessian, as an operator."""
-
-        def product(x):
-            return self.F.T @ (self.F @ x) + self.Q @ x
-
-        n = len(self.size)
-        return LinearOperator((n, n), matvec=product, dtype=float)
-
-    def inside(self, lower, upper, prepare=None):
-        """The same as elsewhere, by the structured equations."""
-        return super().inside(lower, upper, self.equations.prepare)
-
-    def prepare(self, rows):
-        """A function that solves the equations' system with these rows."""
-        return self.equations.prepare(rows)
-
-
-class Short(Structured):
+class Short(_System):
     """By a matrix of the size of the rows, where the unknowns are far more."""
 
     def __init__(self, quadratic, C):
         super().__init__(quadratic, C)
-        self.equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
-
-
-class Arrow(Structured):
-    """By a matrix per task and one of what they have in common."""
-
-    def __init__(self, quadratic, C, head):
-        super().__init__(quadratic, C)
-        self.equations = ArrowEquations(self.F, self.Q, self.C, quadratic.shape, head)
+        equations = ShortEquations(self.F, self.Q, self.C, quadratic.shape)
+        self.prepare = equations.prepare
 
 
 class Sparse(_System):
@@ -290,7 +252,7 @@ class Sparse(_System):
         near = 1e-14 * sp.eye_array(n)
         wide = q < n // 2
         self.wide = wide
-        self.K = None if wide else (self.hessian() + near).tocsr()
+        self.K = None if wide else (self.F.T @ self.F + self.Q + near).tocsr()
         if wide:
             # with the residuals as unknowns nothing is squared
             parts = [[self.Q + near, self.F.T], [self.F, -sp.eye_array(q)]]
@@ -306,12 +268,14 @@ class Sparse(_System):
         rest = sp.hstack([C[others], sp.csr_array((len(others), size - n))]).tocsr()
         inner, A = self.K[free][:, free], rest[:, free]
         corner = -1e-14 * sp.eye_array(len(others))
-        # COLAMD may fill up a bare arrowhead; the other order is slow on chains of rows
-        order = "COLAMD" if self.wide or len(others) else "MMD_AT_PLUS_A"
-        factor = splu(
-            sp.csc_matrix(sp.block_array([[inner, A.T], [A, corner]])),
-            permc_spec=order,
-        )
+        # COLAMD fills up an arrowhead of tasks; the other order many chains of rows
+        order = "COLAMD" if self.wide or len(others) > _BORDER else "MMD_AT_PLUS_A"
+        system = sp.csc_matrix(sp.block_array([[inner, A.T], [A, corner]]))
+        if order == "COLAMD":
+            factor = splu(system, permc_spec=order)
+        else:
+            symmetric = {"SymmetricMode": True}
+            factor = splu(system, order, diag_pivot_thresh=0.01, options=symmetric)
 
         def solver(descent, short):
             dx, dy = np.zeros(size), np.zeros(len(short))

@@ -10,13 +10,12 @@ import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.optimize import linprog
 
 from ...constraints import call
-from .interior import is_feasible
 from .quadratic import diagonal_blocks
 
 _KEPT = 8  # compiled problems in the cache
@@ -92,8 +91,6 @@ class Answer:
         Multipliers of the balls, at least 0.
     calls : list of list of ndarray
         cvxpy's dual values of every callable.
-    value : float
-        The objective that was solved.
     gap : float
         The solver's own duality gap, where it tells.
     """
@@ -102,14 +99,13 @@ class Answer:
     multipliers: np.ndarray
     pulls: np.ndarray
     calls: list
-    value: float
     gap: float
 
 
 # ---------------------------------------------------------------- squared losses
 
 
-def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
+def solve_conic(unknowns, factors, alpha, limits, options, linear=None):
     """Minimise a squared loss plus 1/2 alpha Omega under any constraints.
 
     Parameters
@@ -120,8 +116,8 @@ def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
     limits : Limits
     options : dict
         Keywords of ``Problem.solve``.
-    anchor : ndarray of shape (n_unknowns,), default=None
-        Omega is that of the distance from here.
+    linear : ndarray of shape (n_unknowns,), default=None
+        What is subtracted is its product with the unknowns.
 
     Returns
     -------
@@ -133,7 +129,7 @@ def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
     RuntimeError
         If the solver failed.
     """
-    numbers = _Numbers(unknowns, factors, alpha, limits, anchor)
+    numbers = _Numbers(unknowns, factors, alpha, limits, linear)
     if limits.callables or unknowns.n_tasks > _MANY:
         program = _Program(unknowns, limits, numbers, fixed=True)
         program.add_callables(limits, numbers)
@@ -146,6 +142,54 @@ def solve_conic(unknowns, factors, alpha, limits, options, anchor=None):
         return program.solve(numbers, options)
     finally:
         CACHE.put(key, program)
+
+
+def is_feasible(C, lower, upper):
+    """Whether some x has lower <= C x <= upper, by linear programming."""
+    fixed = lower == upper
+    above, below = ~fixed & np.isfinite(upper), ~fixed & np.isfinite(lower)
+    A = sp.vstack([C[above], -C[below]])
+    found = linprog(
+        np.zeros(C.shape[1]),
+        A_ub=sp.csc_matrix(A),
+        b_ub=np.concatenate([upper[above], -lower[below]]),
+        A_eq=sp.csc_matrix(C[fixed]),
+        b_eq=lower[fixed],
+        bounds=(None, None),
+        method="highs",
+    )
+    return found.status != 2
+
+
+def solve_rows(system, lower, upper):
+    """Minimise a quadratic under linear constraints too degenerate for a guess.
+
+    Parameters
+    ----------
+    system : object with F, g, Q, c, C
+        1/2 |F x - g|^2 + 1/2 x' Q x - c' x, of unknowns with curvature near one.
+    lower, upper : ndarray of shape (n_rows,)
+        Limits of C x.
+
+    Returns
+    -------
+    (x, multipliers) or None
+        None where the solver failed.
+    """
+    import cvxpy as cp
+
+    level = max(np.linalg.norm(system.g), np.abs(system.c).max(initial=0.0), 1e-300)
+    x = cp.Variable(len(system.c))
+    loss = cp.sum_squares(system.F @ x - system.g / level)
+    bend = cp.quad_form(x, cp.psd_wrap(system.Q))
+    goal = cp.Minimize(0.5 * (loss + bend) - system.c @ x / level)
+    rows = _Rows(system.C, lower, upper, x)
+    rows.set(lower / level, upper / level)
+    try:
+        run(cp.Problem(goal, rows.constraints), {})
+    except (Infeasible, Unbounded, RuntimeError):
+        return None
+    return level * x.value, level * rows.duals()
 
 
 def is_possible(unknowns, limits):
@@ -207,7 +251,7 @@ CACHE = _Cache()
 class _Numbers:
     """All numbers of a problem in units in which they are near one."""
 
-    def __init__(self, unknowns, factors, alpha, limits, anchor):
+    def __init__(self, unknowns, factors, alpha, limits, linear):
         T, d = unknowns.n_tasks, unknowns.d
         root = np.sqrt(factors.weight)
         R = root[:, None, None] * factors.R[factors.group]
@@ -228,6 +272,10 @@ class _Numbers:
         spread = np.sqrt(factors.mass.sum() + alpha)
         self.b_unit = spread if spread > 0 else 1.0
         units = np.append(self.unit, self.b_unit)[: unknowns.p]
+        n_theta, n_beta = unknowns.L.shape[1], unknowns.B.shape[1]
+        every = np.append(np.tile(units, n_theta), np.full(n_beta, self.b_unit))
+        linear = (np.zeros(len(every)) if linear is None else linear) / every
+        self.level = max(self.level, np.abs(linear).max(initial=0.0))
         self.values = {
             "R": R / self.unit,
             "r": r.ravel() / self.level,
@@ -241,10 +289,7 @@ class _Numbers:
             "radius": limits.radius / self.level,
         }
         self.units = units
-        theta = np.zeros((unknowns.L.shape[1], unknowns.p))
-        if anchor is not None:
-            theta = anchor[: theta.size].reshape(theta.shape)
-        self.values["anchor"] = np.sqrt(alpha) * (unknowns.root @ theta) / self.level
+        self.values["linear"] = linear / self.level
 
 
 def _key(unknowns, limits, numbers):
@@ -294,8 +339,9 @@ class _Program:
             get |= self.parameters
         # parameters one task at a time: cvxpy's tables grow with their square
         parts = self._residuals(unknowns, get, fixed)
-        parts.append(self.model.omega @ cp.diag(get["penalty"]) - get["anchor"])
-        self.goal = cp.Minimize(0.5 * sum(cp.sum_squares(part) for part in parts))
+        parts.append(self.model.omega @ cp.diag(get["penalty"]))
+        squares = 0.5 * sum(cp.sum_squares(part) for part in parts)
+        self.goal = cp.Minimize(squares - get["linear"] @ self.model.x)
         W = self.model.V @ cp.diag(get["unit"])
         W = cp.reshape(W, (T * d,), order="C")
         self.demands = _Demands(limits, W, get.get("radius"))
@@ -344,13 +390,13 @@ class _Program:
             else:
                 parameter.value = value
         self.demands.set(numbers.values["lower"], numbers.values["upper"])
-        value, gap = run(self.problem, options)
+        gap = run(self.problem, options)
         level = numbers.level
         x = self.model.read(level / numbers.units, level / numbers.b_unit)
         multipliers, pulls = self.demands.duals()
         calls = _dual_values(self.calls, level**2)
         multipliers, pulls = multipliers * level, pulls * level
-        return Answer(x, multipliers, pulls, calls, value * level**2, gap * level**2)
+        return Answer(x, multipliers, pulls, calls, gap * level**2)
 
 
 class _Model:
@@ -366,7 +412,9 @@ class _Model:
         self.V, self.omega = Z[:, :d], unknowns.root @ self.theta
         self.beta = cp.Variable(unknowns.B.shape[1]) if unknowns.B.shape[1] else None
         self.b = Z[:, d] if unknowns.shrunk else None
+        self.x = cp.reshape(self.theta, (k * p,), order="C")
         if self.beta is not None:
+            self.x = cp.hstack([self.x, self.beta])
             own = unknowns.B @ self.beta
             self.b = own if self.b is None else self.b + own
 
@@ -386,26 +434,48 @@ class _Model:
         return np.concatenate([theta, self.beta.value * b_unit])
 
 
+class _Rows:
+    """lower <= C x <= upper as cvxpy constraints, with limits that may change."""
+
+    def __init__(self, C, lower, upper, x):
+        import cvxpy as cp
+
+        differ, self.n_rows = lower != upper, len(lower)
+        self.constraints, self.limits = [], []
+        for sign, chosen in (
+            (0, ~differ),
+            (1, differ & np.isfinite(upper)),
+            (-1, differ & np.isfinite(lower)),
+        ):
+            rows = np.flatnonzero(chosen)
+            if len(rows):
+                bound, reach = cp.Parameter(len(rows)), C[rows] @ x
+                one = reach == bound if sign == 0 else sign * (bound - reach) >= 0
+                self.constraints.append(one)
+                self.limits.append((sign, rows, bound))
+
+    def set(self, lower, upper):
+        """Limits as numbers."""
+        for sign, rows, bound in self.limits:
+            bound.value = (lower if sign < 0 else upper)[rows]
+
+    def duals(self):
+        """Multipliers of the rows, positive at an upper limit."""
+        multipliers = np.zeros(self.n_rows)
+        for one, (sign, rows, _) in zip(self.constraints, self.limits, strict=True):
+            multipliers[rows] += (sign or 1) * np.atleast_1d(one.dual_value)
+        return multipliers
+
+
 class _Demands:
     """Rows between limits and balls, as cvxpy constraints."""
 
     def __init__(self, limits, W, radius):
         import cvxpy as cp
 
-        self.fixed = np.flatnonzero(limits.lower == limits.upper)
-        differ = limits.lower != limits.upper
-        self.above = np.flatnonzero(differ & np.isfinite(limits.upper))
-        self.below = np.flatnonzero(differ & np.isfinite(limits.lower))
-        self.n_rows, self.n_balls = len(limits.lower), len(limits.radius)
-        self.constraints, self.limits, self.parts = [], [], []
-        for name, rows in self._kinds():
-            if not len(rows):
-                continue
-            bound = cp.Parameter(len(rows))
-            reach = limits.rows[rows] @ W
-            pair = {"fixed": reach == bound, "above": reach <= bound}
-            self.constraints.append(pair.get(name, reach >= bound))
-            self.limits.append((name, rows, bound))
+        self.rows = _Rows(limits.rows, limits.lower, limits.upper, W)
+        self.set, self.n_balls = self.rows.set, len(limits.radius)
+        self.constraints = list(self.rows.constraints)
         if self.n_balls:
             # with the centre as a variable of its own the cones stay sparse
             centre = cp.Variable((1, limits.centre.shape[0]))
@@ -415,26 +485,12 @@ class _Demands:
             self.constraints.append(centre[0] == limits.centre @ W)
             self.constraints.append(cp.norm(parts, 2, axis=1) <= radius)
 
-    def _kinds(self):
-        return ("fixed", self.fixed), ("above", self.above), ("below", self.below)
-
-    def set(self, lower, upper):
-        """Limits as numbers."""
-        for name, rows, bound in self.limits:
-            bound.value = (lower if name == "below" else upper)[rows]
-
     def duals(self):
         """Multipliers of the rows, signed, and of the balls."""
-        multipliers = np.zeros(self.n_rows)
-        for constraint, (name, rows, _) in zip(
-            self.constraints, self.limits, strict=False
-        ):
-            sign = -1.0 if name == "below" else 1.0
-            multipliers[rows] += sign * np.atleast_1d(constraint.dual_value)
         pulls = np.zeros(self.n_balls)
         if self.n_balls:
             pulls += np.atleast_1d(self.constraints[-1].dual_value)
-        return multipliers, pulls
+        return self.rows.duals(), pulls
 
 
 def _dual_values(calls, factor):
@@ -447,7 +503,6 @@ def run(problem, options):
 
     Returns
     -------
-    value : float
     gap : float
         What the solver leaves of the duality gap, as it says itself.
     """
@@ -470,7 +525,7 @@ def run(problem, options):
             raise Unbounded
         if status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
             reached = aim if status == cp.OPTIMAL else settle
-            return float(value), _told_gap(problem, reached * max(1.0, abs(value)))
+            return _told_gap(problem, reached * max(1.0, abs(value)))
         told = f"status {status!r}"
     raise RuntimeError(
         f"The conic solver failed under `constraints` ({told}): try another one by "
@@ -497,135 +552,3 @@ def _told_gap(problem, gap):
     stats = problem.solver_stats.extra_stats
     told = stats.get("info", {}).get("gap") if isinstance(stats, dict) else None
     return gap if told is None else abs(float(told))
-
-
-# ---------------------------------------------------------------- losses with kinks
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A loss that is the largest of some lines, row by row.
-
-    Attributes
-    ----------
-    X : ndarray or csr_array of shape (n_rows, n_features)
-    task : ndarray of shape (n_rows,), int
-    weight : ndarray of shape (n_rows,)
-    slope, height : ndarray of shape (n_rows, n_lines)
-        The lines slope * z + height; the loss is the largest of them and of zero.
-    """
-
-    X: object
-    task: np.ndarray
-    weight: np.ndarray
-    slope: np.ndarray
-    height: np.ndarray
-
-
-@dataclass(frozen=True)
-class Slope:
-    """The part of an objective that is linear: <W, coef> + <b, intercept> + height."""
-
-    coef: np.ndarray
-    intercept: np.ndarray
-    height: float
-
-
-def solve_pieces(unknowns, pieces, slope, alpha, limits, options, units, level, zero):
-    """Minimise pieces + slope + 1/2 alpha Omega under any constraints.
-
-    Parameters
-    ----------
-    unknowns : Unknowns
-        With every intercept among them.
-    pieces : Pieces
-    slope : Slope
-    alpha : float
-    limits : Limits
-    options : dict
-        Keywords of ``Problem.solve``.
-    units : ndarray of shape (n_features,)
-        Size of the features.
-    level, zero : float
-        Size of the scores and of the objective.
-
-    Returns
-    -------
-    Answer
-
-    Raises
-    ------
-    Infeasible, Unbounded
-    RuntimeError
-        If the solver failed.
-    """
-    sizes = _Sizes(units, np.append(units, 1.0)[: unknowns.p], level, zero)
-    program = _PieceProgram(unknowns, pieces, slope, alpha, limits, sizes)
-    return program.solve(options, slope.height)
-
-
-class _Sizes(NamedTuple):
-    """Units in which every unknown is near one."""
-
-    features: np.ndarray
-    theta: np.ndarray
-    level: float
-    zero: float
-
-
-class _PieceProgram:
-    """A cvxpy problem of rows with kinks, all numbers constant."""
-
-    def __init__(self, unknowns, pieces, slope, alpha, limits, sizes):
-        import cvxpy as cp
-
-        self.sizes, self.model = sizes, _Model(unknowns)
-        model, T, d = self.model, unknowns.n_tasks, unknowns.d
-        flat = cp.reshape(model.V, (T * d,), order="C")
-        z = _design(pieces, T, sizes.features) @ flat
-        xi = cp.Variable(len(pieces.task), nonneg=True)
-        loss = cp.sum(cp.multiply(slope.coef / sizes.features, model.V))
-        loss = loss + pieces.weight @ xi
-        if model.b is not None:
-            z = z + model.b[pieces.task]
-            loss = loss + slope.intercept @ model.b
-        weights = np.sqrt(alpha / sizes.zero) * sizes.level / sizes.theta
-        penalty = cp.sum_squares(model.omega @ np.diag(weights))
-        goal = (sizes.level / sizes.zero) * loss + 0.5 * penalty
-        lines = [
-            xi >= cp.multiply(slope_k, z) + height_k / sizes.level
-            for slope_k, height_k in zip(pieces.slope.T, pieces.height.T, strict=True)
-        ]
-        W = cp.multiply(np.tile(1.0 / sizes.features, T), flat)
-        self.demands = _Demands(limits, W, limits.radius / sizes.level)
-        self.demands.set(limits.lower / sizes.level, limits.upper / sizes.level)
-        W = cp.multiply(model.V, sizes.level / sizes.features[None, :])
-        b = model.intercepts(sizes.level)
-        self.calls = limits.called(W, b)
-        every = [*lines, *self.demands.constraints, *chain.from_iterable(self.calls)]
-        self.problem = cp.Problem(cp.Minimize(goal), every)
-
-    def solve(self, options, height):
-        """Solve, and read the answer in the user's units."""
-        sizes = self.sizes
-        value, gap = run(self.problem, options)
-        multipliers, pulls = self.demands.duals()
-        price = sizes.zero / sizes.level
-        calls = _dual_values(self.calls, sizes.zero)
-        return Answer(
-            self.model.read(sizes.level / sizes.theta, sizes.level),
-            multipliers * price,
-            pulls * price,
-            calls,
-            value * sizes.zero + height,
-            gap * sizes.zero,
-        )
-
-
-def _design(pieces, n_tasks, units):
-    """Rows over the flattened coefficients of all tasks, features in their units."""
-    X = sp.csr_array(pieces.X @ sp.diags_array(1.0 / units))
-    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    columns = pieces.task[rows] * X.shape[1] + X.indices
-    shape = X.shape[0], n_tasks * X.shape[1]
-    return sp.csr_array((X.data, (rows, columns)), shape=shape)

@@ -371,17 +371,15 @@ class Unknowns:
         self.omega = sp.block_diag([omega, free]).tocsr()
         self.n_theta = width
 
-    def pull(self, G, gb):
-        """Gradient in theta of a function with gradients G (W) and gb (b), flat."""
-        n = self.n_theta
-        g = self.lift[:, :n].T @ G.ravel()
-        return g + self.shift[:, :n].T @ gb if self.shrunk else g
+    def gradient(self, G, gb):
+        """Gradient in the unknowns of a function with gradients G (W) and gb (b)."""
+        return self.lift.T @ G.ravel() + self.shift.T @ gb
 
     def full_theta(self, r):
         """A flat gradient in the form's own coordinates (n_theta, p)."""
         return self.coordinates.back(r.reshape(-1, self.p))
 
-    def quadratic(self, factors, alpha, b=None, x=None, anchor=None):
+    def quadratic(self, factors, alpha, b=None, x=None, linear=None):
         """The system of a squared loss.
 
         Parameters
@@ -392,8 +390,8 @@ class Unknowns:
             Intercepts of tasks without rows, where they are minimised out.
         x : ndarray of shape (n_unknowns,), default=None
             Unknowns that nothing determines stay as they are here.
-        anchor : ndarray of shape (n_unknowns,), default=None
-            Omega is that of the distance from here.
+        linear : ndarray of shape (n_unknowns,), default=None
+            What else c is to hold.
 
         Returns
         -------
@@ -409,8 +407,8 @@ class Unknowns:
         loose = F.multiply(F).sum(axis=0) + Q.diagonal() <= 0
         Q = Q + sp.diags_array(loose.astype(float))
         c = np.zeros(F.shape[1]) if x is None else np.where(loose, x, 0.0)
-        if anchor is not None:
-            c += alpha * (self.omega @ anchor)
+        if linear is not None:
+            c += linear
         shape = self.L.shape[1], self.p
         Q, rest = Q.tocsr(), factors.rest
         return Quadratic(F, g, Q, c, rest, self.lift, shift, base, shape)

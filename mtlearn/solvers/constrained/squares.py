@@ -20,12 +20,10 @@ from scipy.sparse.linalg import spsolve
 
 from ...problem.baseline import base_objective
 from ...problem.losses import Squared
-from ...problem.margins import MarginLoss
 from ...problem.solution import Solution, Status, goal
 from .active_set import Merged, remainder, solve_binding
 from .balls import fits, polish, solve_balls, solve_close
-from .conic import Infeasible, Pieces, Slope, Unbounded, solve_conic, solve_pieces
-from .interior import is_feasible
+from .conic import Infeasible, is_feasible, solve_conic
 from .quadratic import SparseRows, Unknowns, factorise, unpenalised
 from .structured import are_few, is_short
 
@@ -65,7 +63,7 @@ def solve_constrained(
     Parameters
     ----------
     data : TaskData
-    loss : MarginLoss or object of `mtlearn.problem.losses`
+    loss : object of `mtlearn.problem.losses`
         `Squared`, or one that is zero or a square, row by row.
     form : ArrowForm or MatrixForm
     alpha : float
@@ -89,12 +87,6 @@ def solve_constrained(
     """
     if isinstance(loss, Squared):
         return _solve_squared(data, form, alpha, limits, intercept, tol, options)
-    if isinstance(loss, MarginLoss) and not loss.squared:
-        settings = {"tol": tol, "max_iter": max_iter, "options": options}
-        return solve_constrained_kinks(
-            data, loss, form, alpha, limits, intercept=intercept, **settings
-        )
-    loss = loss.smooth() if isinstance(loss, MarginLoss) else loss
     sparse = stay_sparse(data, form, limits)
     inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
     return solve_margins(inner, data, loss, tol, max_iter)
@@ -182,9 +174,17 @@ class Inner:
     """Quadratics of one form under the same constraints, one after the other."""
 
     def __init__(
-        self, form, intercept, n_features, alpha, limits, options, sparse=False
+        self,
+        form,
+        intercept,
+        n_features,
+        alpha,
+        limits,
+        options,
+        sparse=False,
+        explicit=False,
     ):
-        explicit = bool(limits.callables) or sparse
+        explicit = explicit or bool(limits.callables) or sparse
         self.sparse = sparse
         self.form, self.alpha, self.limits = form, alpha, limits
         self.intercept = intercept
@@ -210,10 +210,17 @@ class Inner:
         square = square[square > 0]
         return _OPEN * square.min(initial=1.0) if len(square) else 1.0
 
-    def solve(self, factors, b=None, x=None, anchor=None):
-        """Minimise one quadratic; `b`, `x` of before where nothing determines them."""
+    def solve(self, factors, b=None, x=None, anchor=None, slope=None):
+        """Minimise one quadratic; `b`, `x` of before where nothing determines them.
+
+        Omega is that of the distance from `anchor`, if there is one; `slope` the
+        gradient of a linear term.
+        """
         alpha = self.strength(factors)
-        quadratic = self.unknowns.quadratic(factors, alpha, b, x, anchor)
+        linear = None if slope is None else -slope
+        if anchor is not None:
+            linear = alpha * (self.unknowns.omega @ anchor)
+        quadratic = self.unknowns.quadratic(factors, alpha, b, x, linear)
         if self.limits.plain:
             return self._solve_rows(quadratic)
         if not self.limits.callables:
@@ -221,7 +228,7 @@ class Inner:
             if point is not None:
                 return point
         answer = solve_conic(
-            self.unknowns, factors, alpha, self.limits, self.options, anchor
+            self.unknowns, factors, alpha, self.limits, self.options, linear
         )
         point = _Point(
             quadratic,
@@ -355,34 +362,26 @@ class Inner:
 # ---------------------------------------------------------------- margin losses
 
 
-def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
+def solve_margins(inner, data, loss, tol, max_iter):
     """Quadratics of the active rows, and exact searches on the way to their minima.
 
     Parameters
     ----------
     inner : Inner
     data : TaskData
-    loss : object of `mtlearn.problem.losses`, or with its methods
+    loss : object of `mtlearn.problem.losses`
     tol : float
     max_iter : int
-    start : (x, b), default=None
-        Where to begin: unknowns that obey the constraints, and intercepts.
-    floor : float
-        Curvature, relative to the largest, that is lent to rows that pull without one.
 
     Returns
     -------
     ConstrainedSolution
     """
-    accuracy = 0.05 if floor > 0 else 1e-6
     y, weight = data.labels, data.weights
     zero = loss.value(y, np.zeros(len(y)), weight)
     scale = base_objective(data, loss, inner.form, inner.intercept, zero)
-    point = inner.solve(inner.factors(_active(data, y, weight)))
+    point = inner.solve(inner.factors(weighted(data, y, weight)))
     x, (coef, b) = point.x, point.quadratic.model(point.x)
-    if start is not None:
-        x, b = start
-        coef = (inner.unknowns.lift @ x).reshape(coef.shape)
     z, history, status = data.scores(coef, b), [], Status.MAX_ITER
     model, whole, stuck = weight * (z - y), True, False
     for _ in range(max_iter):
@@ -402,13 +401,11 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
             status = Status.CONVERGED
             break
         # 2) the minimum of the rows that are active now
-        if floor > 0:
-            h = np.where(g != 0, np.maximum(h, floor * h.max(initial=0.0)), h)
         aims = z - g / np.where(h > 0, h, 1.0)
-        point = inner.solve(inner.factors(_active(data, aims, h)), b, x)
+        point = inner.solve(inner.factors(weighted(data, aims, h)), b, x)
         ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
         dz = data.scores(coef_ahead, b_ahead) - z
-        step = _search(inner, loss, y, z, dz, weight, x, ahead - x, accuracy)
+        step = search(inner, loss, y, z, dz, weight, x, ahead - x, 1e-6)
         if step == 0.0:
             if stuck:
                 status = Status.STALLED
@@ -425,8 +422,8 @@ def solve_margins(inner, data, loss, tol, max_iter, start=None, floor=0.0):
     )
 
 
-def _active(data, aims, curvature):
-    """The rows of positive curvature, as a weighted squared loss towards `aims`."""
+def weighted(data, aims, curvature):
+    """The same rows as a squared loss towards `aims`, weighted by their curvature."""
     shape = data.y.shape
     at = (data.rows, data.task_of) if data.wide else data.rows
     y, weight = np.full(shape, np.nan if data.wide else 0.0), np.zeros(shape)
@@ -454,12 +451,12 @@ def _bound(inner, data, point, pull, g, h):
         u = h * np.repeat(B @ shift, data.sizes)
         G, gb = G - data.adjoint(u), gb - data.sums(u)
     full, loose = inner.residual(point, pull)
-    r = unknowns.pull(G, gb) + full[: unknowns.n_theta]
-    norm2 = form.dual_norm2(unknowns.full_theta(r))
+    r = unknowns.gradient(G, gb) + full
+    norm2 = form.dual_norm2(unknowns.full_theta(r[: unknowns.n_theta]))
     return loose + norm2 / (2 * inner.alpha) + 0.5 * float(free @ shift)
 
 
-def _search(inner, loss, y, z, dz, weight, x, dx, accuracy):
+def search(inner, loss, y, z, dz, weight, x, dx, accuracy):
     """Minimise along the line within [0, 1]; 0 where it does not descend."""
     omega = inner.unknowns.omega @ dx
     first, second = inner.alpha * float(x @ omega), inner.alpha * float(dx @ omega)
@@ -483,220 +480,3 @@ def _search(inner, loss, y, z, dz, weight, x, dx, accuracy):
         if not low < step < high:
             step = 0.5 * (low + high)
     return step
-
-
-# ---------------------------------------------------------------- losses with kinks
-
-# Losses with kinks + relation + constraints: few rows at a time in a conic solver.
-#
-# Far from its kinks a row's loss is a line, whatever the coefficients nearby. Such rows
-# are summed to one linear term; only those near a kink, as a loss with rounded kinks
-# places them, are handed over one by one. Where a row of the sum turns out to lie on
-# another line than was assumed, it joins the others. A line is never above the loss, so
-# that every problem on the way bounds the minimum from below: the certificate is the
-# objective less that bound.
-
-_LOOSE = 1e-4  # tolerance of the rounded losses that place the rows
-_SHARPER = 3  # rounded losses, each with a parabola narrower than the last
-_STEP = 8.0  # how much narrower
-_LENT = 1e-3  # curvature of rows on a slope, relative to those in a parabola
-
-
-def solve_constrained_kinks(
-    data, loss, form, alpha, limits, *, intercept, tol, max_iter, options
-):
-    """Minimise the hinge or epsilon-insensitive loss + relation under constraints.
-
-    Parameters
-    ----------
-    data : TaskData
-    loss : MarginLoss
-    form : ArrowForm or MatrixForm
-    alpha : float
-        Greater than 0.
-    limits : Limits
-    intercept : Intercepts
-    tol : float
-        What the certificate must reach, relative to the best model without
-        features.
-    max_iter : int
-        Most conic problems.
-    options : dict
-        Keywords of cvxpy's ``Problem.solve``.
-
-    Returns
-    -------
-    ConstrainedSolution
-
-    Raises
-    ------
-    Infeasible
-        If no coefficients obey the constraints.
-    """
-    lines = _Lines(data, loss)
-    sparse = stay_sparse(data, form, limits)
-    inner = Inner(form, intercept, data.n_features, alpha, limits, options, sparse)
-    z, near = _place(inner, data, lines, max_iter)
-    unknowns = Unknowns(form, intercept, data.n_features, explicit=True)
-    scale = base_objective(data, loss, form, intercept, lines.zero)
-    single, history, status = lines.near(z, near), [], Status.MAX_ITER
-    for _ in range(max_iter):
-        # 1) a lower bound: the marked rows as they are, the others on a line
-        answer = _lower_bound(lines, unknowns, z, single, alpha, limits, options)
-        if answer is None:
-            single = np.ones_like(single)
-            continue
-        # 2) the objective itself at its solution
-        coef = (unknowns.lift @ answer.x).reshape(data.n_tasks, -1)
-        b = unknowns.shift @ answer.x
-        ahead = data.scores(coef, b)
-        penalty = 0.5 * alpha * float(answer.x @ (unknowns.omega @ answer.x))
-        value = lines.value(ahead) + penalty
-        bound = max(value - answer.value, 0.0) + answer.gap
-        history.append((value, bound / scale))
-        if bound <= goal(tol, scale, value):
-            status = Status.CONVERGED
-            break
-        # 3) mark the rows that are not on the line where they were put
-        astray = (lines.zone(ahead) != lines.zone(z)) & ~single
-        if not np.any(astray):
-            status = Status.STALLED
-            break
-        single |= astray
-        z = np.where(single, z, ahead)
-    return ConstrainedSolution(
-        coef,
-        b,
-        *history[-1],
-        len(history),
-        status,
-        history=history,
-        prices=0.0 - answer.multipliers,
-        pulls=answer.pulls,
-        calls=answer.calls,
-    )
-
-
-def _place(inner, data, lines, max_iter):
-    """Scores near the solution, and how near: by ever sharper rounded kinks."""
-    start, width = None, lines.level
-    for _ in range(_SHARPER):
-        found = solve_margins(
-            inner, data, _Rounded(lines, width), _LOOSE, max_iter, start, _LENT
-        )
-        start, width = (found.x, found.intercept), width / _STEP
-    return data.scores(found.coef, found.intercept), _STEP * width
-
-
-class _Rounded:
-    """The loss with its kinks replaced by parabolas of a given width."""
-
-    def __init__(self, lines, width):
-        self.lines, self.width = lines, width
-
-    def evaluate(self, y, z, weight):
-        """Weighted sum, and each observation's slope and curvature."""
-        heights, width = self.lines.heights(z), self.width
-        zone = heights.argmax(axis=1)
-        over = heights.max(axis=1)
-        slope = self.lines.slopes[np.arange(len(z)), zone]
-        bent = (over > 0) & (over < width)
-        value = np.where(bent, 0.5 * over**2 / width, over - 0.5 * width * (over > 0))
-        g = weight * slope * np.minimum(over / width, 1.0)
-        return float(weight @ value), g, np.where(bent, weight / width, 0.0)
-
-    def value(self, y, z, weight):
-        """Weighted sum."""
-        return self.evaluate(y, z, weight)[0]
-
-    def along(self, y, z, dz, weight, step):
-        """Value, slope and curvature along the line z + step * dz."""
-        value, g, h = self.evaluate(y, z + step * dz, weight)
-        return value, float(g @ dz), float(h @ dz**2)
-
-
-def _lower_bound(lines, unknowns, z, single, alpha, limits, options):
-    """The conic problem of the marked rows; None if it is unbounded, but not all are.
-
-    Where all are marked there is nothing left to be unbounded.
-    """
-    pieces, slope = lines.split(z, single)
-    sizes = lines.units, lines.level, lines.zero
-    try:
-        return solve_pieces(unknowns, pieces, slope, alpha, limits, options, *sizes)
-    except Unbounded:
-        if single.all():
-            raise
-        return None
-
-
-class _Lines:
-    """The loss of every observation as the largest of its lines and zero."""
-
-    def __init__(self, data, loss):
-        self.data = data
-        y, self.weight = data.labels, data.weights
-        if loss.of_classes:
-            self.slope, self.height = -y[:, None], np.ones((len(y), 1))
-        else:
-            self.slope = np.tile([-1.0, 1.0], (len(y), 1))
-            self.height = np.column_stack([y, -y]) - loss.epsilon
-        # zero's line first
-        self.slopes = np.column_stack([np.zeros(len(y)), self.slope])
-        self.units = _units(data)
-        self.zero = max(self.value(np.zeros(len(y))), 1e-300)
-        self.level = 1.0 if loss.of_classes else max(np.sqrt(np.mean(y**2)), 1e-300)
-
-    def heights(self, z):
-        """Value of every line at the scores, zero's first."""
-        lines = self.slope * z[:, None] + self.height
-        return np.column_stack([np.zeros(len(z)), lines])
-
-    def value(self, z):
-        """Weighted sum of the loss."""
-        return float(self.weight @ self.heights(z).max(axis=1))
-
-    def zone(self, z):
-        """The line on which each observation is."""
-        return self.heights(z).argmax(axis=1)
-
-    def near(self, z, width):
-        """Observations that near to a kink, of each task some in any case."""
-        heights = np.sort(self.heights(z), axis=1)
-        distance = heights[:, -1] - heights[:, -2]
-        data, single = self.data, distance <= width
-        count = data.n_features + 1
-        for s, size in zip(data.starts[:-1], data.sizes, strict=True):
-            part = distance[s : s + size]
-            if count >= size:
-                single[s : s + size] = True
-            else:
-                single[s + np.argpartition(part, count)[:count]] = True
-        return single
-
-    def split(self, z, single):
-        """The marked observations one by one, and the sum of the others' lines."""
-        data, rest = self.data, np.flatnonzero(~single)
-        X = data.features[data.place[single]]
-        pieces = Pieces(
-            X,
-            data.task_of[single],
-            self.weight[single],
-            self.slope[single],
-            self.height[single],
-        )
-        zone = self.zone(z)
-        slope = self.slopes
-        height = np.column_stack([np.zeros(len(z)), self.height])
-        g = np.zeros(len(z))
-        g[rest] = self.weight[rest] * slope[rest, zone[rest]]
-        level = float(self.weight[rest] @ height[rest, zone[rest]])
-        return pieces, Slope(data.adjoint(g), data.sums(g), level)
-
-
-def _units(data):
-    """Root mean square of every feature, one where it is zero."""
-    X = data.X
-    square = X.multiply(X).mean(axis=0) if sp.issparse(X) else np.mean(X * X, axis=0)
-    units = np.sqrt(np.asarray(square).ravel())
-    return np.where(units > 0, units, 1.0)

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 
 from ...problem.margins import BoxDual
 from ...problem.solution import Solution, Status, goal
-from .envelope import Envelope, best_dual, spare_slope
+from .envelope import Envelope, best_dual, of_rows, spare_slope
 
 _BLOCK = 16  # rows that are visited one after the other
 
@@ -189,7 +189,7 @@ def _shuffled(data, form, box, rng):
         np.empty(nnz, X.indices.dtype),
         np.zeros(n + 1, dtype=np.int64),
         np.empty(n),
-        BoxDual(*(values[back] for values in box)),
+        of_rows(box, back),
         form.shared**2,
         form.private**2,
     )

@@ -14,9 +14,15 @@ import numpy as np
 from numba import njit
 
 from ...problem.losses import _Loss
+from ...problem.margins import BoxDual
 
 # Without branches, and with sums in any order, the loops run in vector registers.
 _FAST = {"reassoc", "contract", "nsz"}
+
+
+def of_rows(box, rows):
+    """The part of a dual problem that belongs to some of the rows."""
+    return BoxDual(*(values[rows] for values in box))
 
 
 @njit(cache=True)
