@@ -6,6 +6,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 from races import Run
@@ -21,6 +22,7 @@ it needs is compiled (one run), and with the compiled code on disk. The imports 
 latter are medians over repeats that take turns.
 """
 
+CHECKOUT = str(Path(mtlearn.__file__).parents[1])
 OURS, PEERS = "import mtlearn", "import sklearn.linear_model, numba"
 WAYS = {"SharedFeatureRegressor": ('penalty="l21"', 'penalty="rank"')}
 TIMED = """{}
@@ -52,8 +54,8 @@ class Script:
         """Seconds of the line."""
         script = TIMED.format(self.before, self.line)
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script],
-            env=os.environ | environment,
+            [sys.executable, "-P", "-W", "ignore", "-c", script],
+            env=os.environ | {"PYTHONPATH": CHECKOUT} | environment,
             capture_output=True,
             text=True,
             check=True,
