@@ -374,7 +374,8 @@ def _adjoint_dense(X, starts, g, G):
         for s in range(first, last, step):
             e = min(s + step, last)
             np.dot(g[s:e], X[s:e], part)
-            G[t] += part
+            for j in range(X.shape[1]):
+                G[t, j] += part[j]
 
 
 @njit(cache=True)

@@ -136,6 +136,15 @@ def invert_factor(factor):
     return root.T @ root, info
 
 
+# whole-array assignments bring broadcasting along, which takes seconds to compile
+@njit(cache=True)
+def add_scaled(A, factor, out):
+    """out + factor A."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[i, j] += factor * A[i, j]
+
+
 @njit(cache=True)
 def _invert_small(H, shift, scale, own, todo, out):
     """Cholesky, inverse of the factor, its square, for every block marked in `todo`.

@@ -8,10 +8,9 @@ which members[starts[u]:starts[u + 1]] have the matrix u; k columns of the root.
 import numpy as np
 from numba import njit
 
+from ..linalg import add_scaled
+
 _SMALL = 24  # unknowns of a block up to which loops are faster than BLAS
-
-
-# whole-array assignments bring broadcasting along, which takes seconds to compile
 
 
 @njit(cache=True)
@@ -20,14 +19,6 @@ def copy_scaled(A, factor, out):
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
             out[i, j] = factor * A[i, j]
-
-
-@njit(cache=True)
-def add_scaled(A, factor, out):
-    """out + factor A."""
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            out[i, j] += factor * A[i, j]
 
 
 @njit(cache=True)

@@ -355,34 +355,41 @@ def truncated_cg(curvature, inverse, gradient, z, radius, limit, max_iter):
     length, promised : float
         Length of the step, and decrease of the quadratic model.
     """
-    r, direction, step = gradient.copy(), -z, np.zeros_like(gradient)
-    bent, reply = np.empty_like(r), np.empty_like(r)
+    size = gradient.shape[0]
+    r, direction, step = gradient.copy(), np.empty(size), np.zeros(size)
+    bent, reply = np.empty(size), np.empty(size)
+    for i in range(size):
+        direction[i] = -z[i]
     promised, rz = 0.0, np.dot(r, z)
     whole, along, mixed = 0.0, rz, 0.0
     for _ in range(max_iter):
         _bend(curvature, direction, bent)
         curved = np.dot(direction, bent)
-        size = rz / curved if curved > 0.0 else np.inf
-        out = size == np.inf
+        length = rz / curved if curved > 0.0 else np.inf
+        out = length == np.inf
         if not out:
-            out = whole + 2.0 * size * mixed + size * size * along >= radius**2
+            reached = whole + 2.0 * length * mixed + length * length * along
+            out = reached >= radius * radius
         if out:
-            root = np.sqrt(max(mixed * mixed + along * (radius**2 - whole), 0.0))
-            size = (root - mixed) / along
-        promised += size * rz - 0.5 * size * size * curved
-        step += size * direction
-        whole += 2.0 * size * mixed + size * size * along
+            left = radius * radius - whole
+            root = np.sqrt(max(mixed * mixed + along * left, 0.0))
+            length = (root - mixed) / along
+        promised += length * rz - 0.5 * length * length * curved
+        for i in range(size):
+            step[i] += length * direction[i]
+        whole += 2.0 * length * mixed + length * length * along
         if out:
             break
-        r += size * bent
+        for i in range(size):
+            r[i] += length * bent[i]
         _precondition(inverse, r, reply)
         now = np.dot(r, reply)
         if now <= limit:
             break
         turn = now / rz
-        for i in range(r.shape[0]):
+        for i in range(size):
             direction[i] = turn * direction[i] - reply[i]
-        mixed = turn * (mixed + size * along)
+        mixed = turn * (mixed + length * along)
         along = now + turn * turn * along
         rz = now
     return step, np.sqrt(max(whole, 0.0)), promised
@@ -394,20 +401,41 @@ def _bend(c, v, out):
     n_rows, k = c.A.shape
     d, cut = c.B.shape[1], c.A.size
     dA, dB = v[:cut].reshape(n_rows, k), v[cut:].reshape(k, d)
-    V = np.dot(dA, c.B) + np.dot(c.A, dB)
-    H = np.empty_like(V)
+    V, H = np.empty((n_rows, d)), np.empty((n_rows, d))
+    np.dot(dA, c.B, V)
+    np.dot(c.A, dB, H)
+    for t in range(n_rows):
+        for j in range(d):
+            V[t, j] += H[t, j]
     if c.hessian.shape[0] == 1:
         np.dot(V, c.hessian[0], H)
     else:
         for t in range(n_rows):
             np.dot(V[t], c.hessian[c.block[t]], H[t])
     for t in range(n_rows):
-        H[t] *= c.scale[t]
-    for coupling in c.coupling:
-        H -= np.sum(coupling * V) * coupling
-    out[:cut] = (np.dot(H, c.B.T) + np.dot(c.G, dB.T)).ravel()
-    out[cut:] = (np.dot(c.A.T, H) + np.dot(dA.T, c.G)).ravel()
-    out += c.alpha * v
+        for j in range(d):
+            H[t, j] *= c.scale[t]
+    for u in range(c.coupling.shape[0]):
+        along, coupling = 0.0, c.coupling[u]
+        for t in range(n_rows):
+            for j in range(d):
+                along += coupling[t, j] * V[t, j]
+        for t in range(n_rows):
+            for j in range(d):
+                H[t, j] -= along * coupling[t, j]
+    left, right = np.empty((2, n_rows, k)), np.empty((2, k, d))
+    np.dot(H, c.B.T, left[0])
+    np.dot(c.G, dB.T, left[1])
+    np.dot(c.A.T, H, right[0])
+    np.dot(dA.T, c.G, right[1])
+    for t in range(n_rows):
+        for j in range(k):
+            i = t * k + j
+            out[i] = left[0, t, j] + left[1, t, j] + c.alpha * v[i]
+    for t in range(k):
+        for j in range(d):
+            i = cut + t * d + j
+            out[i] = right[0, t, j] + right[1, t, j] + c.alpha * v[i]
 
 
 @njit(cache=True, error_model="numpy")
@@ -418,6 +446,11 @@ def _precondition(p, v, out):
     dA, left = v[:cut].reshape(n_rows, k), out[:cut].reshape(n_rows, k)
     for t in range(n_rows):
         np.dot(p.left[t], dA[t], left[t])
-    dB = np.dot(np.dot(p.turn.T, v[cut:].reshape(k, d)), p.basis)
-    dB /= p.bottom
-    out[cut:] = np.dot(p.turn, np.dot(dB, p.basis.T)).ravel()
+    first, second = np.empty((k, d)), np.empty((k, d))
+    np.dot(p.turn.T, v[cut:].reshape(k, d), first)
+    np.dot(first, p.basis, second)
+    for j in range(k):
+        for i in range(d):
+            second[j, i] /= p.bottom[j, i]
+    np.dot(second, p.basis.T, first)
+    np.dot(p.turn, first, out[cut:].reshape(k, d))

@@ -349,14 +349,16 @@ def _add(differences, steps, W, gradient):
     value = np.empty(d)
     for part in range(2):
         for t in range(n):
-            value[:] = W[t] if part == 0 else gradient[t]
+            for j in range(d):
+                value[j] = W[t, j] if part == 0 else gradient[t, j]
             for q in range(len(steps)):
                 inverse, old = 1.0 / steps[q], differences[q, part, t]
                 for j in range(d):
                     before = old[j]
                     old[j] = value[j]
                     value[j] = inverse * (value[j] - before)
-            differences[len(steps), part, t] = value
+            for j in range(d):
+                differences[len(steps), part, t, j] = value[j]
 
 
 @njit(cache=True)
@@ -366,8 +368,11 @@ def _follow(differences, steps, since, out):
     A feature that came in or went out on the way takes part in as many terms as there
     are strengths since.
     """
-    out[:] = differences[0]
     _, n, d = out.shape
+    for part in range(2):
+        for t in range(n):
+            for j in range(d):
+                out[part, t, j] = differences[0, part, t, j]
     factor, last = 1.0, np.inf
     for q in range(1, len(steps)):
         factor *= steps[q - 1]

@@ -348,7 +348,8 @@ def _pairs(H, out):
 def _observation(kind, y, w, z, first, last):
     """Loss of one label at z[first:last], which its gradient overwrites."""
     if w == 0.0:
-        z[first:last] = 0
+        for c in range(first, last):
+            z[c] = 0.0
         return 0.0
     if kind == 0:
         r = z[first] - y

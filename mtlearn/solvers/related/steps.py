@@ -8,7 +8,7 @@ from numba import njit
 from scipy import linalg
 
 from ...problem.tasks import gram_chunk
-from ..linalg import conjugate_gradient, factor_spd, solve_spd
+from ..linalg import add_scaled, conjugate_gradient, factor_spd, solve_spd
 from .coupled import Blocks, Change, coupled_solver
 
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
@@ -342,7 +342,7 @@ def _update_blocks(X, place, starts, now, built, blocks, todo):
     d, width = X.shape[1], blocks.shape[1]
     chunk = gram_chunk(width)
     rows = np.ones((chunk, width))
-    scaled = np.empty((chunk, width))
+    scaled, product = np.empty((chunk, width)), np.empty((width, width))
     for t in range(starts.shape[0] - 1):
         if not todo[t]:
             continue
@@ -356,13 +356,17 @@ def _update_blocks(X, place, starts, now, built, blocks, todo):
         block = blocks[t]
         rebuild = different >= active
         if rebuild:
-            block[:, :] = 0.0
+            for j in range(width):
+                for k in range(width):
+                    block[j, k] = 0.0
         if rebuild and _is_even(place, now, s, e) and width == d:
             # the rows as they lie, without a copy: the first step of every fit
             for low in range(s, e, chunk):
                 part = X[low : min(low + chunk, e)]
-                block += now[s] * np.dot(part.T, part)
-            built[s:e] = now[s:e]
+                np.dot(part.T, part, product)
+                add_scaled(product, now[s], block)
+            for i in range(s, e):
+                built[i] = now[i]
             continue
         few = width <= 16 or (not rebuild and 3 * different <= width)
         size = 0
@@ -391,7 +395,9 @@ def _update_blocks(X, place, starts, now, built, blocks, todo):
                 scaled[size, d] = c
             size += 1
             if size == chunk:
-                block += np.dot(scaled.T, rows)
+                np.dot(scaled.T, rows, product)
+                add_scaled(product, 1.0, block)
                 size = 0
         if size > 0:
-            block += np.dot(scaled[:size].T, rows[:size])
+            np.dot(scaled[:size].T, rows[:size], product)
+            add_scaled(product, 1.0, block)
