@@ -162,7 +162,7 @@ class _Path:
         times = _steps_left(far, *self.before) if self.before else 1
         passed = W is not look.point.W
         if passed or chord is None or not chord.serves(used, times):
-            self.chord = chord = Chord(self.loss, W, alpha, chord)
+            self.chord = chord = Chord(self.loss, W, alpha)
             if not chord.sound:
                 self.chord = None
                 return None
