@@ -290,9 +290,6 @@ def follow_low_rank(losses, alphas, n_components, convex, *, tol=1e-8, max_iter=
 # Solutions of falling strengths, and the polynomial that leads on from them.
 
 _ORDER = 5  # of the polynomial, at most
-_TRAIL_NEAR = (
-    0.5  # of the last strength: smaller ones are too far to be extrapolated to
-)
 _FALL = 0.5  # of a term's square: a next one above it tells nothing
 
 
@@ -335,7 +332,7 @@ class Trail:
 
     def ahead(self, alpha):
         """W at another strength, and its gradient where that is known."""
-        if not len(self._alphas) or alpha < _TRAIL_NEAR * self._alphas[0]:
+        if not len(self._alphas) or alpha < _NEAR * self._alphas[0]:
             return self.W, None
         ahead = np.empty(self._differences.shape[1:])
         order = _follow(self._differences, alpha - self._alphas, self._since, ahead)
