@@ -136,6 +136,18 @@ def invert_factor(factor):
     return root.T @ root, info
 
 
+@njit(cache=True)
+def take(A, rows, columns, out, symmetric):
+    """A[rows][:, columns]; of a symmetric part half is read, by rows, and mirrored."""
+    for a in range(rows.shape[0]):
+        row = A[rows[a]]
+        for b in range(a + 1 if symmetric else columns.shape[0]):
+            out[a, b] = row[columns[b]]
+    for a in range(rows.shape[0] if symmetric else 0):
+        for b in range(a):
+            out[b, a] = out[a, b]
+
+
 # whole-array assignments bring broadcasting along, which takes seconds to compile
 @njit(cache=True)
 def add_scaled(A, factor, out):

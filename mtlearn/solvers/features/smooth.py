@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 
 from ...moments import TaskMoments
 from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE, SHARED, saturated
 from ...problem.losses import Logistic, Squared
 from ...problem.tasks import TaskData
-from ..linalg import ground
+from ..linalg import ground, take
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball
@@ -85,7 +84,9 @@ class Quadratic:
         """The same function of the chosen features only, the others zero."""
         size, coupling = len(chosen), self.coupling
         hessian = np.empty((len(self.hessian), size, size))
-        _take(self.hessian, np.asarray(chosen), hessian)
+        chosen = np.asarray(chosen)
+        for square, part in zip(self.hessian, hessian):
+            take(square, chosen, chosen, part, True)
         target = np.ascontiguousarray(self.target[:, chosen])
         if coupling is not None:
             coupling = np.ascontiguousarray(coupling[:, chosen])
@@ -113,7 +114,8 @@ class Quadratic:
                 product[tasks] = V[tasks] @ block
         product *= self.scale[:, None]
         if self.coupling is not None:
-            product -= np.vdot(self.coupling, V) * self.coupling
+            # pairwise: of features far from zero little is left
+            product -= np.sum(self.coupling * V) * self.coupling
         return product
 
     def at(self, W):
@@ -647,16 +649,6 @@ def aligned_gap(loss, penalty, point, value, inside, enough):
         inside = penalty.prox(other.gradient) - other.gradient
         point = other
     return gap
-
-
-@njit(cache=True)
-def _take(blocks, chosen, out):
-    """Rows and columns of every block, sooner than NumPy's index has them."""
-    for u in range(len(blocks)):
-        for i in range(len(chosen)):
-            row = blocks[u, chosen[i]]
-            for j in range(len(chosen)):
-                out[u, i, j] = row[chosen[j]]
 
 
 def _pseudo_inverses(blocks):

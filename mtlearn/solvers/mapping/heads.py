@@ -166,10 +166,12 @@ class Heads:
             residual = Z.copy()
             Z *= self.weight
             return 0.5 * float(np.vdot(Z, residual))
+        codes, y, weight = self.data.codes, self.y, self.weight
         if self.data.wide:
-            return _table_loss(self.kind, self.y, self.weight, self.starts, Z)
-        codes = self.data.codes
-        return _row_loss(self.kind, self.y, self.weight, codes, self.starts, Z)
+            codes = np.empty(0, dtype=np.int64)
+        else:
+            y, weight = y[:, None], weight[:, None]
+        return _sum_losses(self.kind, y, weight, codes, self.starts, Z)
 
     def evaluate(self, H, V, b, best=False):
         """Loss of heads V (n_columns, h) with intercepts b (n_columns,).
@@ -369,7 +371,11 @@ def _weighted_grams(H, weight):
     total = np.zeros((weight.shape[1], pairs))
     for low in range(0, n, step):
         part = H[low : low + step]
-        _pairs(part, products)
+        at = 0
+        for j in range(h):
+            pair = products[: len(part), at : at + h - j]
+            np.multiply(part[:, j : j + 1], part[:, j:], out=pair)
+            at += h - j
         total += weight[low : low + step].T @ products[: len(part)]
     grams = np.empty((len(total), h, h))
     upper = np.triu_indices(h)
@@ -379,19 +385,6 @@ def _weighted_grams(H, weight):
 
 
 # ---------------------------------------------------------------- compiled passes
-
-
-@njit(cache=True)
-def _pairs(H, out):
-    """Products of all pairs of columns, the upper triangle row by row."""
-    n, h = H.shape
-    for i in range(n):
-        at = 0
-        for j in range(h):
-            v = H[i, j]
-            for k in range(j, h):
-                out[i, at] = v * H[i, k]
-                at += 1
 
 
 @njit(cache=True)
@@ -426,22 +419,15 @@ def _observation(kind, y, w, z, first, last):
 
 
 @njit(cache=True)
-def _table_loss(kind, Y, weight, starts, Z):
+def _sum_losses(kind, Y, weight, codes, starts, Z):
+    """Loss of scores Z, which its gradient overwrites; no codes in the wide layout."""
     total = 0.0
     for i in range(Z.shape[0]):
-        row = Z[i]
-        for t in range(starts.shape[0] - 1):
-            first, last = starts[t], starts[t + 1]
-            total += _observation(kind, Y[i, t], weight[i, t], row, first, last)
-    return total
-
-
-@njit(cache=True)
-def _row_loss(kind, y, weight, codes, starts, Z):
-    total = 0.0
-    for i in range(Z.shape[0]):
-        width = starts[codes[i] + 1] - starts[codes[i]]
-        total += _observation(kind, y[i], weight[i], Z[i], 0, width)
+        for k in range(Y.shape[1]):
+            t = codes[i] if len(codes) else k
+            first = 0 if len(codes) else starts[k]
+            last = first + starts[t + 1] - starts[t]
+            total += _observation(kind, Y[i, k], weight[i, k], Z[i], first, last)
     return total
 
 

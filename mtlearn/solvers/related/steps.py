@@ -128,6 +128,7 @@ class RowHessians:
         self.parts = np.zeros((n_pairs, data.n_tasks, self.width, self.width))
         self.now = np.zeros((n_pairs, n))
         self.built = np.zeros((n_pairs, n))
+        self.buffer = np.ones((2, gram_chunk(self.width), self.width))
         size = q * self.width
         self.full = self.parts[0] if q == 1 else np.zeros((data.n_tasks, size, size))
 
@@ -137,8 +138,8 @@ class RowHessians:
         if self.q == 1:
             self.now = h[None]
             delta = h - last
-            count = np.zeros(self.n_tasks, dtype=np.int64)
-            _count_changes(delta, self.starts, count)
+            changes = np.append(0, np.cumsum(delta != 0.0))
+            count = np.diff(changes[self.starts])
         else:
             self.now = np.array([h[:, k, m] for k, m in self.pairs])
             delta, count = last, np.full(self.n_tasks, -1)
@@ -149,7 +150,8 @@ class RowHessians:
         if not todo.any():
             return
         for part, now, built in zip(self.parts, self.now, self.built, strict=True):
-            _update_blocks(self.X, self.place, self.starts, now, built, part, todo)
+            rows = self.X, self.place, self.starts
+            _update_blocks(*rows, self.buffer, now, built, part, todo)
         if self.q > 1:
             self._assemble()
 
@@ -317,32 +319,15 @@ STEPPERS = {
 
 
 @njit(cache=True)
-def _is_even(place, now, s, e):
-    """Whether the rows s to e lie side by side and have one curvature."""
-    for i in range(s, e):
-        if place[i] != i or now[i] != now[s]:
-            return False
-    return True
-
-
-@njit(cache=True)
-def _count_changes(delta, starts, count):
-    for t in range(starts.shape[0] - 1):
-        for i in range(starts[t], starts[t + 1]):
-            count[t] += delta[i] != 0.0
-
-
-@njit(cache=True)
-def _update_blocks(X, place, starts, now, built, blocks, todo):
+def _update_blocks(X, place, starts, buffer, now, built, blocks, todo):
     """Add the rows whose curvature changed, or build the block anew from all rows.
 
     A last column of ones is added where the blocks are wider than `X`. `built` holds
     the curvature that the blocks stand for, and becomes `now`.
     """
     d, width = X.shape[1], blocks.shape[1]
-    chunk = gram_chunk(width)
-    rows = np.ones((chunk, width))
-    scaled, product = np.empty((chunk, width)), np.empty((width, width))
+    rows, scaled = buffer[0], buffer[1]
+    chunk, product = rows.shape[0], np.empty((width, width))
     for t in range(starts.shape[0] - 1):
         if not todo[t]:
             continue
@@ -359,7 +344,10 @@ def _update_blocks(X, place, starts, now, built, blocks, todo):
             for j in range(width):
                 for k in range(width):
                     block[j, k] = 0.0
-        if rebuild and _is_even(place, now, s, e) and width == d:
+        even = rebuild and width == d
+        for i in range(s, e if even else s):
+            even = even and place[i] == i and now[i] == now[s]
+        if even:
             # the rows as they lie, without a copy: the first step of every fit
             for low in range(s, e, chunk):
                 part = X[low : min(low + chunk, e)]
