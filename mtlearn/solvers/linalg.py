@@ -180,8 +180,7 @@ def _invert_small(H, shift, scale, own, todo, out):
                 L[i, i] += shift[t]
             full[i] = L[i, i]
         lowest = min(lowest, _factor_small(L, full, p - own))
-        _invert_factor(L, R)
-        _square_factor(R, out[t])
+        _invert_factor(L, R, out[t])
     return lowest
 
 
@@ -218,8 +217,8 @@ def _factor_small(L, full, n_shifted):
 
 
 @njit(cache=True)
-def _invert_factor(L, R):
-    """R = L^-1, both lower triangular."""
+def _invert_factor(L, R, P):
+    """R = L^-1, both lower triangular, and P = R' R."""
     p = L.shape[0]
     for i in range(p):
         for j in range(i):
@@ -242,12 +241,6 @@ def _invert_factor(L, R):
         c = 1.0 / L[i, i]
         for j in range(i + 1):
             R[i, j] *= c
-
-
-@njit(cache=True)
-def _square_factor(R, P):
-    """P = R' R for a lower triangular R whose upper part is zero."""
-    p = R.shape[0]
     for i in range(p):
         for j in range(i + 1):
             P[i, j] = 0.0

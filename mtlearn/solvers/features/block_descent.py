@@ -375,7 +375,8 @@ class RowPart:
             )
         if self._centre:
             if data.wide:
-                _centre_table(self._residual, self._weight)
+                total = np.maximum(self._weight.sum(axis=0), 1e-300)
+                self._residual -= (self._weight * self._residual).sum(axis=0) / total
             else:
                 for t in range(self.n_rows):
                     rows, w = self._rows_of(t)
@@ -569,23 +570,16 @@ def _descend_table(X, square, weight, residual, centre, even, W, alpha, beta):
             for t in range(n):
                 residual[i, t] -= table[i, t]
         if centre and even == 0.0:
-            _centre_table(residual, weight)
-
-
-@njit(cache=True)
-def _centre_table(residual, weight):
-    """Take the weighted mean out of every column."""
-    n, n_tasks = residual.shape
-    total, mean = np.zeros(n_tasks), np.zeros(n_tasks)
-    for i in range(n):
-        for t in range(n_tasks):
-            total[t] += weight[i, t]
-            mean[t] += weight[i, t] * residual[i, t]
-    for t in range(n_tasks):
-        mean[t] /= max(total[t], 1e-300)
-    for i in range(n):
-        for t in range(n_tasks):
-            residual[i, t] -= mean[t]
+            mean, total = np.zeros(n), np.zeros(n)
+            for i in range(residual.shape[0]):
+                for t in range(n):
+                    mean[t] += weight[i, t] * residual[i, t]
+                    total[t] += weight[i, t]
+            for t in range(n):
+                mean[t] /= max(total[t], 1e-300)
+            for i in range(residual.shape[0]):
+                for t in range(n):
+                    residual[i, t] -= mean[t]
 
 
 @njit(cache=True)

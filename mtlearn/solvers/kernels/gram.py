@@ -175,7 +175,13 @@ class WideGram(_Gram):
             take(self.cache.slab, slots, below, inner[part], False)
         out = np.empty((len(rows), len(columns)))
         tasks = self.task_of[rows], self.task_of[columns]
-        _join(inner, place, beside, *tasks, self.K, self.E, out)
+        take(inner, place, beside, out, False)
+        tie = np.empty_like(out)
+        take(self.K, *tasks, tie, False)
+        out *= tie
+        if self.E.any():
+            take(self.E, *tasks, tie, False)
+            out += tie
         return out
 
     def push(self, rows, step, f):
@@ -202,15 +208,6 @@ def _tie(out, task, starts, K, E):
             factor, plus = K[task[a], t], E[task[a], t]
             for j in range(starts[t], starts[t + 1]):
                 out[a, j] = out[a, j] * factor + plus
-
-
-@njit(cache=True)
-def _join(inner, place, beside, task, other, K, E, out):
-    for a in range(place.shape[0]):
-        s = task[a]
-        for b in range(beside.shape[0]):
-            tie = K[s, other[b]]
-            out[a, b] = inner[place[a], beside[b]] * tie + E[s, other[b]]
 
 
 # Reassociation lets four rows be added at once in vector registers.

@@ -69,11 +69,17 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
         up[k], down[k] = _sides(k, beta, lower, upper, width)
     while busy and done < most:
         busy = False
-        for k in range(starts.shape[0] - 1):
-            first, last = starts[k], starts[k + 1]
+        for t in range(starts.shape[0] - 1):
+            first, last = starts[t], starts[t + 1]
             least, worst = _extremes(g, up, down, first, last)
             while done < most and worst - least > eps:
-                i = _find(g, up, least, first, last)
+                # the comparison repeats a sum that may have been rounded otherwise
+                i, lowest = first, np.inf
+                for k in range(first, last):
+                    if g[k] + up[k] < lowest:
+                        i, lowest = k, g[k] + up[k]
+                    if lowest <= least:
+                        break
                 # where neither bends, what rounding leaves of a slope would be a gain
                 over = least + _ROUNDING * (abs(least) + abs(worst) + widest)
                 best = _gains(g, down, over, sub[i], own, own[i], gain, first, last)
@@ -116,18 +122,6 @@ def _gains(g, down, least, row, own, mine, gain, first, last):
         gain[k] = slope * slope / curve
         best = max(best, gain[k])
     return best
-
-
-@njit(cache=True)
-def _find(g, up, least, first, last):
-    """Where the least slope up is; the comparison repeats the same sum."""
-    at, value = first, np.inf
-    for k in range(first, last):
-        if g[k] + up[k] <= least:
-            return k
-        if g[k] + up[k] < value:
-            at, value = k, g[k] + up[k]
-    return at
 
 
 @njit(cache=True)
