@@ -250,6 +250,7 @@ def _from_rows(data):
         y_square=np.zeros(n_tasks),
         cross=np.zeros((n_tasks, d)),
     )
+    buffer = np.empty((gram_chunk(d), d))
     for first, last, X, places in _dense_batches(data, rows, starts):
         s, e = starts[first], starts[last]
         _gather(
@@ -258,6 +259,7 @@ def _from_rows(data):
             starts[first : last + 1] - s,
             labels[s:e],
             weights[s:e],
+            buffer,
             out.weight[first:last],
             out.mean[first:last],
             out.gram[first:last],
@@ -284,11 +286,11 @@ def _dense_batches(data, rows, starts):
 
 
 @njit(cache=True)
-def _gather(X, rows, starts, y, weights, weight, mean, gram, y_mean, y_square, cross):
+def _gather(
+    X, rows, starts, y, weights, buffer, weight, mean, gram, y_mean, y_square, cross
+):
     """Means first, then centred rows in a buffer, chunk by chunk, for every task."""
-    d = X.shape[1]
-    chunk = gram_chunk(d)
-    buffer = np.empty((chunk, d))
+    chunk, d = buffer.shape
     label, product = np.empty(chunk), np.empty((d, d))
     for t in range(starts.shape[0] - 1):
         s, e = starts[t], starts[t + 1]
@@ -417,7 +419,7 @@ def _one_group(data, u, first, tasks, out):
         blas.dsyrk(1.0, Xc.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
         blas.dgemm(1.0, Xc.T, Yc.T, beta=1.0, c=cross, trans_b=1, overwrite_c=1)
         y_square += np.einsum("ij,ij->j", Yc, Yc)
-    mirror(out.gram[u])
+    _mirror(out.gram[u])
     out.cross[tasks] = cross.T
     out.y_mean[tasks], out.y_square[tasks] = y_mean, y_square
 
@@ -441,12 +443,10 @@ def _centre(X, rows, mean, buffer):
     return np.subtract(part, mean, out=part)
 
 
-@njit(cache=True)
-def mirror(A):
+def _mirror(A, tile=256):
     """Copy the upper triangle of a square array to the lower one, tile by tile."""
-    size, tile = A.shape[0], 32
-    for top in range(0, size, tile):
-        for left in range(top, size, tile):
-            for i in range(top, min(top + tile, size)):
-                for j in range(max(left, i + 1), min(left + tile, size)):
-                    A[j, i] = A[i, j]
+    for first in range(0, len(A), tile):
+        last = min(first + tile, len(A))
+        corner = A[first:last, first:last]
+        corner[:] = np.triu(corner) + np.triu(corner, 1).T
+        A[last:, first:last] = A[first:last, last:].T

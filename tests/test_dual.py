@@ -66,7 +66,7 @@ def test_a_step_in_one_variable_is_exact(loss):
         pull, bend = rng.normal(scale=3), rng.uniform(0.2, 3.0)
         grid = np.linspace(max(box.lower[i], -20), min(box.upper[i], 20), 4001)
         value = pull * grid - bend * grid**2 / 2 - box.width[i] * np.abs(grid)
-        best = best_dual(box, i, pull, bend)
+        best = best_dual(box, i, pull, 1.0 / bend)
         assert box.lower[i] <= best <= box.upper[i]
         own = pull * best - bend * best**2 / 2 - box.width[i] * abs(best)
         assert own >= value.max() - 1e-12

@@ -3,6 +3,8 @@
 `Case` is a problem in one layout with whatever the reference wants of it.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -50,7 +52,7 @@ def features(c):
 @every_case
 def test_values_against_loops(layout, loss, mode, weights):
     c = case(layout, loss, weights)
-    heads = Heads(c.data, c.own, ALPHA, INTERCEPTS[mode])
+    heads = Heads.of(c.data, c.own, ALPHA, INTERCEPTS[mode])
     assert heads.n_columns == COLUMNS[loss]
     V, b = point(loss, mode)
     value = heads.evaluate(features(c), V, b)[0] + heads.penalty(V, b)[0]
@@ -68,7 +70,7 @@ def test_values_against_loops(layout, loss, mode, weights):
 @every_case
 def test_derivatives_against_differences(layout, loss, mode, weights):
     c = case(layout, loss, weights)
-    heads, H = Heads(c.data, c.own, ALPHA, INTERCEPTS[mode]), features(c)
+    heads, H = Heads.of(c.data, c.own, ALPHA, INTERCEPTS[mode]), features(c)
     V, b = point(loss, mode)
     before = H.copy(), V.copy(), b.copy()
     _, dV, db, D = heads.evaluate(H, V, b)
@@ -103,7 +105,7 @@ def test_far_scores_are_finite():
             c = case(layout, loss)
             V, b = point(loss, "free")
             for size in (1e3, 1e150):
-                heads = Heads(c.data, c.own, ALPHA, FREE)
+                heads = Heads.of(c.data, c.own, ALPHA, FREE)
                 value, *slopes = heads.evaluate(features(c), size * V, size * b)
                 assert np.isfinite(value) and value > 0
                 assert all(np.isfinite(part).all() for part in slopes)
@@ -122,7 +124,7 @@ def test_sizes_of_heads():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_task_with_one_class_of_several_has_nothing_to_learn(layout):
     c = case(layout, "softmax")
-    heads = Heads(c.data, c.own, 0.0, FREE)
+    heads = Heads.of(c.data, c.own, 0.0, FREE)
     V, b = point("softmax", "free")
     _, dV, db, _ = heads.evaluate(features(c), V, b)
     single = heads.task_of_column == 3
@@ -143,7 +145,7 @@ def test_the_best_heads_are_those_of_separate_ridge_regressions(
     layout, mode, weights, alpha
 ):
     c = case(layout, "squared", weights)
-    heads, H = Heads(c.data, None, alpha, INTERCEPTS[mode]), features(c)
+    heads, H = Heads.of(c.data, None, alpha, INTERCEPTS[mode]), features(c)
     V, b = heads.project(H)
     _, *rows = c.twin
     coef, intercept, value = reference.least_squares(
@@ -169,7 +171,7 @@ def test_the_best_heads_on_features_that_repeat(layout, mode):
     H[:, 1] = 0.0
     H[:, 2] = H[:, 3]
     for alpha in (0.0, 1e-8, 1.0):
-        heads = Heads(c.data, None, alpha, INTERCEPTS[mode])
+        heads = Heads.of(c.data, None, alpha, INTERCEPTS[mode])
         V, b = heads.project(H)
         assert np.isfinite(V).all() and np.isfinite(b).all()
         assert_allclose(V[:, 1], 0, atol=1e-6)
@@ -180,7 +182,7 @@ def test_the_best_heads_on_features_that_repeat(layout, mode):
 def test_heads_on_a_part_of_the_rows_count_for_all(layout):
     for loss in LOSSES:
         c = case(layout, loss, "rows")
-        heads, H = Heads(c.data, c.own, ALPHA, FREE), features(c)
+        heads, H = Heads.of(c.data, c.own, ALPHA, FREE), features(c)
         V, b = point(loss, "free")
         every = heads.rows(np.arange(len(H)), np.float64)
         assert_allclose(every.evaluate(H, V, b)[0], heads.evaluate(H, V, b)[0])
@@ -199,16 +201,16 @@ def test_heads_on_a_part_of_the_rows_count_for_all(layout):
             assert_allclose(found[1] + penalty[1], 0, atol=2e-5)
             assert_allclose(found[2], 0, atol=2e-5)
         else:
-            one = Heads(c.data, c.own, ALPHA, FREE)
-            one.weight = np.where(np.isin(np.arange(len(H)), index), 1.0, 0.0)[
-                (...,) + (None,) * (heads.weight.ndim - 1)
-            ] * (scale * heads.weight)
+            one = Heads.of(c.data, c.own, ALPHA, FREE)
+            inside = np.isin(np.arange(len(H)), index).astype(np.float64)
+            inside = inside.reshape(-1, *[1] * (heads.weight.ndim - 1))
+            one = replace(one, weight=inside * scale * heads.weight)
             assert_allclose(few[0], one.evaluate(H, V, b)[0], rtol=1e-5)
 
 
 def test_a_task_without_rows_in_a_part_has_a_zero_head():
     c = case("long", "squared")
-    heads, H = Heads(c.data, None, ALPHA, FREE), features(c)
+    heads, H = Heads.of(c.data, None, ALPHA, FREE), features(c)
     index = np.flatnonzero(c.data.codes != 1)
     V, b = heads.rows(index, np.float64).project(H[index])
     assert np.isfinite(b).all()
@@ -224,13 +226,13 @@ def test_a_task_without_rows_in_a_part_has_a_zero_head():
 @pytest.mark.parametrize("loss", LOSSES[1:])
 def test_first_intercepts_are_the_best_without_features(layout, loss):
     c = case(layout, loss, "rows")
-    heads = Heads(c.data, c.own, 0.0, FREE)
+    heads = Heads.of(c.data, c.own, 0.0, FREE)
     b = heads.start()
     H = np.zeros((len(c.data.X), 1))
     db = heads.evaluate(H, np.zeros((len(b), 1)), b)[2]
     assert_allclose(db, 0, atol=1e-6)
-    assert_array_equal(Heads(c.data, c.own, 0.0, NONE).start(), 0)
-    one = Heads(c.data, c.own, 0.0, SHARED)
+    assert_array_equal(Heads.of(c.data, c.own, 0.0, NONE).start(), 0)
+    one = Heads.of(c.data, c.own, 0.0, SHARED)
     for group in np.unique(one.label_of):
         assert np.ptp(one.start()[one.label_of == group]) < 1e-12
 
@@ -238,14 +240,14 @@ def test_first_intercepts_are_the_best_without_features(layout, loss):
 def test_first_intercepts_of_one_class_are_bounded():
     codes = np.repeat([0, 1], 4)
     data = TaskData(np.ones((8, 1)), np.repeat([1.0, 0.0], 4), 2, codes, None, None)
-    b = Heads(data, np.ones((2, 2), dtype=bool), 1.0, FREE).start()
+    b = Heads.of(data, np.ones((2, 2), dtype=bool), 1.0, FREE).start()
     assert b[0] == -b[1] and 10 < b[0] < 50
-    assert_array_equal(Heads(data, None, 1.0, FREE).start(), [0, 0])
+    assert_array_equal(Heads.of(data, None, 1.0, FREE).start(), [0, 0])
 
 
 def test_the_estimator_of_the_heads():
     c = case("long", "squared")
-    V, b = Heads(c.data, None, ALPHA, FREE).project(features(c))
+    V, b = Heads.of(c.data, None, ALPHA, FREE).project(features(c))
     model = PerTaskRegressor(ALPHA).fit(c.data.X, c.data.y, task=c.data.codes)
     assert_allclose(V, model.coef_, atol=1e-8)
     assert_allclose(b, model.intercept_, atol=1e-8)

@@ -31,7 +31,7 @@ def build(kind, layout, activation, hidden, mode, weights="none", alpha=ALPHA):
     """A network and its problem."""
     c = case(layout, loss_of(kind), weights)
     layers = Layers((c.data.n_features, *hidden), activation)
-    heads = Heads(c.data, c.own, alpha, INTERCEPTS[mode])
+    heads = Heads.of(c.data, c.own, alpha, INTERCEPTS[mode])
     decay = np.zeros(layers.n_params)
     for W, _ in layers.unpack(decay):
         W[:] = alpha

@@ -39,7 +39,7 @@ class _Rows:
         """Shared and private part of W, the cheapest pair with that sum."""
         if not np.isfinite(self.beta):
             return W, np.zeros_like(W)
-        cap = _caps(np.ascontiguousarray(W.T), self.alpha, self.beta)
+        cap = _caps(W, self.alpha, self.beta)
         shared = np.clip(W, -cap, cap)
         return shared, W - shared
 
@@ -287,30 +287,20 @@ def _root(z, h, alpha, beta, low, high):
     return nu
 
 
-@njit(cache=True, error_model="numpy")
-def _caps(V, alpha, beta):
+def _caps(W, alpha, beta):
     """Where the shared part of every column is cut: s = clip(w, -cap, cap).
 
     With k entries cut, alpha cap = beta |s| and |s|^2 = rest + k cap^2, rest the
     squares of the others: one candidate for each k, the entries sorted by size.
     """
-    d, n = V.shape
-    caps = np.empty(d)
-    rest = np.zeros(n + 1)
-    for j in range(d):
-        size = np.sort(np.abs(V[j]))
-        # squares of the smallest entries, added up from below: nothing cancels
-        for t in range(n):
-            rest[t + 1] = rest[t] + size[t] * size[t]
-        cap = 0.0
-        for k in range(n + 1):
-            room = alpha * alpha - k * beta * beta
-            if room <= 0.0:
-                cap = 0.0
-                break
-            cap = beta * np.sqrt(rest[n - k] / room)
-            # consistent once the largest entry left is below the cap
-            if k == n or size[n - 1 - k] <= cap * (1.0 + 1e-15):
-                break
-        caps[j] = cap
-    return caps
+    n, d = W.shape
+    size = np.sort(np.abs(W), axis=0)
+    # squares of the smallest entries, added up from below: nothing cancels
+    rest = np.vstack([np.zeros(d), np.cumsum(size * size, axis=0)])[::-1]
+    room = alpha * alpha - np.arange(n + 1.0) * beta * beta
+    open_ = room > 0.0
+    caps = beta * np.sqrt(rest / np.where(open_, room, np.inf)[:, None])
+    # consistent once the largest entry left is below the cap
+    left = np.vstack([size[::-1], np.zeros(d)])
+    ends = (left <= caps * (1.0 + 1e-15)) | ~open_[:, None]
+    return caps[np.argmax(ends, axis=0), np.arange(d)]

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numba import njit
 
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
+_BUFFER = 1 << 16  # coefficients of rows that are copied at once: they stay in cache
 _WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
 
 
@@ -214,6 +215,13 @@ class TaskData:
         shared = {"blocks": self._blocks, "features": square}
         return replace(self, X=square, _shared=shared)
 
+    @cached_property
+    def _steps(self):
+        """Rows of each task to multiply at once: threads pay for large blocks only."""
+        sizes, width = self.sizes, max(self.n_features, 1)
+        small = max(1, _THREADLESS // width)
+        return np.where(sizes * width > _WORTH_THREADS, sizes, small)
+
     @property
     def _flat(self):
         """Wide: position of each observation in the (n_tasks, n_samples) table."""
@@ -238,9 +246,9 @@ class TaskData:
         W = np.ascontiguousarray(W)
         z = np.empty(len(self.rows))
         if self.sparse:
-            _forward_csr(X.data, X.indices, X.indptr, self.starts, W, z)
+            _score_csr(X.data, X.indices, X.indptr, self.task_of, W, z)
         else:
-            _forward_dense(X, self.starts, W, z)
+            _forward_dense(X, self.starts, self._steps, W, z)
         return z
 
     def scores(self, W, b):
@@ -277,7 +285,7 @@ class TaskData:
         if self.sparse:
             _adjoint_csr(X.data, X.indices, X.indptr, self.starts, g, G)
         else:
-            _adjoint_dense(X, self.starts, g, G)
+            _adjoint_dense(X, self.starts, self._steps, g, G)
         return G
 
     def sums(self, g):
@@ -300,11 +308,14 @@ def score_rows(X, codes, W, b):
     z : ndarray of shape (n_samples,)
     """
     z = np.empty(X.shape[0])
-    W = np.ascontiguousarray(W)
     if sp.issparse(X):
+        W = np.ascontiguousarray(W)
         _score_csr(X.data, X.indices, X.indptr, codes, W, z)
-    else:
-        _score_dense(X, codes, W, z)
+        return z + b[codes]
+    step = max(1, _BUFFER // max(X.shape[1], 1))
+    for s in range(0, len(z), step):
+        part = slice(s, s + step)
+        np.einsum("ij,ij->i", X[part], W[codes[part]], out=z[part])
     return z + b[codes]
 
 
@@ -312,15 +323,14 @@ def sort_codes(codes, n_tasks):
     """Stable order of the rows by task, and where each task starts."""
     counts = np.bincount(codes, minlength=n_tasks)
     starts = np.concatenate(([0], np.cumsum(counts)))
-    order = np.empty(len(codes), dtype=np.int64)
-    _counting_sort(codes, starts[:-1].copy(), order)
-    return order, starts
+    # NumPy sorts short numbers in linear time
+    short = codes.astype(np.uint16) if n_tasks <= 1 << 16 else codes
+    return np.argsort(short, kind="stable"), starts
 
 
 # ---------------------------------------------------------------- compiled passes
 
 
-@njit(cache=True)
 def gram_chunk(width):
     """Rows of a buffer whose product with itself BLAS does on one thread.
 
@@ -329,14 +339,6 @@ def gram_chunk(width):
     if width > 128:
         return 512
     return max(16, min(512, 260_000 // (width * width)))
-
-
-@njit(cache=True)
-def _counting_sort(codes, place, order):
-    for i in range(codes.shape[0]):
-        t = codes[i]
-        order[place[t]] = i
-        place[t] += 1
 
 
 @njit(cache=True)
@@ -358,43 +360,22 @@ def _gather_centred(X, rows, starts, means, out):
 
 
 @njit(cache=True)
-def _rows_at_once(n_rows, n_columns):
-    """Rows of a block to multiply at once: threads pay for large blocks only."""
-    if n_rows * n_columns > _WORTH_THREADS:
-        return n_rows
-    return max(1, _THREADLESS // max(n_columns, 1))
-
-
-@njit(cache=True)
-def _forward_dense(X, starts, W, z):
+def _forward_dense(X, starts, steps, W, z):
     for t in range(starts.shape[0] - 1):
-        first, last = starts[t], starts[t + 1]
-        step = _rows_at_once(last - first, X.shape[1])
-        for s in range(first, last, step):
-            e = min(s + step, last)
+        for s in range(starts[t], starts[t + 1], steps[t]):
+            e = min(s + steps[t], starts[t + 1])
             np.dot(X[s:e], W[t], z[s:e])
 
 
 @njit(cache=True)
-def _adjoint_dense(X, starts, g, G):
+def _adjoint_dense(X, starts, steps, g, G):
     part = np.empty(X.shape[1])
     for t in range(starts.shape[0] - 1):
-        first, last = starts[t], starts[t + 1]
-        step = _rows_at_once(last - first, X.shape[1])
-        for s in range(first, last, step):
-            e = min(s + step, last)
+        for s in range(starts[t], starts[t + 1], steps[t]):
+            e = min(s + steps[t], starts[t + 1])
             np.dot(g[s:e], X[s:e], part)
-            G[t] += part
-
-
-@njit(cache=True)
-def _forward_csr(data, indices, indptr, starts, W, z):
-    for t in range(starts.shape[0] - 1):
-        for i in range(starts[t], starts[t + 1]):
-            total = 0.0
-            for k in range(indptr[i], indptr[i + 1]):
-                total += data[k] * W[t, indices[k]]
-            z[i] = total
+            for j in range(X.shape[1]):
+                G[t, j] += part[j]
 
 
 @njit(cache=True)
@@ -403,15 +384,6 @@ def _adjoint_csr(data, indices, indptr, starts, g, G):
         for i in range(starts[t], starts[t + 1]):
             for k in range(indptr[i], indptr[i + 1]):
                 G[t, indices[k]] += data[k] * g[i]
-
-
-@njit(cache=True)
-def _score_dense(X, codes, W, z):
-    for i in range(X.shape[0]):
-        total = 0.0
-        for j in range(X.shape[1]):
-            total += X[i, j] * W[codes[i], j]
-        z[i] = total
 
 
 @njit(cache=True)

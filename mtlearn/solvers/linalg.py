@@ -137,6 +137,27 @@ def invert_factor(factor):
 
 
 @njit(cache=True)
+def take(A, rows, columns, out, symmetric):
+    """A[rows][:, columns]; of a symmetric part half is read, by rows, and mirrored."""
+    for a in range(rows.shape[0]):
+        row = A[rows[a]]
+        for b in range(a + 1 if symmetric else columns.shape[0]):
+            out[a, b] = row[columns[b]]
+    for a in range(rows.shape[0] if symmetric else 0):
+        for b in range(a):
+            out[b, a] = out[a, b]
+
+
+# whole-array assignments bring broadcasting along, which takes seconds to compile
+@njit(cache=True)
+def add_scaled(A, factor, out):
+    """out + factor A."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[i, j] += factor * A[i, j]
+
+
+@njit(cache=True)
 def _invert_small(H, shift, scale, own, todo, out):
     """Cholesky, inverse of the factor, its square, for every block marked in `todo`.
 
@@ -159,8 +180,7 @@ def _invert_small(H, shift, scale, own, todo, out):
                 L[i, i] += shift[t]
             full[i] = L[i, i]
         lowest = min(lowest, _factor_small(L, full, p - own))
-        _invert_factor(L, R)
-        _square_factor(R, out[t])
+        _invert_factor(L, R, out[t])
     return lowest
 
 
@@ -197,8 +217,8 @@ def _factor_small(L, full, n_shifted):
 
 
 @njit(cache=True)
-def _invert_factor(L, R):
-    """R = L^-1, both lower triangular."""
+def _invert_factor(L, R, P):
+    """R = L^-1, both lower triangular, and P = R' R."""
     p = L.shape[0]
     for i in range(p):
         for j in range(i):
@@ -221,12 +241,6 @@ def _invert_factor(L, R):
         c = 1.0 / L[i, i]
         for j in range(i + 1):
             R[i, j] *= c
-
-
-@njit(cache=True)
-def _square_factor(R, P):
-    """P = R' R for a lower triangular R whose upper part is zero."""
-    p = R.shape[0]
     for i in range(p):
         for j in range(i + 1):
             P[i, j] = 0.0

@@ -8,26 +8,9 @@ which members[starts[u]:starts[u + 1]] have the matrix u; k columns of the root.
 import numpy as np
 from numba import njit
 
+from ..linalg import add_scaled
+
 _SMALL = 24  # unknowns of a block up to which loops are faster than BLAS
-
-
-# whole-array assignments bring broadcasting along, which takes seconds to compile
-
-
-@njit(cache=True)
-def copy_scaled(A, factor, out):
-    """factor A into out."""
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            out[i, j] = factor * A[i, j]
-
-
-@njit(cache=True)
-def add_scaled(A, factor, out):
-    """out + factor A."""
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            out[i, j] += factor * A[i, j]
 
 
 @njit(cache=True)
@@ -47,12 +30,18 @@ def multiply(A, B, out):
 
 
 @njit(cache=True)
-def take_squares(A, out):
-    """out - A' A, both triangles."""
+def take_squares(B, A, out):
+    """B - A' A into out, both triangles."""
     k, q = A.shape
     if q > _SMALL:
-        add_scaled(np.dot(A.T, A), -1.0, out)
+        np.dot(A.T, A, out)
+        for i in range(q):
+            for j in range(q):
+                out[i, j] = B[i, j] - out[i, j]
         return
+    for i in range(q):
+        for j in range(i, q):
+            out[i, j] = B[i, j]
     for m in range(k):
         for i in range(q):
             a = A[m, i]
@@ -68,8 +57,10 @@ def factor(P):
     """Lower Cholesky factor in place; returns the logarithm of the determinant."""
     k, total = P.shape[0], 0.0
     if k > _SMALL:
-        copy_scaled(np.linalg.cholesky(P), 1.0, P)
+        root = np.linalg.cholesky(P)
         for i in range(k):
+            for j in range(k):
+                P[i, j] = root[i, j]
             total += np.log(P[i, i])
         return 2.0 * total
     for j in range(k):
@@ -133,10 +124,11 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
             P[i, i] += 1.0
         logs += factor(P) * (starts[u + 1] - starts[u])
         solve_lower(P, X)
-        copy_scaled(Ft, 1.0, E)
+        for i in range(k):
+            for j in range(q):
+                E[i, j] = Ft[i, j]
         solve_lower(P, E)
-        copy_scaled(gram[u], 1.0, inner[u])
-        take_squares(X, inner[u])
+        take_squares(gram[u], X, inner[u])
         for s in range(starts[u], starts[u + 1]):
             t = members[s]
             c, left = cross[t], pulled[t]
@@ -154,77 +146,8 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
 
 
 @njit(cache=True)
-def gather_scores(inner, starts, members, pulled, beta, spread, star):
-    """Add up over the tasks what the derivatives in Theta need.
-
-    With Q*_t = Q_t - Q_t N' N Q_t and e_t = q_t - Q_t beta, which overwrites q_t, star
-    gains the sum of Q*_t.
-
-    Parameters
-    ----------
-    spread : ndarray of shape (m, q)
-        N, a root of the covariance of beta.
-
-    Returns
-    -------
-    outer : ndarray of shape (q, q)
-        Sum of e_t e_t'.
-    """
-    q, m = inner.shape[1], spread.shape[0]
-    lent, outer = np.empty((m, q)), np.zeros((q, q))
-    block = np.empty((q, q))
-    for u in range(len(inner)):
-        multiply(spread, inner[u], lent)
-        copy_scaled(inner[u], 1.0, block)
-        take_squares(lent, block)
-        add_scaled(block, float(starts[u + 1] - starts[u]), star)
-        for s in range(starts[u], starts[u + 1]):
-            e = pulled[members[s]]
-            for i in range(q):
-                a = 0.0
-                for j in range(q):
-                    a += inner[u, i, j] * beta[j]
-                e[i] -= a
-            for i in range(q):
-                for j in range(q):
-                    outer[i, j] += e[i] * e[j]
-    return outer
-
-
-@njit(cache=True)
-def _project(inner, spread, basis, B, lent, star, half, block):
-    """B' (Q - Q N' N Q) B into block; basis is B' of shape (r, q)."""
-    multiply(spread, inner, lent)
-    copy_scaled(inner, 1.0, star)
-    take_squares(lent, star)
-    multiply(basis, star, half)
-    multiply(half, B, block)
-
-
-@njit(cache=True)
-def _outer_of(members, start, end, pulled, basis, f, K):
-    """Sum over some tasks of f_t f_t', f_t = B' e_t, into K."""
-    copy_scaled(K, 0.0, K)
-    for s in range(start, end):
-        t = members[s]
-        for i in range(len(f)):
-            a = 0.0
-            for j in range(basis.shape[1]):
-                a += basis[i, j] * pulled[t, j]
-            f[i] = a
-        for i in range(len(f)):
-            for j in range(len(f)):
-                K[i, j] += f[i] * f[j]
-
-
-@njit(cache=True)
-def gather_squares(
-    inner, starts, members, pulled, spread, basis, noise, observe, squares, mixed
-):
-    """Entrywise products that make up the information of variances, over all tasks.
-
-    With Q = B' Q*_t B and f = B' e_t, squares gains Q^2 and, if asked to `observe`,
-    mixed gains Q * f f' / s2, where the noise is s2.
+def project(inner, starts, members, pulled, spread, basis, blocks, outers):
+    """Q = B' Q*_t B of every matrix, and the sums K of f_t f_t', f_t = B' e_t.
 
     Parameters
     ----------
@@ -234,66 +157,52 @@ def gather_squares(
     spread : ndarray of shape (m, q)
     basis : ndarray of shape (r, q)
         B'.
+    blocks, outers : ndarray of shape (n_groups, r, r)
+        Q, written, and K, added to; no K is wanted where there is none.
     """
     q, r, m = inner.shape[1], basis.shape[0], spread.shape[0]
     lent, star, half = np.empty((m, q)), np.empty((q, q)), np.empty((r, q))
-    block, K, f = np.empty((r, r)), np.empty((r, r)), np.empty(r)
-    B = np.ascontiguousarray(basis.T)
+    B, f = np.ascontiguousarray(basis.T), np.empty(r)
     for u in range(len(inner)):
-        _project(inner[u], spread, basis, B, lent, star, half, block)
-        times = starts[u + 1] - starts[u]
-        for i in range(r):
-            for j in range(r):
-                squares[i, j] += times * block[i, j] * block[i, j]
-        if not observe:
-            continue
-        _outer_of(members, starts[u], starts[u + 1], pulled, basis, f, K)
-        for i in range(r):
-            for j in range(r):
-                mixed[i, j] += block[i, j] * K[i, j] / noise
+        multiply(spread, inner[u], lent)
+        take_squares(inner[u], lent, star)
+        multiply(basis, star, half)
+        multiply(half, B, blocks[u])
+        for s in range(starts[u], starts[u + 1] if len(outers) else starts[u]):
+            t = members[s]
+            for i in range(r):
+                a = 0.0
+                for j in range(q):
+                    a += basis[i, j] * pulled[t, j]
+                f[i] = a
+            for i in range(r):
+                for j in range(r):
+                    outers[u, i, j] += f[i] * f[j]
 
 
 @njit(cache=True)
-def _pair_products(Q, K, first, second, factors, out):
-    """Add tr(E_a Q E_b K) of unit symmetric moves to the upper triangle of out."""
-    for a in range(len(first)):
-        i, j = first[a], second[a]
-        for b in range(a, len(first)):
-            k, n = first[b], second[b]
-            value = Q[i, k] * K[j, n] + Q[i, n] * K[j, k]
-            value += K[i, k] * Q[j, n] + K[i, n] * Q[j, k]
-            out[a, b] += 0.5 * factors[a] * factors[b] * value
-
-
-@njit(cache=True)
-def gather_pairs(
-    inner, starts, members, pulled, spread, lift, noise, observe, pairs, squares, mixed
-):
-    """The same for symmetric moves of a covariance, pair by pair.
+def pair_products(blocks, others, times, pairs, out):
+    """Add times_u tr(E_a Q_u E_b K_u) of symmetric moves to the upper triangle of out.
 
     Parameters
     ----------
-    lift : ndarray of shape (k, q)
+    blocks, others : ndarray of shape (n_groups, k, k)
+        Q and K.
+    times : ndarray of shape (n_groups,)
     pairs : tuple of ndarray
         Rows, columns and factors (the root of 1/2 on the diagonal, else 1) of the moves
         E_a.
-    squares, mixed : ndarray of shape (m, m)
-        Gain tr(E_a Q E_b Q) and tr(E_a Q E_b f f') / s2.
     """
-    q, k, m = inner.shape[1], lift.shape[0], spread.shape[0]
-    lent, star, half = np.empty((m, q)), np.empty((q, q)), np.empty((k, q))
-    block, K, f = np.empty((k, k)), np.empty((k, k)), np.empty(k)
-    B = np.ascontiguousarray(lift.T)
     first, second, factors = pairs
-    for u in range(len(inner)):
-        _project(inner[u], spread, lift, B, lent, star, half, block)
-        copy_scaled(block, float(starts[u + 1] - starts[u]), K)
-        _pair_products(block, K, first, second, factors, squares)
-        if not observe:
-            continue
-        _outer_of(members, starts[u], starts[u + 1], pulled, lift, f, K)
-        copy_scaled(K, 1.0 / noise, K)
-        _pair_products(block, K, first, second, factors, mixed)
+    for u in range(len(blocks)):
+        Q, K = blocks[u], others[u]
+        for a in range(len(first)):
+            i, j = first[a], second[a]
+            for b in range(a, len(first)):
+                k, n = first[b], second[b]
+                value = Q[i, k] * K[j, n] + Q[i, n] * K[j, k]
+                value += K[i, k] * Q[j, n] + K[i, n] * Q[j, k]
+                out[a, b] += 0.5 * times[u] * factors[a] * factors[b] * value
 
 
 @njit(cache=True)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import linalg
 
 from .columns import Rows
-from .passes import gather_pairs, gather_scores, gather_squares, reduce_tasks
+from .passes import pair_products, project, reduce_tasks
 
 _DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
 _LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
@@ -155,17 +155,11 @@ class Point:
 
         Q*_t = Q_t - Q_t N' N Q_t, and e_t = q_t - Q_t beta.
         """
-        star = np.zeros_like(self.total)
-        outer = gather_scores(
-            self.inner,
-            self.rows.starts,
-            self.rows.members,
-            self.pulled,
-            self.beta,
-            self.factor,
-            star,
-        )
-        return star, outer
+        rows, inner = self.rows, self.inner
+        self.pulled -= (inner @ self.beta)[rows.group]
+        lent = np.matmul(self.factor, inner) * np.sqrt(rows.times)[:, None, None]
+        lent = lent.reshape(-1, inner.shape[1])
+        return self.total - lent.T @ lent, self.pulled.T @ self.pulled
 
     def informations(self, B, near, pairs=None):
         """Expected and observed information of variances; after `scores`.
@@ -177,7 +171,7 @@ class Point:
         near : bool
             Whether the observed one is wanted.
         pairs : tuple of ndarray, default=None
-            Moves of a whole covariance, as `gather_pairs` wants them.
+            Moves of a whole covariance, as `pair_products` wants them.
 
         Returns
         -------
@@ -185,16 +179,25 @@ class Point:
             Half the curvature of the deviance, in the mean and as it is, where s2 is
             held.
         """
-        m = B.shape[1] if pairs is None else len(pairs[0])
-        squares, mixed = np.zeros((m, m)), np.zeros((m, m))
         rows, basis = self.rows, np.ascontiguousarray(B.T)
-        given = self.inner, rows.starts, rows.members, self.pulled, self.factor, basis
-        if pairs is None:
-            gather_squares(*given, self.noise, near, squares, mixed)
-        else:
-            gather_pairs(*given, self.noise, near, pairs, squares, mixed)
-            squares, mixed = (np.triu(M) + np.triu(M, 1).T for M in (squares, mixed))
-        return 0.5 * squares, mixed - 0.5 * squares if near else None
+        shape = len(self.inner), B.shape[1], B.shape[1]
+        blocks, outers = np.empty(shape), np.zeros(shape if near else (0, *shape[1:]))
+        tasks = rows.starts, rows.members, self.pulled
+        project(self.inner, *tasks, self.factor, basis, blocks, outers)
+        squares = _products(blocks, blocks, rows.times, pairs)
+        if not near:
+            return 0.5 * squares, None
+        mixed = _products(blocks, outers, np.ones(len(blocks)), pairs) / self.noise
+        return 0.5 * squares, mixed - 0.5 * squares
+
+
+def _products(blocks, others, times, pairs):
+    """Sums of times_u tr(E_a Q_u E_b K_u), E_a the moves of variances or of pairs."""
+    if pairs is None:
+        return np.einsum("u,uij,uij->ij", times, blocks, others)
+    out = np.zeros((len(pairs[0]), len(pairs[0])))
+    pair_products(blocks, others, times, pairs, out)
+    return np.triu(out) + np.triu(out, 1).T
 
 
 def _posterior(total, prior, flat, open_):

@@ -8,6 +8,8 @@ certificate is a duality gap; the dual point is the residual, scaled into the du
 (Massias, Gramfort and Salmon, Celer, ICML 2018).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -226,15 +228,13 @@ class GramPart:
             square = square if width == 1 else square[..., loss.block]
             corners[k, : e - s, : e - s] = square
         coupling = np.zeros((0, size)) if loss.coupling is None else loss.coupling
-        self._arrays = (
-            np.ascontiguousarray(loss.hessian),
-            loss.block.astype(np.int64),
-            np.ascontiguousarray(loss.scale, dtype=np.float64),
-            corners,
-            np.ascontiguousarray(loss.diagonal),
-            np.ascontiguousarray(coupling),
-        )
-        self.most = self._arrays[4].max(axis=0, initial=0.0)  # curvatures
+        self._hessian = np.ascontiguousarray(loss.hessian)
+        self._block = loss.block.astype(np.int64)
+        curvature = np.ascontiguousarray(loss.diagonal)
+        scale = np.ascontiguousarray(loss.scale, dtype=np.float64)
+        coupling = np.ascontiguousarray(coupling)
+        self._square = _Square(corners, curvature, scale, coupling)
+        self.most = curvature.max(axis=0, initial=0.0)
         self.pass_cost = float(loss.n_rows) * size * size * _rate(n_blocks)
 
     def put(self, W):
@@ -258,7 +258,8 @@ class GramPart:
 
     def descend(self, alpha, beta):
         """One pass over the features."""
-        _descend_gram(*self._arrays, self.gradient, self.shared, self.W, alpha, beta)
+        fixed, place = (self._hessian, self._block), (self.gradient, self.shared)
+        _descend_gram(*fixed, self._square, *place, self.W, alpha, beta)
 
     def point(self):
         """Value and gradient where we are."""
@@ -311,10 +312,12 @@ class RowPart:
         weight = self._weight
         self._even = data.wide and bool(weight.min() == weight.max())
         self._even &= not self._centre or loss.means is not None
-        self._corners = self._blocks_of_gram()
-        self.n_blocks = self._corners.shape[-1]
-        self._curvature = np.ascontiguousarray(self._diagonal())
-        self.most = self._curvature.max(axis=0, initial=0.0)
+        corners = self._blocks_of_gram()
+        self.n_blocks = corners.shape[-1]
+        curvature = self._diagonal(corners)
+        ones, none = np.ones(self.n_rows), np.zeros((0, size))
+        self._square = _Square(corners, curvature, ones, none)
+        self.most = curvature.max(axis=0, initial=0.0)
         self.pass_cost = 2.0 * self._y.size * size * _rate(1 if data.wide else 2)
         self.build_cost = float(data.X.shape[0])
 
@@ -353,10 +356,10 @@ class RowPart:
         part = slice(data.starts[t], data.starts[t + 1])
         return part, self._weight[part]
 
-    def _diagonal(self):
-        size, width = len(self._X), self._corners.shape[-1]
-        diagonal = np.einsum("kjjt->tkj", self._corners).reshape(width, -1)[:, :size]
-        return np.broadcast_to(diagonal, (self.n_rows, size))
+    def _diagonal(self, corners):
+        size, width = len(self._X), corners.shape[-1]
+        diagonal = np.einsum("kjjt->tkj", corners).reshape(width, -1)[:, :size]
+        return np.ascontiguousarray(np.broadcast_to(diagonal, (self.n_rows, size)))
 
     def put(self, W):
         """Set W and compute the residuals afresh."""
@@ -372,7 +375,8 @@ class RowPart:
             )
         if self._centre:
             if data.wide:
-                _centre_table(self._residual, self._weight)
+                total = np.maximum(self._weight.sum(axis=0), 1e-300)
+                self._residual -= (self._weight * self._residual).sum(axis=0) / total
             else:
                 for t in range(self.n_rows):
                     rows, w = self._rows_of(t)
@@ -383,13 +387,13 @@ class RowPart:
 
     def descend(self, alpha, beta):
         """One pass over the features."""
-        arrays = self._corners, self._curvature, self._weight, self._residual
+        arrays = self._square, self._weight, self._residual, self._centre
         if self.loss.data.wide:
             even = float(self._weight[0, 0]) if self._even else 0.0
-            _descend_table(self._X, *arrays, self._centre, even, self.W, alpha, beta)
+            _descend_table(self._X, *arrays, even, self.W, alpha, beta)
         else:
             starts = self.loss.data.starts
-            _descend_rows(self._X, starts, *arrays, self._centre, self.W, alpha, beta)
+            _descend_rows(self._X, starts, *arrays, self.W, alpha, beta)
 
     def where(self):
         """W and what follows it, as they are now."""
@@ -446,34 +450,41 @@ def _corners(size, width):
 # ---------------------------------------------------------------- compiled passes
 
 
+class _Square(NamedTuple):
+    """What a pass reads of the quadratic.
+
+    Attributes
+    ----------
+    corners : ndarray of shape (n_blocks, _BLOCK, _BLOCK, 1 or n_rows)
+        Blocks of the diagonal of the Hessian, those of all rows side by side.
+    curvature : ndarray of shape (n_rows, S)
+    scale : ndarray of shape (n_rows,)
+        Factors of the corners.
+    coupling : ndarray of shape (0 or n_rows, S)
+    """
+
+    corners: np.ndarray
+    curvature: np.ndarray
+    scale: np.ndarray
+    coupling: np.ndarray
+
+
 @njit(cache=True)
-def _descend_block(
-    local,
-    corner,
-    curvature,
-    scale,
-    first,
-    width,
-    W,
-    change,
-    alpha,
-    beta,
-    coupling,
-    shared,
-):
-    """Minimise over the columns of one block in turn; returns whether any moved.
+def _descend_block(square, k, W, local, change, shared, alpha, beta):
+    """Minimise over the columns of block k in turn; returns whether any moved.
 
     local (width, n): the gradient of the block's columns; change (n, width): what was
     added to W.
     """
-    n = W.shape[0]
+    width, n = local.shape
+    corner, coupling = square.corners[k], square.coupling
     coupled = coupling.shape[0] > 0
     z, h, w, delta = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     moved = False
     for j in range(width):
-        column = first + j
+        column = k * _BLOCK + j
         for t in range(n):
-            h[t] = curvature[t, column]
+            h[t] = square.curvature[t, column]
             z[t] = h[t] * W[t, column] - local[j, t]
         if coupled:
             for t in range(n):
@@ -491,7 +502,7 @@ def _descend_block(
             W[t, column] = w[t]
             if coupled:
                 shared[0] += coupling[t, column] * delta[t]
-            delta[t] *= scale[t]
+            delta[t] *= square.scale[t]
         # what comes before has had its turn
         if corner.shape[2] == 1:
             for i in range(j + 1, width):
@@ -506,118 +517,80 @@ def _descend_block(
 
 
 @njit(cache=True)
-def _descend_gram(
-    hessian,
-    block,
-    scale,
-    corners,
-    curvature,
-    coupling,
-    gradient,
-    shared,
-    W,
-    alpha,
-    beta,
-):
+def _descend_gram(hessian, block, square, gradient, shared, W, alpha, beta):
     """One pass on moments, in place; the gradient (n_rows, S) follows."""
     n, size = W.shape
-    for k in range(corners.shape[0]):
+    turn, scale = np.empty((n, size)), square.scale
+    for k in range(square.corners.shape[0]):
         s = k * _BLOCK
         width = min(_BLOCK, size - s)
-        local = gradient[:, s : s + width].T.copy()
-        change = np.zeros((n, width))
-        if not _descend_block(
-            local,
-            corners[k],
-            curvature,
-            scale,
-            s,
-            width,
-            W,
-            change,
-            alpha,
-            beta,
-            coupling,
-            shared,
-        ):
+        local, change = np.empty((width, n)), np.zeros((n, width))
+        for t in range(n):
+            for j in range(width):
+                local[j, t] = gradient[t, s + j]
+        if not _descend_block(square, k, W, local, change, shared, alpha, beta):
             continue
         if hessian.shape[0] == 1:
-            for t in range(n):
-                change[t] *= scale[t]
-            gradient += np.dot(change, hessian[0, s : s + width])
+            np.dot(change, hessian[0, s : s + width], turn)
         else:
             for t in range(n):
-                gradient[t] += scale[t] * np.dot(
-                    change[t], hessian[block[t], s : s + width]
-                )
+                np.dot(change[t], hessian[block[t], s : s + width], turn[t])
+        for t in range(n):
+            for j in range(size):
+                gradient[t, j] += scale[t] * turn[t, j]
 
 
 @njit(cache=True)
-def _descend_table(
-    X, corners, curvature, weight, residual, centre, even, W, alpha, beta
-):
+def _descend_table(X, square, weight, residual, centre, even, W, alpha, beta):
     """One pass on residuals (n_samples, n_tasks), tasks with rows in common.
 
     even: the weight of all labels where there is but one (and X is centred), else 0.
     """
     n, size = W.shape
-    ones, none, shared = np.ones(n), np.zeros((0, 1)), np.zeros(1)
-    for k in range(corners.shape[0]):
+    shared, table = np.zeros(1), np.empty(residual.shape)
+    for k in range(square.corners.shape[0]):
         s = k * _BLOCK
         width = min(_BLOCK, size - s)
         part = X[s : s + width]
+        local, change = np.empty((width, n)), np.zeros((n, width))
         if even > 0.0:
-            local = -even * np.dot(part, residual)
+            np.dot(part, residual, local)
         else:
-            local = -np.dot(part, weight * residual)
-        change = np.zeros((n, width))
-        if not _descend_block(
-            local,
-            corners[k],
-            curvature,
-            ones,
-            s,
-            width,
-            W,
-            change,
-            alpha,
-            beta,
-            none,
-            shared,
-        ):
+            for i in range(residual.shape[0]):
+                for t in range(n):
+                    table[i, t] = weight[i, t] * residual[i, t]
+            np.dot(part, table, local)
+        for j in range(width):
+            for t in range(n):
+                local[j, t] *= -even if even > 0.0 else -1.0
+        if not _descend_block(square, k, W, local, change, shared, alpha, beta):
             continue
-        residual -= np.dot(part.T, change.T)
+        np.dot(part.T, change.T, table)
+        for i in range(residual.shape[0]):
+            for t in range(n):
+                residual[i, t] -= table[i, t]
         if centre and even == 0.0:
-            _centre_table(residual, weight)
+            mean, total = np.zeros(n), np.zeros(n)
+            for i in range(residual.shape[0]):
+                for t in range(n):
+                    mean[t] += weight[i, t] * residual[i, t]
+                    total[t] += weight[i, t]
+            for t in range(n):
+                mean[t] /= max(total[t], 1e-300)
+            for i in range(residual.shape[0]):
+                for t in range(n):
+                    residual[i, t] -= mean[t]
 
 
 @njit(cache=True)
-def _centre_table(residual, weight):
-    """Take the weighted mean out of every column."""
-    n, n_tasks = residual.shape
-    total, mean = np.zeros(n_tasks), np.zeros(n_tasks)
-    for i in range(n):
-        for t in range(n_tasks):
-            total[t] += weight[i, t]
-            mean[t] += weight[i, t] * residual[i, t]
-    for t in range(n_tasks):
-        mean[t] /= max(total[t], 1e-300)
-    for i in range(n):
-        for t in range(n_tasks):
-            residual[i, t] -= mean[t]
-
-
-@njit(cache=True)
-def _descend_rows(
-    X, starts, corners, curvature, weight, residual, centre, W, alpha, beta
-):
+def _descend_rows(X, starts, square, weight, residual, centre, W, alpha, beta):
     """One pass on residuals (n_observations,), tasks with rows of their own."""
     n, size = W.shape
-    ones, none, shared = np.ones(n), np.zeros((0, 1)), np.zeros(1)
-    for k in range(corners.shape[0]):
+    shared = np.zeros(1)
+    for k in range(square.corners.shape[0]):
         s = k * _BLOCK
         width = min(_BLOCK, size - s)
-        local = np.zeros((width, n))
+        local, change = np.empty((width, n)), np.zeros((n, width))
         for j in range(width):
             row = X[s + j]
             for t in range(n):
@@ -625,21 +598,7 @@ def _descend_rows(
                 for i in range(starts[t], starts[t + 1]):
                     total += row[i] * weight[i] * residual[i]
                 local[j, t] = -total
-        change = np.zeros((n, width))
-        if not _descend_block(
-            local,
-            corners[k],
-            curvature,
-            ones,
-            s,
-            width,
-            W,
-            change,
-            alpha,
-            beta,
-            none,
-            shared,
-        ):
+        if not _descend_block(square, k, W, local, change, shared, alpha, beta):
             continue
         for t in range(n):
             first, last = starts[t], starts[t + 1]

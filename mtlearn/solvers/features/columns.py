@@ -1,20 +1,21 @@
-"""Newton steps of the squared loss + L21 whose factors serve several strengths.
+"""Newton steps of the squared loss plus a penalty, on columns that are not zero.
 
-Along a path the Hessian changes little from one strength to the next. A chord step
-solves with the one of an earlier strength: two products with inverses, where a Newton
-step has them to compute. Such steps converge linearly, and the faster the nearer the
-factors are.
+The Hessian is block diagonal by tasks up to one rank-one term a feature: an inverse per
+task and one system of the size of the support. Along a path it changes little from one
+strength to the next: a chord step solves with the factors of an earlier one. Such steps
+converge linearly, and the faster the nearer the factors are.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy import linalg
 
-from ..linalg import invert_blocks, invert_factor
+from ...problem.penalties import L21
+from ..linalg import invert_blocks
 
 _RIDGE = 1e-14  # of the largest curvature
+_SOUND = 1e-15  # of a diagonal entry: a lesser pivot is none
 # what new factors cost, in steps: at least, and features that cost another one
 _PRICE, _OWN, _COMMON = 3.0, 10.0, 50.0
 _DEAR = 40.0  # steps: dearer factors are not made
@@ -23,191 +24,6 @@ _RATE = 5.0  # flops of LAPACK in the time of one of a compiled pass
 _TRIES = 8  # halvings of a Newton step
 _STIFF = 1e8  # curvature of the penalty, in that of the loss, that passes deal with
 _DAMPINGS = np.array([0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-2])  # of the largest curvature
-
-
-class Chord:
-    """The Hessian around one solution, inverted, and steps with it.
-
-    Parameters
-    ----------
-    loss : MomentLoss
-        Without coupled intercepts.
-    W : ndarray of shape (n_rows, n_features)
-        Columns that are zero stay so.
-    alpha : float
-        Strength there.
-    old : Chord, default=None
-        No longer needed: its memory is used again, as fresh pages take longer to come
-        by than the numbers to go into them.
-    """
-
-    def __init__(self, loss, W, alpha, old=None):
-        self.used = W.any(axis=0)
-        self.whole = bool(self.used.all())
-        V = np.ascontiguousarray(W[:, self.used])
-        norms = np.sqrt(np.einsum("tj,tj->j", V, V))
-        self._nu = alpha / norms
-        self._spokes = V * (np.sqrt(self._nu) / norms)
-        self._room = None if old is None else old._room
-        self._inverse = self._inverses(loss, np.flatnonzero(self.used))
-        core = np.eye(len(norms))[None] - _inner(self._inverse, self._spokes)
-        self._core = np.empty_like(core)
-        ratio = _invert(core, self._core)
-        self.sound = ratio > _RIDGE and bool(np.isfinite(self._core).all())
-        self._spent = 0
-
-    def _inverses(self, loss, chosen):
-        """Inverses of the tasks' blocks with `nu` added, one where all are alike."""
-        alike = len(loss.hessian) == 1 and np.all(loss.scale == loss.scale[0])
-        shape = 1 if alike else loss.n_rows, len(chosen), len(chosen)
-        size = int(np.prod(shape))
-        if self._room is None or self._room.shape[1] < size:
-            self._room = np.empty((2, size))
-        M, inverse = self._room[:, :size].reshape(2, *shape)
-        _fill(loss.hessian, loss.block, loss.scale, chosen, self._nu, M)
-        _invert(M, inverse)
-        return inverse
-
-    def serves(self, used, times):
-        """Whether steps with these factors cost less than new ones.
-
-        Parameters
-        ----------
-        used : ndarray of bool of shape (n_features,)
-            The columns in use.
-        times : int
-            Steps that it would take.
-        """
-        price = _price(len(self._nu), len(self._inverse))
-        return max(times, self._spent) <= price and np.array_equal(self.used, used)
-
-    def step(self, W, gradient, alpha, times):
-        """W after some steps; None where a column would turn round.
-
-        Parameters
-        ----------
-        W, gradient : ndarray of shape (n_rows, n_features)
-            The gradient is that of the loss at W.
-        alpha : float
-        times : int
-        """
-        self._spent += times - 1
-        V = W.copy() if self.whole else np.ascontiguousarray(W[:, self.used])
-        G = gradient.copy() if self.whole else gradient[:, self.used]
-        G = np.ascontiguousarray(G)
-        arrays = self._inverse, self._core[0], self._spokes, self._nu
-        for _ in range(times):
-            if not _step(*arrays, alpha, V, G):
-                return None
-        if self.whole:
-            return V
-        moved = np.zeros_like(W)
-        moved[:, self.used] = V
-        return moved
-
-
-def affordable(loss, size):
-    """Whether chords are for that many features."""
-    return _price(size, len(loss.hessian)) <= _DEAR
-
-
-def _price(size, n_blocks):
-    """What new factors cost, in steps."""
-    return _PRICE + size / (_OWN if n_blocks > 1 else _COMMON)
-
-
-@njit(cache=True)
-def _fill(hessian, block, scale, chosen, nu, M):
-    """Write the chosen features' blocks, `nu` and a little added, into M."""
-    for t in range(M.shape[0]):
-        square, most = hessian[block[t]], 0.0
-        for j in range(len(chosen)):
-            row = square[chosen[j]]
-            for k in range(len(chosen)):
-                M[t, j, k] = scale[t] * row[chosen[k]]
-            M[t, j, j] += nu[j]
-            most = max(most, M[t, j, j])
-        for j in range(len(chosen)):
-            M[t, j, j] += _RIDGE * most
-
-
-def _invert(M, out):
-    n = len(M)
-    todo = np.ones(n, dtype=bool)
-    return invert_blocks(M, np.zeros(n), 1.0, 0, todo, out, small=_LOOPS)
-
-
-def _inner(inverse, spokes):
-    """sum_t spokes[t, j] inverse[t][j, k] spokes[t, k]."""
-    if len(inverse) == 1:
-        return (spokes.T @ spokes) * inverse[0]
-    out = np.zeros(inverse.shape[1:])
-    _add_inner(inverse, spokes, out)
-    return out
-
-
-@njit(cache=True)
-def _add_inner(inverse, spokes, out):
-    """Add the above to `out`."""
-    n, size = spokes.shape
-    for t in range(n):
-        for j in range(size):
-            factor = spokes[t, j]
-            for k in range(size):
-                out[j, k] += factor * inverse[t, j, k] * spokes[t, k]
-
-
-@njit(cache=True)
-def _apply(inverse, R):
-    """Every row's system."""
-    if inverse.shape[0] == 1:
-        return np.dot(R, inverse[0])
-    out = np.empty_like(R)
-    for t in range(R.shape[0]):
-        out[t] = np.dot(inverse[t], R[t])
-    return out
-
-
-@njit(cache=True)
-def _columns(A, B, out):
-    """Inner products of the columns of A and B."""
-    out[:] = 0.0
-    for t in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            out[j] += A[t, j] * B[t, j]
-
-
-@njit(cache=True, error_model="numpy")
-def _step(inverse, core, spokes, nu, alpha, V, G):
-    """One step from V in place, the gradient G after it; False if a column turns round.
-
-    M X = -R with M = H + nu - spokes spokes' gives H X, the change of the gradient,
-    without a product.
-    """
-    n, size = V.shape
-    square, along = np.empty(size), np.empty(size)
-    _columns(V, V, square)
-    R = np.empty_like(V)
-    for t in range(n):
-        for j in range(size):
-            R[t, j] = -(G[t, j] + alpha * V[t, j] / np.sqrt(square[j]))
-    X = _apply(inverse, R)
-    _columns(spokes, X, along)
-    along = np.dot(core, along)
-    X += _apply(inverse, spokes * along)
-    _columns(V, X, along)
-    for j in range(size):
-        if not along[j] > -square[j]:
-            return False
-    _columns(spokes, X, along)
-    for t in range(n):
-        for j in range(size):
-            V[t, j] += X[t, j]
-            G[t, j] += R[t, j] - nu[j] * X[t, j] + spokes[t, j] * along[j]
-    return True
-
-
-# ---------------------------------------------------------------- Newton steps
 
 
 class SmoothPenalty(NamedTuple):
@@ -290,7 +106,7 @@ class NewtonStep:
         gradient, base = gradient[:, used], self.penalty.value(V)
         best, chosen, least = -1e-14 * base, None, self.damping
         for damping in self._dampings():
-            direction = self._solve(part, -pull, here, damping)
+            direction = _Factors(part, here, damping).solve(-pull)
             if direction is None:
                 continue
             D, change = self._along(part, V, here, gradient, base, direction)
@@ -310,7 +126,7 @@ class NewtonStep:
         used, V, part, here, pull = self._around(W, gradient)
         if len(used) == 0:
             return None
-        step = self._solve(part, -pull, here, damping)
+        step = _Factors(part, here, damping).solve(-pull)
         if step is None:
             return None
         moved = W.copy()
@@ -349,41 +165,6 @@ class NewtonStep:
                 return trials[int(np.argmin(changes))], min(changes)
         return None, 0.0
 
-    def _solve(self, part, rhs, here, damping):
-        """Solve (H + diag - sum_j nu_j e_j e_j' - coupling) step = rhs."""
-        moving, nu = here.moving, here.nu
-        solver = _Factors.of(part, here.diagonal, moving, damping)
-        if solver is None:
-            return None
-        step = solver.solve(rhs)
-        root = np.sqrt(nu)
-        spokes = here.unit * root
-        size = len(nu)
-        coupling = part.coupling
-        if coupling is not None:
-            coupling = np.where(moving, coupling, 0.0)
-        border = coupling is not None
-        core = np.eye(size + border)
-        core[:size, :size] -= solver.inner(spokes)
-        right = np.einsum("tj,tj->j", spokes, step)
-        if border:
-            reply = solver.solve(coupling)
-            core[:size, size] = core[size, :size] = -np.einsum(
-                "tj,tj->j", spokes, reply
-            )
-            core[size, size] -= np.vdot(coupling, reply)
-            right = np.append(right, np.vdot(coupling, step))
-        core[np.diag_indices(size + border)] += 1e-14
-        # LAPACK directly: SciPy would warn of what the damping is there for
-        _, y, info = linalg.lapack.dposv(core, right, lower=1)
-        if info:
-            return None
-        correction = solver.solve(spokes * y[:size])
-        step = step + correction
-        if border:
-            step = step + y[size] * reply
-        return step if np.all(np.isfinite(step)) else None
-
 
 def turning_points(V, here, direction):
     """Steps at which a column, or a private entry, would turn round: it vanishes."""
@@ -396,54 +177,234 @@ def turning_points(V, here, direction):
     return np.where(single, entry, np.where(single.any(axis=0), np.inf, column))
 
 
+# ---------------------------------------------------------------- linear systems
+
+
 class _Factors:
-    """Inverses of H_t + diag_t, one for all rows or one for each."""
+    """Inverses of what H + diag - sum_j nu_j e_j e_j' - coupling coupling' is made of.
 
-    def __init__(self, inverse):
-        self.inverse = inverse
+    Parameters
+    ----------
+    part : MomentLoss
+        Of the columns alone.
+    here : SmoothPenalty
+    damping : float
+        Added to the diagonal, relative to the largest entry of the task.
+    """
 
-    @classmethod
-    def of(cls, part, diagonal, moving, damping):
-        """Factorise; None where a block is not definite."""
-        size = part.n_features
-        index = np.arange(size)
+    def __init__(self, part, here, damping=0.0):
+        self.sound, self.core = True, None
+        # entries that do not move have no part in the system
+        self._held = None if here.moving.all() else ~here.moving
+        self.inverse = self._invert(part, here.diagonal, damping)
+        self.spokes, coupling = here.unit * np.sqrt(here.nu), part.coupling
+        self._coupling = coupling if coupling is None else coupling * here.moving
+        if self.sound:
+            self._invert_core()
+
+    def _invert(self, part, diagonal, damping):
+        """Inverses of H_t + diag_t, one where all tasks are alike."""
+        index, held = np.arange(part.n_features), self._held
         alike = len(part.hessian) == 1 and np.all(part.scale == part.scale[0])
-        if alike and moving.all() and diagonal.ndim == 1:
+        if alike and held is None and diagonal.ndim == 1:
             M = part.scale[0] * part.hessian
-            M[:, index, index] += diagonal
         else:
-            M = part.scale[:, None, None] * part.hessian[part.block]
-            M[:, index, index] += diagonal
-            M *= moving[:, :, None] & moving[:, None, :]
-            M[:, index, index] += ~moving
-        level = np.abs(M[:, index, index]).max(axis=1)
-        M[:, index, index] += (1e-14 + damping) * level[:, None]
-        try:
-            return cls(_inverses(M))
-        except np.linalg.LinAlgError:
-            return None
+            hessian = part.hessian if part.ordered else part.hessian[part.block]
+            M = part.scale[:, None, None] * hessian
+        M[:, index, index] += diagonal
+        if held is not None:
+            M *= ~(held[:, :, None] | held[:, None, :])
+            M[:, index, index] += held
+        level = np.abs(M[:, index, index]).max(axis=1, initial=0.0)
+        M[:, index, index] += (_RIDGE + damping) * level[:, None]
+        return self._inverses(M)
 
-    def solve(self, rhs):
-        """Every row's system."""
+    def _inverses(self, M):
+        """Inverses of blocks; notes where one is not definite."""
+        n, out = len(M), np.empty_like(M)
+        every = np.ones(n, dtype=bool)
+        pivot = invert_blocks(M, np.zeros(n), 1.0, 0, every, out, small=_LOOPS)
+        self.sound = pivot > _SOUND
+        return out
+
+    def _invert_core(self):
+        """The inverse of I less the inner products of the rank-one terms."""
+        spokes, size = self.spokes, self.spokes.shape[1]
+        border = self._coupling is not None
+        core = np.eye(size + border)
+        core[:size, :size] -= self._inner(spokes)
+        if border:
+            self._reply = self._solve_blocks(self._coupling)
+            core[:size, size] = core[size, :size] = -_dots(spokes, self._reply)
+            core[size, size] -= np.vdot(self._coupling, self._reply)
+        core[np.diag_indices(len(core))] += _RIDGE
+        self.core = self._inverses(core[None])[0]
+
+    def _solve_blocks(self, rhs):
         if len(self.inverse) == 1:
             return rhs @ self.inverse[0]
         return np.matmul(rhs[:, None, :], self.inverse)[:, 0]
 
-    def inner(self, spokes):
+    def _inner(self, spokes):
         """sum_t spokes[t, j] inverse[t][j, k] spokes[t, k]."""
         if len(self.inverse) == 1:
             return (spokes.T @ spokes) * self.inverse[0]
-        return np.einsum("tj,tjk,tk->jk", spokes, self.inverse, spokes, optimize=True)
+        out = np.zeros(self.inverse.shape[1:])
+        _add_inner(self.inverse, spokes, out)
+        return out
+
+    def solve(self, rhs):
+        """The solution, of the shape of the right-hand side; None if there is none."""
+        if not self.sound:
+            return None
+        step, size = self._solve_blocks(rhs), self.spokes.shape[1]
+        right = _dots(self.spokes, step)
+        if self._coupling is not None:
+            right = np.append(right, np.vdot(self._coupling, step))
+        y = self.core @ right
+        step = step + self._solve_blocks(self.spokes * y[:size])
+        if self._coupling is not None:
+            step = step + y[size] * self._reply
+        return step if np.all(np.isfinite(step)) else None
 
 
-def _inverses(M):
-    """Inverses of symmetric definite matrices, (n, p, p)."""
-    out = np.empty_like(M)
-    for t, block in enumerate(M):
-        factor, info = linalg.lapack.dpotrf(block, lower=1)
-        if info:
-            raise np.linalg.LinAlgError("not positive definite")
-        out[t], info = invert_factor(factor)
-        if info:
-            raise np.linalg.LinAlgError("not positive definite")
-    return out
+def _dots(A, B):
+    """Inner products of the columns of A and B."""
+    return np.einsum("tj,tj->j", A, B)
+
+
+# ---------------------------------------------------------------- kept factors
+
+
+class Chord:
+    """Newton steps of L21 with the factors around one solution.
+
+    Parameters
+    ----------
+    loss : MomentLoss
+        Without coupled intercepts.
+    W : ndarray of shape (n_rows, n_features)
+        Columns that are zero stay so.
+    alpha : float
+        Strength there.
+    """
+
+    def __init__(self, loss, W, alpha):
+        self.used = W.any(axis=0)
+        whole = bool(self.used.all())
+        self._columns = slice(None) if whole else np.flatnonzero(self.used)
+        here = smooth_penalty(L21(alpha), np.ascontiguousarray(W[:, self._columns]))
+        part = loss if whole else loss.columns(self._columns)
+        self._nu, self._factors, self._spent = here.nu, _Factors(part, here), 0
+        self.sound = self._factors.sound
+
+    def serves(self, used, times):
+        """Whether steps with these factors cost less than new ones.
+
+        Parameters
+        ----------
+        used : ndarray of bool of shape (n_features,)
+            The columns in use.
+        times : int
+            Steps that it would take.
+        """
+        price = _price(len(self._nu), len(self._factors.inverse))
+        return max(times, self._spent) <= price and np.array_equal(self.used, used)
+
+    def step(self, W, gradient, alpha, times):
+        """W after some steps; None where a column would turn round.
+
+        Parameters
+        ----------
+        W, gradient : ndarray of shape (n_rows, n_features)
+            The gradient is that of the loss at W.
+        alpha : float
+        times : int
+        """
+        self._spent += times - 1
+        factors = self._factors
+        # copies, as the steps are made in place
+        V, G = (np.array(A[:, self._columns], order="C") for A in (W, gradient))
+        arrays = factors.inverse, factors.core, factors.spokes, self._nu
+        for _ in range(times):
+            if not _step(*arrays, alpha, V, G):
+                return None
+        moved = np.zeros_like(W)
+        moved[:, self._columns] = V
+        return moved
+
+
+def affordable(loss, size):
+    """Whether chords are for that many features."""
+    return _price(size, len(loss.hessian)) <= _DEAR
+
+
+def _price(size, n_blocks):
+    """What new factors cost, in steps."""
+    return _PRICE + size / (_OWN if n_blocks > 1 else _COMMON)
+
+
+@njit(cache=True, error_model="numpy")
+def _step(inverse, core, spokes, nu, alpha, V, G):
+    """One step from V in place, the gradient G after it; False if a column turns round.
+
+    M X = -R with M = H + nu - spokes spokes' gives H X, the change of the gradient,
+    without a product.
+    """
+    n, size = V.shape
+    square, along, share = np.empty(size), np.empty(size), np.empty(size)
+    R, X, Y = np.empty((n, size)), np.empty((n, size)), np.empty((n, size))
+    _sum_columns(V, V, square)
+    for t in range(n):
+        for j in range(size):
+            R[t, j] = -(G[t, j] + alpha * V[t, j] / np.sqrt(square[j]))
+    _solve_blocks(inverse, R, X)
+    _sum_columns(spokes, X, along)
+    np.dot(core, along, share)
+    for t in range(n):
+        for j in range(size):
+            R[t, j] = spokes[t, j] * share[j]
+    _solve_blocks(inverse, R, Y)
+    for t in range(n):
+        for j in range(size):
+            X[t, j] += Y[t, j]
+    _sum_columns(V, X, along)
+    for j in range(size):
+        if not along[j] > -square[j]:
+            return False
+    _sum_columns(spokes, X, along)
+    for t in range(n):
+        for j in range(size):
+            pull = alpha * V[t, j] / np.sqrt(square[j])
+            G[t, j] = -pull - nu[j] * X[t, j] + spokes[t, j] * along[j]
+            V[t, j] += X[t, j]
+    return True
+
+
+@njit(cache=True)
+def _solve_blocks(inverse, R, out):
+    """Every row's system."""
+    if inverse.shape[0] == 1:
+        np.dot(R, inverse[0], out)
+        return
+    for t in range(R.shape[0]):
+        np.dot(inverse[t], R[t], out[t])
+
+
+@njit(cache=True)
+def _sum_columns(A, B, out):
+    """Inner products of the columns of A and B."""
+    for j in range(A.shape[1]):
+        out[j] = 0.0
+    for t in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[j] += A[t, j] * B[t, j]
+
+
+@njit(cache=True)
+def _add_inner(inverse, spokes, out):
+    for t in range(spokes.shape[0]):
+        for j in range(spokes.shape[1]):
+            factor = spokes[t, j]
+            for k in range(spokes.shape[1]):
+                out[j, k] += factor * inverse[t, j, k] * spokes[t, k]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...moments import TaskMoments
 from ...problem.intercepts import FREE
-from .smooth import MomentLoss, Point
+from .smooth import Point, Quadratic
 
 _FEW = 64  # features whose Gram is made at once
 _SHARE = 3  # of the features, whose rows cost as much as the whole Gram
@@ -90,21 +90,15 @@ class LazyLoss:
     def columns(self, chosen):
         """The same loss of the chosen features only, the others zero."""
         self._enter(chosen)
-        part = object.__new__(MomentLoss)
-        part.__dict__.update(
-            n_rows=self.n_rows,
-            n_features=len(chosen),
-            hessian=self._gram[self._place[chosen]][:, chosen][None],
-            block=np.zeros(self.n_rows, dtype=np.int64),
-            scale=self.scale,
-            target=np.ascontiguousarray(self.target[:, chosen]),
-            constant=self.constant,
-            coupling=None,
-            ordered=self.n_rows == 1,
-            zero_objective=self.zero_objective,
-            _cache={},
+        return Quadratic(
+            self._gram[self._place[chosen]][:, chosen][None],
+            np.zeros(self.n_rows, dtype=np.int64),
+            self.scale,
+            np.ascontiguousarray(self.target[:, chosen]),
+            None,
+            self.constant,
+            self.zero_objective,
         )
-        return part
 
     def at(self, W):
         """Value and gradient at W."""
@@ -116,7 +110,7 @@ class LazyLoss:
         value = np.vdot(W, gradient) - np.vdot(W, self.target)
         return Point(W, max(self.constant + 0.5 * float(value), 0.0), gradient)
 
-    dual = MomentLoss.dual
+    dual = Quadratic.dual
 
     def intercepts(self, W, point=None):
         """The best intercepts, of shape (n_tasks,)."""

@@ -93,7 +93,7 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         x, used, reached, _ = minimise(problem, problem.pack(A, B), aim, most)
         n_iter += max(used, 1)
         W = problem.product(x)
-        if used == _STEPS and problem.compiles and not problem.moments:
+        if used == _STEPS and problem.exact and not problem.moments:
             n_iter, W = n_iter + 1, _convex_steps(loss, penalty, W)
         elif stuck and not sharp:
             W = _polish(loss, penalty, W)

@@ -162,7 +162,7 @@ class _Path:
         times = _steps_left(far, *self.before) if self.before else 1
         passed = W is not look.point.W
         if passed or chord is None or not chord.serves(used, times):
-            self.chord = chord = Chord(self.loss, W, alpha, chord)
+            self.chord = chord = Chord(self.loss, W, alpha)
             if not chord.sound:
                 self.chord = None
                 return None
@@ -290,9 +290,6 @@ def follow_low_rank(losses, alphas, n_components, convex, *, tol=1e-8, max_iter=
 # Solutions of falling strengths, and the polynomial that leads on from them.
 
 _ORDER = 5  # of the polynomial, at most
-_TRAIL_NEAR = (
-    0.5  # of the last strength: smaller ones are too far to be extrapolated to
-)
 _FALL = 0.5  # of a term's square: a next one above it tells nothing
 
 
@@ -335,7 +332,7 @@ class Trail:
 
     def ahead(self, alpha):
         """W at another strength, and its gradient where that is known."""
-        if not len(self._alphas) or alpha < _TRAIL_NEAR * self._alphas[0]:
+        if not len(self._alphas) or alpha < _NEAR * self._alphas[0]:
             return self.W, None
         ahead = np.empty(self._differences.shape[1:])
         order = _follow(self._differences, alpha - self._alphas, self._since, ahead)
@@ -349,14 +346,16 @@ def _add(differences, steps, W, gradient):
     value = np.empty(d)
     for part in range(2):
         for t in range(n):
-            value[:] = W[t] if part == 0 else gradient[t]
+            for j in range(d):
+                value[j] = W[t, j] if part == 0 else gradient[t, j]
             for q in range(len(steps)):
                 inverse, old = 1.0 / steps[q], differences[q, part, t]
                 for j in range(d):
                     before = old[j]
                     old[j] = value[j]
                     value[j] = inverse * (value[j] - before)
-            differences[len(steps), part, t] = value
+            for j in range(d):
+                differences[len(steps), part, t, j] = value[j]
 
 
 @njit(cache=True)
@@ -366,8 +365,11 @@ def _follow(differences, steps, since, out):
     A feature that came in or went out on the way takes part in as many terms as there
     are strengths since.
     """
-    out[:] = differences[0]
     _, n, d = out.shape
+    for part in range(2):
+        for t in range(n):
+            for j in range(d):
+                out[part, t, j] = differences[0, part, t, j]
     factor, last = 1.0, np.inf
     for q in range(1, len(steps)):
         factor *= steps[q - 1]

@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
-from numba import njit
 
 from ...moments import TaskMoments, moments_pay
 from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE, SHARED, saturated
 from ...problem.losses import Logistic, Squared
 from ...problem.tasks import TaskData
-from ..linalg import ground
+from ..linalg import ground, take
 
 _ROUNDING = 1e-14
 _ROUNDS = 30  # between the residuals there are and the dual ball
@@ -50,70 +49,47 @@ class Point:
 # ---------------------------------------------------------------- from moments
 
 
-class MomentLoss:
-    """Squared loss from moments: 1/2 <W, H W> - <target, W> + constant.
+class Quadratic:
+    """1/2 <W, H W> - <target, W> + constant.
 
-    H has a block per task, `scale[t] * hessian[block[t]]`, and, where tasks share an
-    intercept, loses the outer product of `coupling` (None without one).
+    H has a block per task, `scale[t] * hessian[block[t]]`, and loses the outer product
+    of `coupling` (None without one).
 
     Parameters
     ----------
-    moments : TaskMoments
-    intercept : Intercepts
-    shrinkage : float
-        Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
-    tied : bool
-        False leaves the coupling out: a bound of the Hessian from above.
+    hessian : ndarray of shape (n_blocks, n_features, n_features)
+    block : ndarray of shape (n_rows,), int
+    scale : ndarray of shape (n_rows,)
+    target : ndarray of shape (n_rows, n_features)
+    coupling : ndarray of shape (n_rows, n_features), or None
+    constant : float
+    zero_objective : float
+        Objective of the best model without features.
     """
 
-    def __init__(self, moments, intercept=FREE, shrinkage=0.0, *, tied=True):
-        self.moments, self.intercept, self.shrinkage = moments, intercept, shrinkage
-        self.n_rows, self.n_features = moments.cross.shape
-        mass, mean = moments.task_weights, moments.mean[moments.group]
-        # what is left of each task's squared mean residual: nothing once its
-        # intercept is free, all of it without one
-        left = intercept.left(mass, shrinkage)
-        total = left.sum() if tied and intercept.common else 0.0
-        level = left @ moments.y_mean / total if total > 0 else 0.0
-        column = left[:, None] * mean
-        self.coupling = column / np.sqrt(total) if total > 0 else None
-        self.target = moments.scale[:, None] * moments.cross
-        self.target = self.target + column * (moments.y_mean - level)[:, None]
-        squares = moments.scale @ moments.y_square
-        squares += left @ (moments.y_mean - level) ** 2
-        self.constant = 0.5 * float(squares)
-        self.zero_objective = moments.base_objective(intercept.at(shrinkage))
-        self.hessian, self.block, self.scale = self._blocks(left)
+    def __init__(
+        self, hessian, block, scale, target, coupling, constant, zero_objective
+    ):
+        self.n_rows, self.n_features = target.shape
+        self.hessian, self.block, self.scale = hessian, block, scale
+        self.target, self.coupling, self.constant = target, coupling, constant
+        self.zero_objective = zero_objective
         # every task has its own block, in the order of the tasks
-        self.ordered = np.array_equal(self.block, np.arange(len(self.hessian)))
+        self.ordered = np.array_equal(block, np.arange(len(hessian)))
         self._cache = {}
 
-    def _blocks(self, left):
-        """One block for all tasks whose rows, weights and intercepts are alike."""
-        moments = self.moments
-        if not left.any():
-            return moments.gram, moments.group, moments.scale
-        pairs = np.column_stack([moments.group, moments.scale])
-        _, first, block = np.unique(
-            pairs, axis=0, return_index=True, return_inverse=True
-        )
-        group = moments.group[first]
-        mean = moments.mean[group]
-        hessian = moments.scale[first, None, None] * moments.gram[group]
-        hessian += (left[first, None] * mean)[:, :, None] * mean[:, None, :]
-        return hessian, block.ravel(), np.ones(self.n_rows)
-
     def columns(self, chosen):
-        """The same loss of the chosen features only, the others zero."""
-        part = object.__new__(MomentLoss)
-        part.__dict__.update(self.__dict__)
-        part.n_features, part._cache = len(chosen), {}
-        part.hessian = np.empty((len(self.hessian), len(chosen), len(chosen)))
-        _take(self.hessian, np.asarray(chosen), part.hessian)
-        part.target = np.ascontiguousarray(self.target[:, chosen])
-        if self.coupling is not None:
-            part.coupling = np.ascontiguousarray(self.coupling[:, chosen])
-        return part
+        """The same function of the chosen features only, the others zero."""
+        size, coupling = len(chosen), self.coupling
+        hessian = np.empty((len(self.hessian), size, size))
+        chosen = np.asarray(chosen)
+        for square, part in zip(self.hessian, hessian):
+            take(square, chosen, chosen, part, True)
+        target = np.ascontiguousarray(self.target[:, chosen])
+        if coupling is not None:
+            coupling = np.ascontiguousarray(coupling[:, chosen])
+        values = coupling, self.constant, self.zero_objective
+        return Quadratic(hessian, self.block, self.scale, target, *values)
 
     @property
     def diagonal(self):
@@ -136,7 +112,8 @@ class MomentLoss:
                 product[tasks] = V[tasks] @ block
         product *= self.scale[:, None]
         if self.coupling is not None:
-            product -= np.vdot(self.coupling, V) * self.coupling
+            # pairwise: of features far from zero little is left
+            product -= np.sum(self.coupling * V) * self.coupling
         return product
 
     def at(self, W):
@@ -177,6 +154,18 @@ class MomentLoss:
 
     def _invert(self, R):
         """Solve with H, of which nothing is left in directions that it does not see."""
+        S = self._invert_blocks(R)
+        if self.coupling is None:
+            return S
+        if "reply" not in self._cache:
+            self._cache["reply"] = self._invert_blocks(self.coupling)
+        reply = self._cache["reply"]
+        left = 1.0 - float(np.vdot(self.coupling, reply))
+        # where nothing is left, R has nothing along the reply but rounding
+        share = float(np.vdot(reply, R)) / left if left > 1e-8 else 0.0
+        return S + share * reply
+
+    def _invert_blocks(self, R):
         if "inverses" not in self._cache:
             self._cache["inverses"] = _pseudo_inverses(self.hessian)
         inverses = self._cache["inverses"]
@@ -184,18 +173,44 @@ class MomentLoss:
             S = R @ inverses[0]
         else:
             S = np.matmul(R[:, None, :], inverses[self.block])[:, 0]
-        S /= np.where(self.scale > 0, self.scale, 1.0)[:, None]
-        if self.coupling is None:
-            return S
-        if "reply" not in self._cache:
-            coupling, self.coupling = self.coupling, None
-            self._cache["reply"] = self._invert(coupling)
-            self.coupling = coupling
-        reply = self._cache["reply"]
-        left = 1.0 - float(np.vdot(self.coupling, reply))
-        # where nothing is left, R has nothing along the reply but rounding
-        share = float(np.vdot(reply, R)) / left if left > 1e-8 else 0.0
-        return S + share * reply
+        return S / np.where(self.scale > 0, self.scale, 1.0)[:, None]
+
+
+class MomentLoss(Quadratic):
+    """Squared loss from moments, the intercepts at their best.
+
+    Where tasks share an intercept it couples them.
+
+    Parameters
+    ----------
+    moments : TaskMoments
+    intercept : Intercepts
+    shrinkage : float
+        Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
+    tied : bool
+        False leaves the coupling out: a bound of the Hessian from above.
+    """
+
+    def __init__(self, moments, intercept=FREE, shrinkage=0.0, *, tied=True):
+        self.moments, self.intercept, self.shrinkage = moments, intercept, shrinkage
+        mass, mean = moments.task_weights, moments.mean[moments.group]
+        # what is left of each task's squared mean residual: nothing once its
+        # intercept is free, all of it without one
+        left = intercept.left(mass, shrinkage)
+        total = left.sum() if tied and intercept.common else 0.0
+        level = left @ moments.y_mean / total if total > 0 else 0.0
+        column = left[:, None] * mean
+        target = moments.scale[:, None] * moments.cross
+        target = target + column * (moments.y_mean - level)[:, None]
+        squares = moments.scale @ moments.y_square
+        squares += left @ (moments.y_mean - level) ** 2
+        super().__init__(
+            *_blocks(moments, left),
+            target,
+            column / np.sqrt(total) if total > 0 else None,
+            0.5 * float(squares),
+            moments.base_objective(intercept.at(shrinkage)),
+        )
 
     def intercepts(self, W, point=None):
         """The best intercepts, of shape (n_rows,)."""
@@ -203,6 +218,19 @@ class MomentLoss:
         free = self.moments.y_mean - np.einsum("tj,tj->t", mean, W)
         mass = self.moments.task_weights
         return self.intercept.best(free, mass, self.shrinkage)
+
+
+def _blocks(moments, left):
+    """Hessian, block and scale: one for all tasks of like rows, weights, intercepts."""
+    if not left.any():
+        return moments.gram, moments.group, moments.scale
+    pairs = np.column_stack([moments.group, moments.scale])
+    _, first, block = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    group = moments.group[first]
+    mean = moments.mean[group]
+    hessian = moments.scale[first, None, None] * moments.gram[group]
+    hessian += (left[first, None] * mean)[:, :, None] * mean[:, None, :]
+    return hessian, block.ravel(), np.ones(len(block))
 
 
 # ---------------------------------------------------------------- from the rows
@@ -613,16 +641,6 @@ def aligned_gap(loss, penalty, point, value, inside, enough):
         inside = penalty.prox(other.gradient) - other.gradient
         point = other
     return gap
-
-
-@njit(cache=True)
-def _take(blocks, chosen, out):
-    """Rows and columns of every block, sooner than NumPy's index has them."""
-    for u in range(len(blocks)):
-        for i in range(len(chosen)):
-            row = blocks[u, chosen[i]]
-            for j in range(len(chosen)):
-                out[u, i, j] = row[chosen[j]]
 
 
 def _pseudo_inverses(blocks):

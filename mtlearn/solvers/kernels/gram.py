@@ -8,6 +8,8 @@ were not used for longest make room.
 import numpy as np
 from numba import njit
 
+from ..linalg import take
+
 GRAM_BYTES = 1 << 30  # memory that rows may take
 _CHUNK = 1 << 18  # entries of the rows that are computed at once: they stay in cache
 
@@ -123,7 +125,7 @@ class LongGram(_Gram):
         if len(rows) > self.cache.capacity:
             return super().sub(rows)
         out = np.empty((len(rows), len(rows)))
-        _pick_square(self.cache.slab, self.cache.slots(rows), rows, out)
+        take(self.cache.slab, self.cache.slots(rows), rows, out, True)
         return out
 
     def block(self, rows, columns):
@@ -131,7 +133,9 @@ class LongGram(_Gram):
         out = np.empty((len(rows), len(columns)))
         for s in range(0, len(rows), self.cache.capacity):
             part = slice(s, s + self.cache.capacity)
-            _pick(self.cache.slab, self.cache.slots(rows[part]), columns, out[part])
+            take(
+                self.cache.slab, self.cache.slots(rows[part]), columns, out[part], False
+            )
         return out
 
     def push(self, rows, step, f):
@@ -168,10 +172,16 @@ class WideGram(_Gram):
         for s in range(0, len(above), self.cache.capacity):
             part = slice(s, s + self.cache.capacity)
             slots = self.cache.slots(above[part])
-            _pick(self.cache.slab, slots, below, inner[part])
+            take(self.cache.slab, slots, below, inner[part], False)
         out = np.empty((len(rows), len(columns)))
         tasks = self.task_of[rows], self.task_of[columns]
-        _join(inner, place, beside, *tasks, self.K, self.E, out)
+        take(inner, place, beside, out, False)
+        tie = np.empty_like(out)
+        take(self.K, *tasks, tie, False)
+        out *= tie
+        if self.E.any():
+            take(self.E, *tasks, tie, False)
+            out += tie
         return out
 
     def push(self, rows, step, f):
@@ -198,35 +208,6 @@ def _tie(out, task, starts, K, E):
             factor, plus = K[task[a], t], E[task[a], t]
             for j in range(starts[t], starts[t + 1]):
                 out[a, j] = out[a, j] * factor + plus
-
-
-@njit(cache=True)
-def _pick(slab, slots, columns, out):
-    for a in range(slots.shape[0]):
-        row = slab[slots[a]]
-        for b in range(columns.shape[0]):
-            out[a, b] = row[columns[b]]
-
-
-@njit(cache=True)
-def _pick_square(slab, slots, columns, out):
-    """A symmetric part: half of it is read, by rows, the rest mirrored."""
-    for a in range(slots.shape[0]):
-        row = slab[slots[a]]
-        for b in range(a + 1):
-            out[a, b] = row[columns[b]]
-    for a in range(slots.shape[0]):
-        for b in range(a):
-            out[b, a] = out[a, b]
-
-
-@njit(cache=True)
-def _join(inner, place, beside, task, other, K, E, out):
-    for a in range(place.shape[0]):
-        s = task[a]
-        for b in range(beside.shape[0]):
-            tie = K[s, other[b]]
-            out[a, b] = inner[place[a], beside[b]] * tie + E[s, other[b]]
 
 
 # Reassociation lets four rows be added at once in vector registers.

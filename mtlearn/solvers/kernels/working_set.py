@@ -12,15 +12,17 @@ _ROUNDING = 2.3e-16
 
 
 @njit(cache=True)
-def _rise(beta, g, width):
-    """Slope of the dual's objective if beta grows."""
-    return g + (width if beta >= 0.0 else -width)
+def _sides(i, beta, lower, upper, width):
+    """What the slopes up and down have beside the gradient, for beta[i].
 
-
-@njit(cache=True)
-def _fall(beta, g, width):
-    """Slope, with the sign of growth, if beta shrinks."""
-    return g + (width if beta > 0.0 else -width)
+    Both with the sign of growth; infinite where beta cannot go there.
+    """
+    up, down = np.inf, -np.inf
+    if beta[i] < upper[i]:
+        up = width[i] if beta[i] >= 0.0 else -width[i]
+    if beta[i] > lower[i]:
+        down = width[i] if beta[i] > 0.0 else -width[i]
+    return up, down
 
 
 @njit(cache=True)
@@ -31,11 +33,12 @@ def violations(dual, beta, f, group, low, high, rise, fall):
     fall (violations); returns the largest sum of two that can be moved together.
     """
     lower, upper, diagonal, linear, width = dual
-    low[:], high[:] = np.inf, -np.inf
+    for k in range(low.shape[0]):
+        low[k], high[k] = np.inf, -np.inf
     for i in range(beta.shape[0]):
         g = f[i] + diagonal[i] * beta[i] - linear[i]
-        rise[i] = _rise(beta[i], g, width[i]) if beta[i] < upper[i] else np.inf
-        fall[i] = _fall(beta[i], g, width[i]) if beta[i] > lower[i] else -np.inf
+        up, down = _sides(i, beta, lower, upper, width)
+        rise[i], fall[i] = g + up, g + down
         if group[i] >= 0:
             low[group[i]] = min(low[group[i]], rise[i])
             high[group[i]] = max(high[group[i]], fall[i])
@@ -58,20 +61,25 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
     widths; both beta and g are updated. Returns the number of steps.
     """
     n, done, busy = beta.shape[0], 0, True
-    # what the slopes up and down have beside g; infinite where beta cannot go there
     up, down = np.empty(n), np.empty(n)
     own, gain = np.empty(n), np.empty(n)
-    widest = np.max(width)
+    widest = 0.0
     for k in range(n):
-        own[k] = sub[k, k]
-        _mark(k, beta, lower, upper, width, up, down)
+        own[k], widest = sub[k, k], max(widest, width[k])
+        up[k], down[k] = _sides(k, beta, lower, upper, width)
     while busy and done < most:
         busy = False
-        for k in range(starts.shape[0] - 1):
-            first, last = starts[k], starts[k + 1]
+        for t in range(starts.shape[0] - 1):
+            first, last = starts[t], starts[t + 1]
             least, worst = _extremes(g, up, down, first, last)
             while done < most and worst - least > eps:
-                i = _find(g, up, least, first, last)
+                # the comparison repeats a sum that may have been rounded otherwise
+                i, lowest = first, np.inf
+                for k in range(first, last):
+                    if g[k] + up[k] < lowest:
+                        i, lowest = k, g[k] + up[k]
+                    if lowest <= least:
+                        break
                 # where neither bends, what rounding leaves of a slope would be a gain
                 over = least + _ROUNDING * (abs(least) + abs(worst) + widest)
                 best = _gains(g, down, over, sub[i], own, own[i], gain, first, last)
@@ -86,20 +94,13 @@ def descend_pairs(sub, beta, g, lower, upper, width, starts, eps, most):
                 curve = max(curve - 2.0 * sub[i, j], _FLAT * abs(curve) + 1e-300)
                 step = (g[j] + down[j] - least) / curve
                 _step_pair(i, j, step, sub, beta, g, lower, upper, width)
-                _mark(i, beta, lower, upper, width, up, down)
-                _mark(j, beta, lower, upper, width, up, down)
+                up[i], down[i] = _sides(i, beta, lower, upper, width)
+                up[j], down[j] = _sides(j, beta, lower, upper, width)
                 least, worst = _extremes(g, up, down, first, last)
     return done
 
 
-@njit(cache=True)
-def _mark(k, beta, lower, upper, width, up, down):
-    """Note what beta[k] adds to its slopes."""
-    up[k] = _rise(beta[k], 0.0, width[k]) if beta[k] < upper[k] else np.inf
-    down[k] = _fall(beta[k], 0.0, width[k]) if beta[k] > lower[k] else -np.inf
-
-
-# In the next three, reassociation (and no NaN, which cannot be) gives vector registers.
+# In the next two, reassociation (and no NaN, which cannot be) gives vector registers.
 @njit(cache=True, fastmath={"reassoc", "nnan", "nsz", "contract"})
 def _extremes(g, up, down, first, last):
     """Least slope up and largest slope down."""
@@ -123,25 +124,6 @@ def _gains(g, down, least, row, own, mine, gain, first, last):
     return best
 
 
-@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
-def _carry(g, step, p, q):
-    """Gradient after a step in two beta."""
-    for m in range(g.shape[0]):
-        g[m] += step * (p[m] - q[m])
-
-
-@njit(cache=True)
-def _find(g, up, least, first, last):
-    """Where the least slope up is; the comparison repeats the same sum."""
-    at, value = first, np.inf
-    for k in range(first, last):
-        if g[k] + up[k] <= least:
-            return k
-        if g[k] + up[k] < value:
-            at, value = k, g[k] + up[k]
-    return at
-
-
 @njit(cache=True)
 def _step_pair(i, j, step, sub, beta, g, lower, upper, width):
     """Move beta[i] up and beta[j] down, to an edge or to zero at most."""
@@ -153,7 +135,9 @@ def _step_pair(i, j, step, sub, beta, g, lower, upper, width):
     step = min(step, most_up, most_down)
     beta[i] = _moved(beta[i], step, most_up, upper[i])
     beta[j] = -_moved(-beta[j], step, most_down, -lower[j])
-    _carry(g, step, sub[i], sub[j])
+    p, q = sub[i], sub[j]
+    for m in range(g.shape[0]):
+        g[m] += step * (p[m] - q[m])
 
 
 @njit(cache=True)
@@ -171,12 +155,10 @@ def descend_alone(sub, beta, g, lower, upper, width, eps, most):
     for done in range(most):
         i, gain, best, bend = -1, 0.0, 0.0, 1.0
         for k in range(n):
-            slope = 0.0
-            if beta[k] < upper[k]:
-                slope = max(-_rise(beta[k], g[k], width[k]), 0.0)
-            if beta[k] > lower[k]:
-                down = _fall(beta[k], g[k], width[k])
-                slope = -down if down > slope else slope
+            up, down = _sides(k, beta, lower, upper, width)
+            slope = max(-(g[k] + up), 0.0)
+            if g[k] + down > slope:
+                slope = -(g[k] + down)
             curve = max(sub[k, k], 1e-300)
             if abs(slope) > eps and slope * slope > gain * curve:
                 gain, i = slope * slope / curve, k

@@ -5,7 +5,8 @@ the task otherwise. With the squared loss the best heads for given features are 
 independent ridge regressions, and are found exactly.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -22,10 +23,11 @@ _EXACT = 1e-12  # tolerance of the heads that are solved for
 _CHUNK = 1 << 19  # products of pairs of features held at once
 
 
+@dataclass(frozen=True)
 class Heads:
     """Labels, weights and penalty of all heads; knows nothing of the layers below.
 
-    Parameters
+    Attributes
     ----------
     data : TaskData
         Rows in the order of their tasks in the long layout.
@@ -33,67 +35,113 @@ class Heads:
         Classes of each task, for the log-loss; None for the squared loss.
     alpha : float
     intercept : Intercepts
+    y, weight : ndarray of shape (n_samples, n_tasks) or (n_samples,)
+        Labels as the heads count them, and what they count for.
+    row_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows, where all tasks have the same ones.
+    alike : bool
+        Whether all tasks have the same rows and weights.
+    plain : bool
+        Whether all weights are one.
     """
 
-    def __init__(self, data, own, alpha, intercept):
-        self.data, self.own, self.alpha, self.intercept = data, own, alpha, intercept
-        self.kind = SQUARED if own is None else LOG
-        sizes, self.label_of = head_sizes(own, data.n_tasks)
-        self.starts = np.concatenate([[0], np.cumsum(sizes)])
-        self.n_columns = int(self.starts[-1])
-        self.task_of_column = np.repeat(np.arange(data.n_tasks), sizes)
-        # one memory order, so that rounding does not depend on the container
-        self.weight = np.ascontiguousarray(_weights(data))
-        y = np.where(self.weight > 0, data.y, 0.0)
+    data: TaskData
+    own: np.ndarray | None
+    alpha: float
+    intercept: object
+    y: np.ndarray
+    weight: np.ndarray
+    row_weight: np.ndarray | None
+    alike: bool
+    plain: bool
+
+    @classmethod
+    def of(cls, data, own, alpha, intercept):
+        """Heads of all observations."""
+        weight = _weights(data)
+        plain = bool(np.all(weight == 1.0))
+        y = np.where(weight > 0, data.y, 0.0)
         if own is not None:
-            y = np.where(self.weight > 0, _own_codes(y, own, data.codes), 0.0)
-        self.y = np.ascontiguousarray(y)
-        self._plain = bool(np.all(self.weight == 1.0))
-        row = data.sample_weight
-        self.alike = data.common
-        self._fast = data.wide and alpha > 0 and not intercept.common
-        self.row_weight = row if self.alike else None
-        ones = np.ones(data.n_tasks)
-        self.task_weight = ones if data.task_weight is None else data.task_weight
+            y = np.where(weight > 0, _own_codes(y, own, data.codes), 0.0)
         if own is not None and own.shape[1] > 2:
             # a task with one class among several has nothing to learn
             single = own.sum(axis=1) < 2
-            self.weight = self.weight * ~(
-                single[data.codes] if data.codes is not None else single
-            )
+            weight = weight * ~(single if data.wide else single[data.codes])
+        # one memory order, so that rounding does not depend on the container
+        y, weight = np.ascontiguousarray(y), np.ascontiguousarray(weight)
+        row = data.sample_weight if data.common else None
+        return cls(data, own, alpha, intercept, y, weight, row, data.common, plain)
+
+    @property
+    def kind(self):
+        return SQUARED if self.own is None else LOG
+
+    @cached_property
+    def _sizes(self):
+        return head_sizes(self.own, self.data.n_tasks)
+
+    @property
+    def label_of(self):
+        """A number for the label of every column."""
+        return self._sizes[1]
+
+    @cached_property
+    def starts(self):
+        """First column of every task, and the number of columns."""
+        return np.concatenate([[0], np.cumsum(self._sizes[0])])
+
+    @property
+    def n_columns(self):
+        return int(self.starts[-1])
+
+    @property
+    def task_of_column(self):
+        return np.repeat(np.arange(self.data.n_tasks), self._sizes[0])
+
+    @property
+    def task_weight(self):
+        given = self.data.task_weight
+        return np.ones(self.data.n_tasks) if given is None else given
+
+    @property
+    def _fast(self):
+        return self.data.wide and self.alpha > 0 and not self.intercept.common
 
     def rows(self, index, dtype):
         """The same heads on some of the rows, which count for all; other precision."""
-        part = object.__new__(Heads)
-        part.__dict__.update(self.__dict__)
-        data = self.data
 
         def take(values):
             return values if index is None else values[index]
 
-        there = self.weight.sum() if index is None else self.weight[index].sum()
+        there = take(self.weight).sum()
         # a part without labels counts for nothing
         scale = self.weight.sum() / there if there > 0 else 1.0
-        part.weight = np.ascontiguousarray(scale * take(self.weight), dtype=dtype)
-        part.y = np.ascontiguousarray(take(self.y), dtype=dtype)
-        part._plain = self._plain and scale == 1.0
-        row, codes = self.row_weight, data.codes
+        row = self.row_weight
         if self.alike and (row is not None or index is not None):
             row = scale * take(np.ones(len(self.y)) if row is None else row)
-            part.row_weight = row.astype(dtype)
-        if not self._fast:
-            # what the general solver wants to see
-            ones = np.ones(len(data.y))
-            weight = ones if data.sample_weight is None else data.sample_weight
-            part.data = TaskData(
-                np.empty((len(part.y), 0)),
-                take(data.y),
-                data.n_tasks,
-                None if codes is None else take(codes),
-                scale * take(weight),
-                data.task_weight,
-            )
-        return part
+            row = row.astype(dtype)
+        return replace(
+            self,
+            data=self.data if self._fast else self._narrow(take, scale),
+            y=np.ascontiguousarray(take(self.y), dtype=dtype),
+            weight=np.ascontiguousarray(scale * take(self.weight), dtype=dtype),
+            row_weight=row,
+            plain=self.plain and scale == 1.0,
+        )
+
+    def _narrow(self, take, scale):
+        """What the general solver wants to see of some of the rows."""
+        data, ones = self.data, np.ones(len(self.data.y))
+        weight = ones if data.sample_weight is None else data.sample_weight
+        y = take(data.y)
+        return TaskData(
+            np.empty((len(y), 0)),
+            y,
+            data.n_tasks,
+            None if data.wide else take(data.codes),
+            scale * take(weight),
+            data.task_weight,
+        )
 
     # -------------------------------------------------------- the function
 
@@ -110,15 +158,17 @@ class Heads:
         """Loss at scores Z, which its gradient overwrites."""
         if self.data.wide and self.kind == SQUARED:
             Z -= self.y
-            if self._plain:
+            if self.plain:
                 return 0.5 * float(np.vdot(Z, Z))
             residual = Z.copy()
             Z *= self.weight
             return 0.5 * float(np.vdot(Z, residual))
+        codes, y, weight = self.data.codes, self.y, self.weight
         if self.data.wide:
-            return _table_loss(self.kind, self.y, self.weight, self.starts, Z)
-        codes = self.data.codes
-        return _row_loss(self.kind, self.y, self.weight, codes, self.starts, Z)
+            codes = np.empty(0, dtype=np.int64)
+        else:
+            y, weight = y[:, None], weight[:, None]
+        return _sum_losses(self.kind, y, weight, codes, self.starts, Z)
 
     def evaluate(self, H, V, b, best=False):
         """Loss of heads V (n_columns, h) with intercepts b (n_columns,).
@@ -318,7 +368,11 @@ def _weighted_grams(H, weight):
     total = np.zeros((weight.shape[1], pairs))
     for low in range(0, n, step):
         part = H[low : low + step]
-        _pairs(part, products)
+        at = 0
+        for j in range(h):
+            pair = products[: len(part), at : at + h - j]
+            np.multiply(part[:, j : j + 1], part[:, j:], out=pair)
+            at += h - j
         total += weight[low : low + step].T @ products[: len(part)]
     grams = np.empty((len(total), h, h))
     upper = np.triu_indices(h)
@@ -331,23 +385,11 @@ def _weighted_grams(H, weight):
 
 
 @njit(cache=True)
-def _pairs(H, out):
-    """Products of all pairs of columns, the upper triangle row by row."""
-    n, h = H.shape
-    for i in range(n):
-        at = 0
-        for j in range(h):
-            v = H[i, j]
-            for k in range(j, h):
-                out[i, at] = v * H[i, k]
-                at += 1
-
-
-@njit(cache=True)
 def _observation(kind, y, w, z, first, last):
     """Loss of one label at z[first:last], which its gradient overwrites."""
     if w == 0.0:
-        z[first:last] = 0
+        for c in range(first, last):
+            z[c] = 0.0
         return 0.0
     if kind == 0:
         r = z[first] - y
@@ -374,22 +416,15 @@ def _observation(kind, y, w, z, first, last):
 
 
 @njit(cache=True)
-def _table_loss(kind, Y, weight, starts, Z):
+def _sum_losses(kind, Y, weight, codes, starts, Z):
+    """Loss of scores Z, which its gradient overwrites; no codes in the wide layout."""
     total = 0.0
     for i in range(Z.shape[0]):
-        row = Z[i]
-        for t in range(starts.shape[0] - 1):
-            first, last = starts[t], starts[t + 1]
-            total += _observation(kind, Y[i, t], weight[i, t], row, first, last)
-    return total
-
-
-@njit(cache=True)
-def _row_loss(kind, y, weight, codes, starts, Z):
-    total = 0.0
-    for i in range(Z.shape[0]):
-        width = starts[codes[i] + 1] - starts[codes[i]]
-        total += _observation(kind, y[i], weight[i], Z[i], 0, width)
+        for k in range(Y.shape[1]):
+            t = codes[i] if len(codes) else k
+            first = 0 if len(codes) else starts[k]
+            last = first + starts[t + 1] - starts[t]
+            total += _observation(kind, Y[i, k], weight[i, k], Z[i], first, last)
     return total
 
 

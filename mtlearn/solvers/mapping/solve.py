@@ -145,7 +145,7 @@ def _build(data, own, shape, alpha, intercept, solver, early=False):
     data = distinct(_sorted(data))
     hidden, activation = shape
     layers = Layers((data.n_features, *hidden), activation)
-    heads = Heads(data, own, alpha, intercept)
+    heads = Heads.of(data, own, alpha, intercept)
     mass = heads.weight.sum(axis=1) if data.wide else heads.weight
     units = Units(data.X, mass, alpha, turned=not early)
     projected = solver == "projection"
@@ -360,7 +360,7 @@ class _Watch:
         self.network, self.patience = network, stop.patience
         data = _sorted(stop.data)
         heads = network.heads
-        self.heads = Heads(data, heads.own, 0.0, heads.intercept)
+        self.heads = Heads.of(data, heads.own, 0.0, heads.intercept)
         self.X = units.rows(data.X)
         self.losses, self.best, self._at = [], None, 0
 

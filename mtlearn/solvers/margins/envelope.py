@@ -25,17 +25,15 @@ def of_rows(box, rows):
     return BoxDual(*(values[rows] for values in box))
 
 
-@njit(cache=True)
-def best_dual(box, i, pull, bend):
-    """Best beta of row i alone, where the smooth part is pull beta - 1/2 bend beta^2.
+@njit(cache=True, fastmath=_FAST)
+def best_dual(box, i, pull, inverse):
+    """Best beta of row i alone, for the smooth part pull beta - 1/2 beta^2 / inverse.
 
     That part includes linear and diagonal of the row, but not its width.
     """
     room = box.width[i]
     pull = max(pull - room, 0.0) + min(pull + room, 0.0)
-    # a row without features, under a kinked loss: straight to a bound
-    bend = max(bend, 1e-300)
-    return min(max(pull / bend, box.lower[i]), box.upper[i])
+    return min(max(pull * inverse, box.lower[i]), box.upper[i])
 
 
 @njit(cache=True)
@@ -115,9 +113,12 @@ class Envelope(_Loss):
 
         At a kink it is one of several.
         """
-        best = np.empty_like(z)
-        _steepest(self.box, z, best)
-        return best
+        box = self.box
+        over = box.linear - z
+        rest = np.sign(over) * np.maximum(np.abs(over) - box.width, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            free = np.where(rest == 0.0, 0.0, rest / box.diagonal)
+        return np.clip(free, box.lower, box.upper)
 
     def __repr__(self):
         return f"Envelope(n={len(self.centre)})"
@@ -128,7 +129,7 @@ class Envelope(_Loss):
 
 @njit(cache=True, fastmath=_FAST)
 def _best_multiplier(box, centre, penalty, i, z):
-    """The beta that the envelope's maximum is taken at, and the curvature there."""
+    """The beta that the envelope's maximum is taken at, curvature and value there."""
     pull = centre[i] + penalty[i] * (box.linear[i] - z)
     room = penalty[i] * box.width[i]
     beyond = pull - min(max(pull, -room), room)
@@ -137,22 +138,18 @@ def _best_multiplier(box, centre, penalty, i, z):
     beta = min(max(free, box.lower[i]), box.upper[i])
     bends = (free > box.lower[i]) & (free < box.upper[i])
     bends &= (beyond != 0.0) | (room == 0.0)
-    return beta, penalty[i] / bottom if bends else 0.0
-
-
-@njit(cache=True, fastmath=_FAST)
-def _envelope_value(box, centre, penalty, i, z, beta):
     moved = beta - centre[i]
-    plain = beta * (box.linear[i] - z) - box.width[i] * abs(beta)
-    return plain - 0.5 * (box.diagonal[i] * beta * beta + moved * moved / penalty[i])
+    value = beta * (box.linear[i] - z) - box.width[i] * abs(beta)
+    value -= 0.5 * (box.diagonal[i] * beta * beta + moved * moved / penalty[i])
+    return beta, penalty[i] / bottom if bends else 0.0, value
 
 
 @njit(cache=True, fastmath=_FAST)
 def _evaluate_envelope(box, centre, penalty, z, gradient, curvature):
     total = 0.0
     for i in range(z.shape[0]):
-        beta, bend = _best_multiplier(box, centre, penalty, i, z[i])
-        total += _envelope_value(box, centre, penalty, i, z[i], beta)
+        beta, bend, value = _best_multiplier(box, centre, penalty, i, z[i])
+        total += value
         gradient[i] = -beta
         curvature[i] = bend
     return total
@@ -165,8 +162,8 @@ def _along_envelope(box, centre, penalty, z, dz, step):
     bend = 0.0
     for i in range(z.shape[0]):
         now = z[i] + step * dz[i]
-        beta, h = _best_multiplier(box, centre, penalty, i, now)
-        value += _envelope_value(box, centre, penalty, i, now, beta)
+        beta, h, least = _best_multiplier(box, centre, penalty, i, now)
+        value += least
         slope -= beta * dz[i]
         bend += h * dz[i] * dz[i]
     return value, slope, bend
@@ -183,12 +180,6 @@ def loss_multiplier(box, i, z):
         best = np.sign(over) * rest / box.diagonal[i]
         return min(max(best, box.lower[i]), box.upper[i])
     return box.upper[i] if over > 0.0 else box.lower[i]
-
-
-@njit(cache=True)
-def _steepest(box, z, best):
-    for i in range(z.shape[0]):
-        best[i] = loss_multiplier(box, i, z[i])
 
 
 @njit(cache=True)
@@ -240,7 +231,7 @@ def _balance(box, centre, penalty, starts, z, levels):
         for _ in range(200):
             total, size, bend = 0.0, 0.0, 0.0
             for i in range(s, e):
-                beta, h = _best_multiplier(box, centre, penalty, i, z[i] + b)
+                beta, h, _ = _best_multiplier(box, centre, penalty, i, z[i] + b)
                 total += beta
                 size += abs(beta)
                 bend += h

@@ -34,11 +34,9 @@ def duality_gap(dual, beta, f, order, starts):
     -------
     Gap
     """
-    b = np.zeros(len(starts) - 1)
-    z = f.copy()
+    b, z = _best_shifts(dual, f, order, starts), f.copy()
     if len(b):
-        kinked = not np.any(dual.diagonal)
-        _shift_groups(dual, f, order, starts, kinked, b, z)
+        z[order] += np.repeat(b, np.diff(starts))
     value, gap = excess(dual, z, beta)
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 
@@ -58,11 +56,7 @@ def best_shifts(dual, z, starts):
     -------
     levels : ndarray of shape (n_blocks,)
     """
-    levels = np.zeros(len(starts) - 1)
-    order = np.arange(len(z))
-    kinked = not np.any(dual.diagonal)
-    _shift_groups(dual, z, order, starts, kinked, levels, z.copy())
-    return levels
+    return _best_shifts(dual, z, np.arange(len(z)), starts)
 
 
 def zero_objective(dual):
@@ -71,77 +65,74 @@ def zero_objective(dual):
     return excess(dual, zeros, zeros)[0]
 
 
-@njit(cache=True)
-def _shift_groups(dual, f, order, starts, kinked, b, z):
-    """Find the intercept of every group at which its multipliers sum to zero."""
-    for k in range(starts.shape[0] - 1):
-        rows = order[starts[k] : starts[k + 1]]
-        if rows.shape[0] == 0:
-            continue
-        b[k] = _median(dual, f, rows) if kinked else _root(dual, f, rows)
-        for i in rows:
-            z[i] += b[k]
+def _best_shifts(dual, f, order, starts):
+    """Intercepts of the groups at which their multipliers sum to zero."""
+    b = np.zeros(len(starts) - 1)
+    find = _find_roots if np.any(dual.diagonal) else _find_medians
+    find(dual, f, order, starts, b)
+    return b
 
 
 @njit(cache=True)
-def _median(dual, f, rows):
-    """Best intercept of kinked losses: where the sum of multipliers jumps past zero.
+def _find_medians(dual, f, order, starts, b):
+    """Best intercepts of kinked losses: where a sum of multipliers jumps past zero.
 
     It is zero over a whole interval often: the middle, or the end that is finite.
     """
     lower, upper, _, linear, width = dual
-    m = rows.shape[0]
-    place, jump = np.empty(2 * m), np.empty(2 * m)
-    size, total = 0, 0.0
-    for i in rows:
-        if upper[i] > 0.0:
-            place[size], jump[size] = linear[i] - width[i] - f[i], upper[i]
-            total += upper[i]
-            size += 1
-        if lower[i] < 0.0:
-            place[size], jump[size] = linear[i] + width[i] - f[i], -lower[i]
-            size += 1
-    if size == 0:
-        return 0.0
-    order = np.argsort(place[:size])
-    little = _ZERO * (total + np.sum(jump[:size]))
-    if total <= little:
-        return place[order[0]]
-    for k in range(size):
-        total -= jump[order[k]]
-        if total <= little:
-            here = place[order[k]]
-            if total >= -little and k + 1 < size:
-                return 0.5 * (here + place[order[k + 1]])
-            return here
-    return place[order[size - 1]]
+    place, jump = np.empty(2 * len(order)), np.empty(2 * len(order))
+    for t in range(len(b)):
+        size, total, little = 0, 0.0, 0.0
+        for i in order[starts[t] : starts[t + 1]]:
+            if upper[i] > 0.0:
+                place[size], jump[size] = linear[i] - width[i] - f[i], upper[i]
+                total += upper[i]
+                size += 1
+            if lower[i] < 0.0:
+                place[size], jump[size] = linear[i] + width[i] - f[i], -lower[i]
+                size += 1
+        for k in range(size):
+            little += _ZERO * jump[k]
+        little += _ZERO * total
+        at = np.argsort(place[:size])
+        for k in range(size):
+            b[t] = place[at[k]]
+            if total <= little:
+                break
+            total -= jump[at[k]]
+            if total <= little:
+                if total >= -little and k + 1 < size:
+                    b[t] = 0.5 * (b[t] + place[at[k + 1]])
+                break
 
 
 @njit(cache=True)
-def _root(dual, f, rows):
-    """Best intercept of squared losses: Newton's method between two bounds."""
+def _find_roots(dual, f, order, starts, b):
+    """Best intercepts of squared losses: Newton's method between two bounds."""
     lower, upper, diagonal, linear, width = dual
-    low, high = np.inf, -np.inf
-    for i in rows:
-        low = min(low, linear[i] - width[i] - f[i])
-        high = max(high, linear[i] + width[i] - f[i])
-    b = low
-    for _ in range(_ROOT_STEPS):
-        total, size, slope = 0.0, 0.0, 0.0
+    for t in range(len(b)):
+        rows = order[starts[t] : starts[t + 1]]
+        low, high = np.inf, -np.inf
         for i in rows:
-            beta = loss_multiplier(dual, i, f[i] + b)
-            total += beta
-            size += abs(beta)
-            if lower[i] < beta < upper[i] and beta != 0.0:
-                slope += 1.0 / diagonal[i]
-        if abs(total) <= _ZERO * size:
-            return b
-        if total > 0.0:
-            low = b
-        else:
-            high = b
-        if high - low <= 1e-15 * max(abs(high), abs(low)):
-            return b
-        step = b + total / slope if slope > 0.0 else high
-        b = step if low < step < high else 0.5 * (low + high)
-    return b
+            low = min(low, linear[i] - width[i] - f[i])
+            high = max(high, linear[i] + width[i] - f[i])
+        level = low if len(rows) else 0.0
+        for _ in range(_ROOT_STEPS if len(rows) else 0):
+            total, size, slope = 0.0, 0.0, 0.0
+            for i in rows:
+                beta = loss_multiplier(dual, i, f[i] + level)
+                total += beta
+                size += abs(beta)
+                if lower[i] < beta < upper[i] and beta != 0.0:
+                    slope += 1.0 / diagonal[i]
+            if abs(total) <= _ZERO * size:
+                break
+            if total > 0.0:
+                low = level
+            else:
+                high = level
+            if high - low <= 1e-15 * max(abs(high), abs(low)):
+                break
+            step = level + total / slope if slope > 0.0 else high
+            level = step if low < step < high else 0.5 * (low + high)
+        b[t] = level

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from sklearn.utils import check_random_state
 
-from .envelope import spare_slope
+from .envelope import BoxDual, best_dual, spare_slope
 
 
 class Sides(NamedTuple):
@@ -89,7 +89,7 @@ class Sweeps:
         self.bends = square[self.place] * np.repeat(first, data.sizes)
         self.bends += np.repeat(second, data.sizes) + box.diagonal
         # a row without features, under a kinked loss, goes straight to a bound
-        self.inverse = 1.0 / np.maximum(self.bends, 1e-300)
+        inverse = 1.0 / np.maximum(self.bends, 1e-300)
         n = data.n_tasks
         self.common, self.own = np.zeros(d), np.zeros((n, d))
         self.level = np.zeros(1 + n)
@@ -100,37 +100,23 @@ class Sweeps:
         self.active = data.sizes.copy()
         self.noise = self.rng.randint(1, 2**31, size=1).astype(np.uint64)
         self.limit = np.inf
+        self._rows = _Rows(
+            self.X, self.place, box, self.bends, inverse, self.order, self.beta
+        )
+        coupling = self.coef_sides, self.free_sides
+        self._model = _Model(*coupling, self.common, self.own, self.level, self.offset)
 
     def sweep(self):
         """One sweep; returns how many rows it visited and what the dual gained."""
         visits = int(self.active.sum())
-        gain, self.limit = _sweep(
-            self.X,
-            self.place,
-            self.starts,
-            self.box,
-            self.bends,
-            self.inverse,
-            self.coef_sides,
-            self.free_sides,
-            self.rng.permutation(len(self.active)),
-            self.order,
-            self.active,
-            self.limit,
-            self.noise,
-            self.common,
-            self.own,
-            self.level,
-            self.offset,
-            self.beta,
-        )
+        tasks = self.rng.permutation(len(self.active))
+        state = self.starts, tasks, self.active, self.limit, self.noise
+        gain, self.limit = _sweep(self._rows, self._model, *state)
         return visits, gain
 
     def wake(self, z):
         """Decide by the scores `z` of the model which rows are visited next."""
-        box, beta = self.box, self.beta
-        self.limit = _largest_pull(box, self.bends, self.inverse, z, beta)
-        _wake(self.starts, box, z, beta, self.limit, self.order, self.active)
+        self.limit = _wake(self._rows, self.starts, z, self.active)
 
     def settle(self):
         """Move on the values around which the intercepts are held.
@@ -165,56 +151,46 @@ class Sweeps:
         return np.vstack([head, form.private * self.own])
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _dot(x, w):
-    z = 0.0
-    for j in range(x.shape[0]):
-        z += x[j] * w[j]
-    return z
+class _Rows(NamedTuple):
+    """What one sweep reads, and the variables of the rows.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    place : ndarray of shape (n,)
+        Row of X of every observation.
+    box : BoxDual
+    bends, inverse : ndarray of shape (n,)
+        Curvature of every dual variable alone, and one over it.
+    order : ndarray of shape (n,)
+        Observations, those that are visited first in each task.
+    beta : ndarray of shape (n,)
+    """
+
+    X: np.ndarray
+    place: np.ndarray
+    box: BoxDual
+    bends: np.ndarray
+    inverse: np.ndarray
+    order: np.ndarray
+    beta: np.ndarray
 
 
-# As best_dual, with a product for the division; small enough to vanish in its callers.
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _best(box, i, pull, inverse):
-    """Best beta of row i alone; `pull` counts neither width nor its own beta."""
-    room = box.width[i]
-    pull = max(pull - room, 0.0) + min(pull + room, 0.0)
-    return min(max(pull * inverse[i], box.lower[i]), box.upper[i])
+class _Model(NamedTuple):
+    """Coefficients and levels of the tasks, and how rows are coupled in both."""
+
+    coef: Sides
+    free: Sides
+    common: np.ndarray
+    own: np.ndarray
+    level: np.ndarray
+    offset: np.ndarray
 
 
 @njit(cache=True)
-def _draw(state, size):
-    """The next state of a random generator (xorshift), and a number below `size`."""
-    state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-    state ^= state >> np.uint64(7)
-    state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
-    # the upper half times the number of them: no division
-    return state, int(((state >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32))
-
-
-@njit(cache=True)
-def _sweep(
-    X,
-    place,
-    starts,
-    box,
-    bends,
-    inverse,
-    coef,
-    free,
-    tasks,
-    order,
-    active,
-    limit,
-    noise,
-    common,
-    own,
-    level,
-    offset,
-    beta,
-):
-    w, before = np.empty(X.shape[1]), np.empty(X.shape[1])
-    rows = (X, place, box, bends, inverse, order, beta)
+def _sweep(rows, model, starts, tasks, active, limit, noise):
+    coef, free, common, own, level, offset = model
+    w, before = np.empty(len(common)), np.empty(len(common))
     gain, worst = 0.0, 0.0
     dense = coef.kernel.shape[0] > 0
     for t in tasks:
@@ -236,7 +212,13 @@ def _sweep(
         for j in range(len(w)):
             before[j] = (w[j] - before[j]) / own_coef
         if dense:
-            _tell_all(t, before, total, coef.kernel, free.kernel, own, level)
+            # to all tasks, by the task kernel
+            for u in range(coef.kernel.shape[0]):
+                c = coef.kernel[u, t]
+                if c != 0.0:
+                    for j in range(len(w)):
+                        own[u, j] += c * before[j]
+                level[1 + u] += free.kernel[u, t] * total
             continue
         for j in range(len(w)):
             own[t, j] += before[j]
@@ -246,7 +228,8 @@ def _sweep(
     return gain, worst
 
 
-@njit(cache=True)
+# Reassociation lets the products with a row run in vector registers.
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _visit(rows, s, size, limit, noise, own_coef, own_free, w, b):
     """Steps in the first `size` rows of a task, in random order; moves its `w`.
 
@@ -256,14 +239,20 @@ def _visit(rows, s, size, limit, noise, own_coef, own_free, w, b):
     X, place, box, bends, inverse, order, beta = rows
     gain, worst, total, k, state = 0.0, 0.0, 0.0, 0, noise[0]
     while k < size:
-        # a random row of those not yet visited
-        state, pick = _draw(state, size - k)
+        # a random row of those not yet visited: xorshift, and the upper half of its
+        # state times their number, which spares a division
+        state ^= (state << np.uint64(13)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+        state ^= state >> np.uint64(7)
+        state ^= (state << np.uint64(17)) & np.uint64(0xFFFFFFFFFFFFFFFF)
+        pick = int(((state >> np.uint64(32)) * np.uint64(size - k)) >> np.uint64(32))
         i = order[s + k + pick]
         order[s + k + pick] = order[s + k]
         order[s + k] = i
-        x = X[place[i]]
-        slope = box.linear[i] - _dot(x, w) - b - box.diagonal[i] * beta[i]
-        best = _best(box, i, slope + bends[i] * beta[i], inverse)
+        x, z = X[place[i]], 0.0
+        for j in range(x.shape[0]):
+            z += x[j] * w[j]
+        slope = box.linear[i] - z - b - box.diagonal[i] * beta[i]
+        best = best_dual(box, i, slope + bends[i] * beta[i], inverse[i])
         step = best - beta[i]
         if step == 0.0:
             if spare_slope(box, i, beta[i], slope) > limit:
@@ -287,32 +276,19 @@ def _visit(rows, s, size, limit, noise, own_coef, own_free, w, b):
     return size, gain, worst, total
 
 
-@njit(cache=True)
-def _tell_all(t, moved, total, coef, free, own, level):
-    """Carry what happened in task t to all tasks, by the task kernel."""
-    for u in range(coef.shape[0]):
-        c = coef[u, t]
-        if c != 0.0:
-            for j in range(moved.shape[0]):
-                own[u, j] += c * moved[j]
-        level[1 + u] += free[u, t] * total
-
-
-# Both loops over all rows without a branch: who moves and who rests is hard to predict.
+# Loops over all rows without a branch: who moves and who rests is hard to predict.
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz", "nnan"})
-def _largest_pull(box, bends, inverse, z, beta):
-    """The largest step that a row would make alone, times its bend."""
-    worst = 0.0
+def _wake(rows, starts, z, active):
+    """Rows that may move to the front of their task, as in `spare_slope`.
+
+    Returns the largest step that a row would make alone, times its bend.
+    """
+    _, _, box, bends, inverse, order, beta = rows
+    limit = 0.0
     for i in range(z.shape[0]):
         pull = box.linear[i] - z[i] + (bends[i] - box.diagonal[i]) * beta[i]
-        best = _best(box, i, pull, inverse)
-        worst = max(worst, abs(best - beta[i]) * bends[i])
-    return worst
-
-
-@njit(cache=True)
-def _wake(starts, box, z, beta, limit, order, active):
-    """Rows that may move to the front of their task, as in `spare_slope`."""
+        best = best_dual(box, i, pull, inverse[i])
+        limit = max(limit, abs(best - beta[i]) * bends[i])
     for t in range(starts.shape[0] - 1):
         front, back = starts[t], starts[t + 1] - 1
         for i in range(starts[t], starts[t + 1]):
@@ -327,3 +303,4 @@ def _wake(starts, box, z, beta, limit, order, active):
             front += 1 - rests
             back -= rests
         active[t] = front - starts[t]
+    return limit

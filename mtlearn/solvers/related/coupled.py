@@ -543,7 +543,8 @@ def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
                 x[j] = scale * row[j]
             if p > d and own == 0:
                 x[d] = scale
-            u[:] = 0.0
+            for k in range(p):
+                u[k] = 0.0
             for j in range(p):
                 c = x[j]
                 for k in range(p):

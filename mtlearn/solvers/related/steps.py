@@ -9,7 +9,7 @@ from scipy import linalg
 
 from ...moments import GRAM_BYTES
 from ...problem.tasks import gram_chunk
-from ..linalg import conjugate_gradient, factor_spd, solve_spd
+from ..linalg import add_scaled, conjugate_gradient, factor_spd, solve_spd
 from .coupled import Blocks, Change, coupled_solver
 
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
@@ -127,6 +127,7 @@ class RowHessians:
         self.parts = np.zeros((n_pairs, data.n_tasks, self.width, self.width))
         self.now = np.zeros((n_pairs, n))
         self.built = np.zeros((n_pairs, n))
+        self.buffer = np.ones((2, gram_chunk(self.width), self.width))
         size = q * self.width
         self.full = self.parts[0] if q == 1 else np.zeros((data.n_tasks, size, size))
 
@@ -136,8 +137,8 @@ class RowHessians:
         if self.q == 1:
             self.now = h[None]
             delta = h - last
-            count = np.zeros(self.n_tasks, dtype=np.int64)
-            _count_changes(delta, self.starts, count)
+            changes = np.append(0, np.cumsum(delta != 0.0))
+            count = np.diff(changes[self.starts])
         else:
             self.now = np.array([h[:, k, m] for k, m in self.pairs])
             delta, count = last, np.full(self.n_tasks, -1)
@@ -148,7 +149,8 @@ class RowHessians:
         if not todo.any():
             return
         for part, now, built in zip(self.parts, self.now, self.built, strict=True):
-            _update_blocks(self.X, self.place, self.starts, now, built, part, todo)
+            rows = self.X, self.place, self.starts
+            _update_blocks(*rows, self.buffer, now, built, part, todo)
         if self.q > 1:
             self._assemble()
 
@@ -316,32 +318,15 @@ STEPPERS = {
 
 
 @njit(cache=True)
-def _is_even(place, now, s, e):
-    """Whether the rows s to e lie side by side and have one curvature."""
-    for i in range(s, e):
-        if place[i] != i or now[i] != now[s]:
-            return False
-    return True
-
-
-@njit(cache=True)
-def _count_changes(delta, starts, count):
-    for t in range(starts.shape[0] - 1):
-        for i in range(starts[t], starts[t + 1]):
-            count[t] += delta[i] != 0.0
-
-
-@njit(cache=True)
-def _update_blocks(X, place, starts, now, built, blocks, todo):
+def _update_blocks(X, place, starts, buffer, now, built, blocks, todo):
     """Add the rows whose curvature changed, or build the block anew from all rows.
 
     A last column of ones is added where the blocks are wider than `X`. `built` holds
     the curvature that the blocks stand for, and becomes `now`.
     """
     d, width = X.shape[1], blocks.shape[1]
-    chunk = gram_chunk(width)
-    rows = np.ones((chunk, width))
-    scaled = np.empty((chunk, width))
+    rows, scaled = buffer[0], buffer[1]
+    chunk, product = rows.shape[0], np.empty((width, width))
     for t in range(starts.shape[0] - 1):
         if not todo[t]:
             continue
@@ -355,13 +340,20 @@ def _update_blocks(X, place, starts, now, built, blocks, todo):
         block = blocks[t]
         rebuild = different >= active
         if rebuild:
-            block[:, :] = 0.0
-        if rebuild and _is_even(place, now, s, e) and width == d:
+            for j in range(width):
+                for k in range(width):
+                    block[j, k] = 0.0
+        even = rebuild and width == d
+        for i in range(s, e if even else s):
+            even = even and place[i] == i and now[i] == now[s]
+        if even:
             # the rows as they lie, without a copy: the first step of every fit
             for low in range(s, e, chunk):
                 part = X[low : min(low + chunk, e)]
-                block += now[s] * np.dot(part.T, part)
-            built[s:e] = now[s:e]
+                np.dot(part.T, part, product)
+                add_scaled(product, now[s], block)
+            for i in range(s, e):
+                built[i] = now[i]
             continue
         few = width <= 16 or (not rebuild and 3 * different <= width)
         size = 0
@@ -390,7 +382,9 @@ def _update_blocks(X, place, starts, now, built, blocks, todo):
                 scaled[size, d] = c
             size += 1
             if size == chunk:
-                block += np.dot(scaled.T, rows)
+                np.dot(scaled.T, rows, product)
+                add_scaled(product, 1.0, block)
                 size = 0
         if size > 0:
-            block += np.dot(scaled[:size].T, rows[:size])
+            np.dot(scaled[:size].T, rows[:size], product)
+            add_scaled(product, 1.0, block)
