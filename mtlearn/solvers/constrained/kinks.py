@@ -154,15 +154,15 @@ class _Run:
 
     def _minimise(self, aim):
         """Newton steps on the envelope; returns how many."""
-        self.stuck = False
+        moves = True
         for steps in range(_STEPS):
             moved = self.beta - self.loss.centre
             progress = 0.5 * float(moved @ (moved / self.loss.penalty))
-            if self.gap <= aim or self.left <= max(_INNER * progress, 1e-4 * aim):
+            enough = self.left <= max(_INNER * progress, 1e-4 * aim)
+            self.stuck = not moves and not enough
+            if self.gap <= aim or enough or not moves:
                 return steps
-            if not self._step():
-                self.stuck = True
-                return steps
+            moves = self._step()
         return _STEPS
 
     def _step(self):
