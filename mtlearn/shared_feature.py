@@ -204,17 +204,11 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
     def _solve(self, fit, start):
         data, alpha = fit.data, float(self.alpha)
         if alpha == 0 and self.penalty != "rank":
-            self._scale = 0.5 * float(data.weights @ data.labels**2)
-            return solve_squared(
-                data,
-                fit.form,
-                0.0,
-                intercept=fit.intercept,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                solver="auto",
-                start=None,
-            )
+            how = {"tol": self.tol, "max_iter": self.max_iter, "solver": "auto"}
+            how |= {"intercept": fit.intercept, "start": None}
+            solution = solve_squared(data, fit.form, 0.0, **how)
+            zero = 0.5 * float(data.weights @ data.labels**2)
+            return replace(solution, gap=solution.certificate * zero)
         loss = self._loss(data, fit.intercept)
         if alpha == 0:
             exact = solve_reduced_rank(
@@ -222,7 +216,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
             )
             if exact is not None:
                 return exact
-        return self._minimise(loss, start, smooth=False)
+        return self._minimise(loss, start)
 
     def _loss(self, data, intercept):
         """The squared loss, in the form that the penalty's solver asks least of."""
@@ -404,7 +398,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     def _solve(self, fit, start):
         rows, loss = self._log_loss(fit)
         smooth = RowLoss(rows, loss, fit.intercept, float(self.alpha))
-        solution = self._minimise(smooth, start, smooth=True)
+        solution = self._minimise(smooth, start)
         if scores_of(fit) == 1:
             return solution
         coef = solution.coef.reshape(*solution.intercept.shape, -1)
@@ -705,7 +699,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         elif self.coef_path_ is not None and model.penalty != "rank":
             # the minimum is the only one, and the path has been there
             start = space.there(self.coef_path_[self.best_index_][whole.part]), None
-        solution = model._minimise(_loss(whole, model.alpha), start, smooth=False)
+        solution = model._minimise(_loss(whole, model.alpha), start)
         return replace(solution, coef=space.back(solution.coef))
 
 

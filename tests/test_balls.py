@@ -62,8 +62,8 @@ def test_wide_balls_pull_nowhere():
 
 def test_a_start_that_is_right_takes_fewer_rounds():
     given = problem(1, 0.5)
-    *_, pulls, state, n_iter = solve_balls(*given, None, None)
-    again = solve_balls(*given, state, pulls)
+    *_, ball_prices, state, n_iter = solve_balls(*given, None, None)
+    again = solve_balls(*given, state, ball_prices)
     assert again[-1] == 1 < n_iter
 
 

@@ -575,7 +575,7 @@ def test_kernel_omega_and_form():
     W = form.lift(theta)
     assert_allclose(form.lift(form.coordinates(W)), W)
     G = np.random.default_rng(2).normal(size=(6, 2))
-    assert_allclose(np.vdot(G, W), np.vdot(form.pull(G), theta))
+    assert_allclose(np.vdot(G, W), np.vdot(form.adjoint(G), theta))
 
 
 def test_diamonds_and_long_chains():

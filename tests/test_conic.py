@@ -106,7 +106,7 @@ def test_the_conic_solver_agrees(kind, name, intercept):
     push = inner.C.T @ answer.multipliers
     size = np.abs(push).max(initial=1e-6)
     assert_allclose(push, inner.C.T @ exact.multipliers, atol=1e-4 * size)
-    assert_allclose(answer.pulls, exact.pulls, atol=1e-4 * max(size, 1.0))
+    assert_allclose(answer.tensions, exact.tensions, atol=1e-4 * max(size, 1.0))
 
 
 @pytest.mark.parametrize("kind", CONSTRAINTS)
@@ -130,7 +130,7 @@ def test_where_the_exact_route_fails_the_conic_one_steps_in(kind, monkeypatch):
     )
     other = solve(rows_of(), Squared(), form, 1.0, limits)
     assert_allclose(other.coef, exact.coef, atol=1e-8)
-    assert_allclose(other.pulls, exact.pulls, rtol=1e-6, atol=1e-6)
+    assert_allclose(other.tensions, exact.tensions, rtol=1e-6, atol=1e-6)
     assert other.certificate <= 1e-8
 
 
@@ -193,7 +193,7 @@ def test_the_certificate_bounds_the_distance(kind):
         x = best.x + share * (other.x - best.x)
         factor = rng.uniform(0.5, 1.5)
         point = type(best)(
-            best.quadratic, x, factor * best.multipliers, best.pulls, [], 1
+            best.quadratic, x, factor * best.multipliers, best.tensions, [], 1
         )
         r, loose = inner.residual(point, best.quadratic.gradient(x))
         bound = loose + remainder(best.quadratic, None, r)
@@ -223,6 +223,15 @@ def test_the_certificate_of_a_loss_with_kinks(intercept):
     zero = float(data.weights.sum())
     assert best.certificate <= 1e-8 < loose.certificate
     assert 0 < loose.objective - best.objective <= loose.certificate * zero
+
+
+def test_kinks_of_features_in_very_different_units():
+    data, units = rows_of(n=200), np.array([1e-3, 1.0, 1e3, 1e2])
+    data = TaskData(data.X * np.resize(units, D), np.sign(data.y), T, data.codes)
+    demands = [NonNegative(), SumTo(1.0), Monotone([0, 1], list(range(T)))]
+    found = kinked(data, forms()["shared"], limits_of(demands))
+    assert found.status is Status.CONVERGED
+    assert found.certificate <= 1e-8
 
 
 # ---------------------------------------------------------------- composed tasks

@@ -767,7 +767,7 @@ def test_a_solver_that_cannot_do_it(long_regression):
     model = PerTaskRegressor(
         constraints=[limit_effects], solver_options={"solver": "NOSUCH"}
     )
-    with pytest.raises(RuntimeError, match="`solver_options`"):
+    with pytest.raises(ValueError, match="`solver_options`"):
         model.fit(p.X, p.y, task=p.task)
 
 

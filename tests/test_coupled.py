@@ -61,7 +61,7 @@ def dense_matrix(form, blocks, alpha=ALPHA):
         G = np.array([H[t] @ W[t] + B[t] @ beta for t in range(T)])
         bottom = sum(B[t].T @ W[t] for t in range(T))
         bottom = bottom + sum(blocks.each(blocks.corner)) @ beta
-        top = alpha * form.metric(theta) + form.pull(G)
+        top = alpha * form.metric(theta) + form.adjoint(G)
         return np.concatenate([top.ravel(), bottom])
 
     return np.column_stack([dot(e) for e in np.eye(size)]), n_theta

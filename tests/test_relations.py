@@ -153,7 +153,7 @@ def test_lift_and_pull_are_adjoint(relation):
     rng = np.random.default_rng(3)
     form = relation.form(IDS)
     theta, G = random_theta(form, rng), rng.normal(size=(T, P))
-    assert_allclose(np.vdot(form.lift(theta), G), np.vdot(theta, form.pull(G)))
+    assert_allclose(np.vdot(form.lift(theta), G), np.vdot(theta, form.adjoint(G)))
 
 
 @every_relation

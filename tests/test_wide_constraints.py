@@ -249,10 +249,12 @@ def test_many_tasks_near_their_centre(name, intercept, loss, radius, monkeypatch
     assert found.status is Status.CONVERGED
     assert_allclose(found.objective, dense.objective, rtol=1e-9)
     assert_allclose(found.coef, dense.coef, atol=1e-6)
-    assert_allclose(found.pulls, dense.pulls, atol=1e-4 * (1 + dense.pulls.max()))
+    assert_allclose(
+        found.tensions, dense.tensions, atol=1e-4 * (1 + dense.tensions.max())
+    )
     distance = np.linalg.norm(found.coef - found.coef.mean(axis=0), axis=1)
     assert distance.max() <= radius * (1 + 1e-9)
-    assert np.any(found.pulls > 0) == (radius < 5.0)
+    assert np.any(found.tensions > 0) == (radius < 5.0)
 
 
 def test_many_tasks_near_their_centre_without_a_penalty(monkeypatch):
@@ -286,7 +288,9 @@ def test_balls_on_many_features(more, name, short, monkeypatch):
     assert found.status is Status.CONVERGED
     assert_allclose(found.objective, dense.objective, rtol=1e-8)
     assert_allclose(found.coef, dense.coef, atol=1e-6)
-    assert_allclose(found.pulls, dense.pulls, atol=1e-4 * (1 + dense.pulls.max()))
+    assert_allclose(
+        found.tensions, dense.tensions, atol=1e-4 * (1 + dense.tensions.max())
+    )
     distance = np.linalg.norm(found.coef - found.coef.mean(axis=0), axis=1)
     assert distance.max() <= 0.2 * (1 + 1e-8)
 

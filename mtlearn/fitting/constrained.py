@@ -7,15 +7,21 @@ from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, 
 from ..problem.ids import column_position
 from ..problem.margins import MarginLoss
 from ..problem.solution import Solution, stack_classes
-from ..solvers.constrained.conic import Infeasible, Limits, Unbounded, is_possible
+from ..solvers.constrained.conic import (
+    Failed,
+    Infeasible,
+    Limits,
+    Unbounded,
+    is_possible,
+)
 from ..solvers.constrained.kinks import solve_constrained_kinks
 from ..solvers.constrained.quadratic import Unknowns
 from ..solvers.constrained.squares import solve_constrained
 from .classifiers import against_the_rest
 from .shared_model import settle_intercepts
 
-_SILENT = 1e-11  # the same, relative to what a price can be
 _BINDING = 1e-6  # prices below this, relative to the highest, are rounding
+_SILENT = 1e-11  # the same, relative to what a price can be
 
 
 class Constrained:
@@ -113,6 +119,11 @@ class _Bound:
                 f"{', '.join(map(describe, self.constraints))}]: strengthen the "
                 "penalty."
             ) from None
+        except Failed as error:
+            raise ValueError(
+                f"The conic solver failed under `constraints` ({error}): try another "
+                "one by `solver_options`, or scale the features (StandardScaler)."
+            ) from None
 
     def _conflict(self, fit):
         """One sentence that names constraints which contradict each other."""
@@ -181,8 +192,8 @@ class _Bound:
             n_rows = len(demand.lower)
             n_balls = 0 if demand.radius is None else len(demand.radius)
             own = solution.prices[rows : rows + n_rows]
-            pulls = solution.pulls[balls : balls + n_balls]
-            prices.append(demand.prices(own, -pulls))
+            tensions = solution.tensions[balls : balls + n_balls]
+            prices.append(demand.prices(own, -tensions))
             rows, balls = rows + n_rows, balls + n_balls
         return prices
 

@@ -1,5 +1,7 @@
 """What estimators on shared features have in common: penalties, factors, transform."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -62,17 +64,14 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             self._rank_limit(fit)
         return self._in_span(fit, start, own_rows=True)
 
-    def _minimise(self, loss, start, smooth):
+    def _minimise(self, loss, start):
         """Minimise a loss plus the penalty.
 
         Parameters
         ----------
-        loss : MomentLoss or RowLoss
+        loss : MomentLoss, RowLoss or LazyLoss
         start : (coef, intercept) or None
-        smooth : bool
-            Whether the loss is not the squared one.
         """
-        self._scale = loss.zero_objective
         # classes are rows of W beside the tasks
         flat = None if start is None else start[0].reshape(-1, loss.n_features)
         how = {"tol": self.tol, "max_iter": self.max_iter, "start": flat}
@@ -80,10 +79,10 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             rank = self.n_components or loss.n_rows
             return solve_low_rank(loss, rank, float(self.alpha), **how)
         penalty = self._penalty(len(self.tasks_))
-        if self.penalty == "nuclear":
-            return solve_nuclear(loss, penalty, **how)
-        solve = solve_proximal if smooth else solve_block_descent
-        return solve(loss, penalty, **how)
+        solve = solve_block_descent if loss.squared else solve_proximal
+        solve = solve_nuclear if self.penalty == "nuclear" else solve
+        solution = solve(loss, penalty, **how)
+        return replace(solution, gap=solution.certificate * loss.zero_objective)
 
     # ------------------------------------------------------------ keep
 
@@ -104,7 +103,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
             self.shared_part_ = shared.reshape(self.coef_.shape)
             self.private_part_ = private.reshape(self.coef_.shape)
         if self.penalty != "rank":
-            self.dual_gap_ = solution.certificate * self._scale
+            self.dual_gap_ = solution.gap
 
     def _keep_factors(self, U, s, V):
         """Balanced factors, the largest entry of a component positive."""

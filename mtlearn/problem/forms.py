@@ -86,7 +86,7 @@ class ArrowForm(Form):
         """W of theta; theta has a first row for the common part."""
         return self.shared * theta[0] + self.private * theta[1:]
 
-    def pull(self, G):
+    def adjoint(self, G):
         """Gradient in theta of a function whose gradient in W is `G`."""
         return np.vstack([self.shared * G.sum(axis=0), self.private * G])
 
@@ -107,7 +107,7 @@ class ArrowForm(Form):
         return np.ones(self.n_tasks + 1)
 
     def solve_features(self, alpha, H):
-        """A solver of alpha `metric` + `pull` H `lift`, every feature by itself.
+        """A solver of alpha `metric` + `adjoint` H `lift`, every feature by itself.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class MatrixForm(Form):
         """W is its own coordinate."""
         return theta
 
-    def pull(self, G):
+    def adjoint(self, G):
         """Gradient in theta: G itself."""
         return G
 
@@ -289,9 +289,9 @@ class ComposedForm(Form):
         flat = self.mix @ own.reshape(len(own), -1)
         return flat.reshape(self.n_tasks, *own.shape[1:])
 
-    def pull(self, G):
+    def adjoint(self, G):
         """Gradient in theta of a function whose gradient in W is `G`."""
-        return self.base.pull(self._back @ G)
+        return self.base.adjoint(self._back @ G)
 
     def metric(self, theta):
         """Half the gradient of Omega in theta."""

@@ -43,6 +43,8 @@ class Solution:
         One number per observation where the solver has them.
     history : list of (objective, certificate)
         One entry per iteration.
+    gap : float or None
+        The certificate in units of the objective, where a model is to show it.
     """
 
     coef: np.ndarray
@@ -53,6 +55,7 @@ class Solution:
     status: Status
     dual: np.ndarray | None = None
     history: list = field(default_factory=list)
+    gap: float | None = None
 
 
 def reached(solution, tol):

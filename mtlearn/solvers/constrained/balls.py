@@ -1,8 +1,8 @@
 """Quadratics under linear constraints and balls |B_k x| <= r_k, by Newton's method.
 
-With multipliers of the balls given, a quadratic under linear rows is left. The secular
-equation finds which balls bind; Newton steps on the optimality conditions
-then leave only rounding. They also serve an answer of a conic solver.
+With multipliers of the balls given (their tensions), a quadratic under linear rows is
+left. The secular equation finds which balls bind; Newton steps on the optimality
+conditions then leave only rounding. They also serve an answer of a conic solver.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ def fits(quadratic, rows):
     return quadratic.size <= _DENSE and rows.C.shape[0] <= 4 * _DENSE
 
 
-def solve_balls(quadratic, rows, balls, radius, state, pulls, polished=True):
+def solve_balls(quadratic, rows, balls, radius, state, tensions, polished=True):
     """Minimise a quadratic under linear constraints and balls.
 
     Parameters
@@ -39,7 +39,7 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls, polished=True):
         Greater than 0.
     state : ndarray of shape (n_rows,), int8, or None
         Which rows are thought to bind.
-    pulls : ndarray of shape (n_balls,) or None
+    tensions : ndarray of shape (n_balls,) or None
         First guess of the balls' multipliers.
     polished : bool
         Whether the last steps are those of `polish`; without them Newton's method in
@@ -47,18 +47,18 @@ def solve_balls(quadratic, rows, balls, radius, state, pulls, polished=True):
 
     Returns
     -------
-    (x, multipliers, pulls, state, n_iter) or None
+    (x, multipliers, tensions, state, n_iter) or None
         None where it did not end at the solution.
     """
     secular = _Secular(quadratic, rows, balls, radius, state)
-    pulls = np.zeros(len(radius)) if pulls is None else pulls
-    here = secular.at(pulls)
+    tensions = np.zeros(len(radius)) if tensions is None else tensions
+    here = secular.at(tensions)
     for n_iter in range(1, _ROUNDS + 1):
         if here is None:
             return None
         if here.near(radius, _NEAR if polished else _THERE):
-            found = here.x, here.multipliers, here.pulls
-            if not polished or not np.any(here.pulls):
+            found = here.x, here.multipliers, here.tensions
+            if not polished or not np.any(here.tensions):
                 return (*found, secular.state, n_iter)
             # rows that depend on other ones have no multiplier
             binding = here.multipliers != 0
@@ -79,9 +79,9 @@ class _Secular:
         self.balls.eliminate_zeros()
         self.width = balls.shape[0] // len(radius)
 
-    def at(self, pulls):
+    def at(self, tensions):
         """The minimum at some multipliers; None where there is none."""
-        each = np.repeat(pulls / self.radius, self.width)
+        each = np.repeat(tensions / self.radius, self.width)
         bend = self.balls.T @ (sp.diags_array(each) @ self.balls)
         bent = replace(self.quadratic, Q=(self.quadratic.Q + bend).tocsr())
         rows = self.rows
@@ -89,14 +89,14 @@ class _Secular:
         if not binding.optimal:
             return None
         self.state = binding.state
-        parts = (self.balls @ binding.x).reshape(len(pulls), -1)
-        value = bent.value(binding.x) - 0.5 * float(pulls @ self.radius)
-        return _Moment(binding, parts, pulls, value)
+        parts = (self.balls @ binding.x).reshape(len(tensions), -1)
+        value = bent.value(binding.x) - 0.5 * float(tensions @ self.radius)
+        return _Moment(binding, parts, tensions, value)
 
     def step(self, here):
         """Newton's change of the multipliers for r / |B x| = 1."""
         length = np.linalg.norm(here.parts, axis=1)
-        tight, change = take_part(length, self.radius, here.pulls)
+        tight, change = take_part(length, self.radius, here.tensions)
         if not len(tight):
             return change
         system, state = here.binding.system, here.binding.state
@@ -119,18 +119,18 @@ class _Secular:
 class _Moment:
     """The minimum at some multipliers of the balls."""
 
-    def __init__(self, binding, parts, pulls, value):
+    def __init__(self, binding, parts, tensions, value):
         self.binding, self.parts = binding, parts
         self.x, self.multipliers = binding.x, binding.multipliers
-        self.pulls, self.value = pulls, value
+        self.tensions, self.value = tensions, value
 
     def near(self, radius, off_by):
         """Whether all balls are where they should be, nearly."""
         length = np.linalg.norm(self.parts, axis=1)
-        return are_there(length, radius, self.pulls, off_by)
+        return are_there(length, radius, self.tensions, off_by)
 
 
-def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):
+def polish(quadratic, rows, balls, radius, x, multipliers, tensions, binding=None):
     """Solve the optimality conditions from a point near their solution.
 
     Parameters
@@ -140,19 +140,19 @@ def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):
         Linear constraints.
     balls : csr_array of shape (n_balls * size, n_unknowns)
     radius : ndarray of shape (n_balls,)
-    x, multipliers, pulls : ndarray
+    x, multipliers, tensions : ndarray
         The point: unknowns, multipliers of the rows and of the balls.
     binding : ndarray of shape (n_rows,), bool, default=None
-        Which rows bind; then those balls do that pull. By default what is nearer to its
-        limit than its multiplier is to zero.
+        Which rows bind; then those balls do that have a tension. By default what is
+        nearer to its limit than its multiplier is to zero.
 
     Returns
     -------
-    (x, multipliers, pulls) or None
+    (x, multipliers, tensions) or None
         None where the steps did not end at a solution.
     """
     conditions = _Conditions(
-        quadratic, rows, balls, radius, x, multipliers, pulls, binding
+        quadratic, rows, balls, radius, x, multipliers, tensions, binding
     )
     return conditions.solve()
 
@@ -160,7 +160,9 @@ def polish(quadratic, rows, balls, radius, x, multipliers, pulls, binding=None):
 class _Conditions:
     """Stationarity and the binding constraints, in scaled unknowns."""
 
-    def __init__(self, quadratic, rows, balls, radius, x, multipliers, pulls, binding):
+    def __init__(
+        self, quadratic, rows, balls, radius, x, multipliers, tensions, binding
+    ):
         F, Q = quadratic.F.toarray(), quadratic.Q.toarray()
         self.size = np.sqrt(np.einsum("ij,ij->j", F, F) + np.diag(Q))
         self.size[self.size <= 0] = 1.0
@@ -173,7 +175,7 @@ class _Conditions:
         slack = np.minimum(np.abs(rows.upper - reach), np.abs(reach - rows.lower))
         fixed = rows.lower == rows.upper
         level = max(
-            np.abs(multipliers).max(initial=0.0), pulls.max(initial=0.0), 1e-300
+            np.abs(multipliers).max(initial=0.0), tensions.max(initial=0.0), 1e-300
         )
         span = max(np.abs(reach).max(initial=0.0), radius.max(initial=0.0), 1e-300)
         near = slack / span < np.abs(multipliers) / level
@@ -183,9 +185,9 @@ class _Conditions:
         n = len(radius)
         self.B = balls.toarray().reshape(n, -1, len(x)) / self.size
         length = np.linalg.norm(self.B @ self.x, axis=1)
-        tight = (radius - length) / span < pulls / level
-        self.tight = np.flatnonzero(tight if binding is None else pulls > 0)
-        self.y, self.mu = multipliers[self.binding], pulls[self.tight]
+        tight = (radius - length) / span < tensions / level
+        self.tight = np.flatnonzero(tight if binding is None else tensions > 0)
+        self.y, self.mu = multipliers[self.binding], tensions[self.tight]
 
     def residual(self):
         """Stationarity, rows and balls; also the balls' gradients."""
@@ -286,9 +288,9 @@ def climb(problem, here, most):
     Parameters
     ----------
     problem : object
-        `at(pulls)` is the minimum at some multipliers, or None; `step(here)` Newton's
-        change of them.
-    here : object with `pulls` and `value`
+        `at(tensions)` is the minimum at some multipliers, or None; `step(here)`
+        Newton's change of them.
+    here : object with `tensions` and `value`
         As `at` returns it.
     most : int
         Most lengths that are tried.
@@ -299,14 +301,14 @@ def climb(problem, here, most):
     """
     change, ahead = problem.step(here), None
     for _ in range(most):
-        ahead = problem.at(np.maximum(here.pulls + change, 0.0))
+        ahead = problem.at(np.maximum(here.tensions + change, 0.0))
         if ahead is None or ahead.value >= here.value - 1e-10 * abs(here.value):
             break
         change = 0.3 * change
     return ahead
 
 
-def take_part(length, radius, pulls):
+def take_part(length, radius, tensions):
     """Which balls a Newton step is about, and the change of the others' multipliers.
 
     What is at the centre has no direction in which to be held: a multiplier that is
@@ -318,14 +320,14 @@ def take_part(length, radius, pulls):
     change : ndarray of shape (n_balls,)
     """
     centred = length <= _CENTRE * radius
-    tight = ((pulls > 0) | (length > radius)) & ~centred
-    return np.flatnonzero(tight), np.where(centred, -pulls, 0.0)
+    tight = ((tensions > 0) | (length > radius)) & ~centred
+    return np.flatnonzero(tight), np.where(centred, -tensions, 0.0)
 
 
-def are_there(length, radius, pulls, off_by):
-    """Whether all balls are where they should be: on the edge where they pull."""
+def are_there(length, radius, tensions, off_by):
+    """Whether all balls are where they should be: on the edge under a tension."""
     off = length / radius - 1.0
-    return np.all(np.where(pulls > 0, np.abs(off), off) <= off_by)
+    return np.all(np.where(tensions > 0, np.abs(off), off) <= off_by)
 
 
 # ---------------------------------------------------------------- tasks near a centre
@@ -343,7 +345,7 @@ _CLOSE_STEPS = 12
 _CLOSE_NEAR = 1e-11  # relative distance from the balls at which to stop
 
 
-def solve_close(quadratic, balls, centre, radius, pulls):
+def solve_close(quadratic, balls, centre, radius, tensions):
     """Minimise a quadratic under |w_t - centre| <= radius_t for every task t.
 
     Parameters
@@ -354,23 +356,23 @@ def solve_close(quadratic, balls, centre, radius, pulls):
     centre : csr_array of shape (n_features, n_unknowns)
     radius : ndarray of shape (n_tasks,)
         Greater than 0.
-    pulls : ndarray of shape (n_tasks,) or None
+    tensions : ndarray of shape (n_tasks,) or None
         First guess of the multipliers.
 
     Returns
     -------
-    (x, pulls, n_iter) or None
+    (x, tensions, n_iter) or None
         None where the w_t are not unknowns themselves, or it did not end.
     """
     tails = _own_slots(quadratic, balls, len(radius))
     if tails is None:
         return None
     problem = _Close(quadratic, tails, centre, radius)
-    pulls = np.zeros(len(radius)) if pulls is None else pulls
-    here = problem.at(pulls)
+    tensions = np.zeros(len(radius)) if tensions is None else tensions
+    here = problem.at(tensions)
     for n_iter in range(1, _CLOSE_ROUNDS + 1):
         if here.near(radius):
-            return here.x, here.pulls, n_iter
+            return here.x, here.tensions, n_iter
         here = climb(problem, here, _CLOSE_STEPS)
         if not np.isfinite(here.value):
             return None
@@ -440,10 +442,10 @@ class _Close:
         self.K[n + every, n + self.d + every] = -1.0
         self.f = quadratic.F.T @ quadratic.g + quadratic.c
 
-    def at(self, pulls):
+    def at(self, tensions):
         """The minimum at some multipliers."""
         n, d, every = self.n, self.d, np.arange(self.d)
-        stiff = pulls / self.radius
+        stiff = tensions / self.radius
         blocks, E, K = self.blocks.copy(), self.E.copy(), self.K.copy()
         blocks[:, every, every] += stiff[:, None]
         E[:, every, n + every] = -stiff[:, None]
@@ -463,12 +465,12 @@ class _Close:
         length = np.linalg.norm(parts, axis=1)
         value = self.quadratic.value(x)
         value += 0.5 * float(stiff @ (length**2 - self.radius**2))
-        return _CloseMoment(x, pulls, parts, length, value, P, PE, K)
+        return _CloseMoment(x, tensions, parts, length, value, P, PE, K)
 
     def step(self, here):
         """Newton's change of the multipliers for r / |w - c| = 1."""
         d, n = self.d, self.n
-        tight, change = take_part(here.length, self.radius, here.pulls)
+        tight, change = take_part(here.length, self.radius, here.tensions)
         parts, length = here.parts[tight], here.length[tight]
         P = here.P[tight][:, :d, :d]
         own = np.einsum("ti,tij,tj->t", parts, P, parts, optimize=True)
@@ -486,11 +488,11 @@ class _Close:
 class _CloseMoment:
     """The minimum at some multipliers."""
 
-    def __init__(self, x, pulls, parts, length, value, P, PE, K):
-        self.x, self.pulls, self.value = x, pulls, value
+    def __init__(self, x, tensions, parts, length, value, P, PE, K):
+        self.x, self.tensions, self.value = x, tensions, value
         self.parts, self.length = parts, length
         self.P, self.PE, self.K = P, PE, K
 
     def near(self, radius):
         """Whether all tasks are where they should be."""
-        return are_there(self.length, radius, self.pulls, _CLOSE_NEAR)
+        return are_there(self.length, radius, self.tensions, _CLOSE_NEAR)

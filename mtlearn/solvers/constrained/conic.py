@@ -1,4 +1,4 @@
-"""What only a conic solver can do: balls, callables, and losses with kinks, by cvxpy.
+"""What is left to a conic solver, by cvxpy: callables, and where other ways do not end.
 
 A squared loss comes as short factors, never as rows, and all its numbers are
 parameters: problems of the same structure (a grid of strengths, the folds of a
@@ -19,7 +19,8 @@ from ...constraints import call
 from .quadratic import diagonal_blocks
 
 _KEPT = 8  # compiled problems in the cache
-_MANY = 300  # tasks beyond which nothing is compiled for later
+_MANY = 300  # most tasks of a problem that is compiled for later
+_TABLE = 100_000_000  # the same for squares of the sizes of parameters: bytes, nearly
 _BY_TASK = ("R", "mean")  # numbers that are a parameter per task
 # Tolerances of Clarabel: what it aims at, and what it may settle for; then once more,
 # with shorter steps towards the boundary of the cones
@@ -35,6 +36,10 @@ class Infeasible(Exception):
 
 class Unbounded(Exception):
     """The objective falls without end."""
+
+
+class Failed(Exception):
+    """The conic solver has no answer; the message is what it says itself."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Answer:
     x : ndarray of shape (n_unknowns,)
     multipliers : ndarray of shape (n_rows,)
         Positive at an upper limit, negative at a lower one.
-    pulls : ndarray of shape (n_balls,)
+    tensions : ndarray of shape (n_balls,)
         Multipliers of the balls, at least 0.
     calls : list of list of ndarray
         cvxpy's dual values of every callable.
@@ -97,7 +102,7 @@ class Answer:
 
     x: np.ndarray
     multipliers: np.ndarray
-    pulls: np.ndarray
+    tensions: np.ndarray
     calls: list
     gap: float
 
@@ -125,12 +130,12 @@ def solve_conic(unknowns, factors, alpha, limits, options, linear=None):
 
     Raises
     ------
-    Infeasible, Unbounded
-    RuntimeError
-        If the solver failed.
+    Infeasible, Unbounded, Failed
     """
     numbers = _Numbers(unknowns, factors, alpha, limits, linear)
-    if limits.callables or unknowns.n_tasks > _MANY:
+    R = numbers.values["R"]
+    table = len(R) * float(R[:1].size) ** 2
+    if limits.callables or unknowns.n_tasks > _MANY or table > _TABLE:
         program = _Program(unknowns, limits, numbers, fixed=True)
         program.add_callables(limits, numbers)
         return program.solve(numbers, options)
@@ -187,7 +192,7 @@ def solve_rows(system, lower, upper):
     rows.set(lower / level, upper / level)
     try:
         run(cp.Problem(goal, rows.constraints), {})
-    except (Infeasible, Unbounded, RuntimeError):
+    except (Infeasible, Unbounded, Failed):
         return None
     return level * x.value, level * rows.duals()
 
@@ -220,6 +225,9 @@ def is_possible(unknowns, limits):
         run(cp.Problem(cp.Minimize(0), [*demands.constraints, *calls]), {})
     except Infeasible:
         return False
+    except Failed:
+        # nobody knows
+        return True
     return True
 
 
@@ -393,10 +401,10 @@ class _Program:
         gap = run(self.problem, options)
         level = numbers.level
         x = self.model.read(level / numbers.units, level / numbers.b_unit)
-        multipliers, pulls = self.demands.duals()
+        multipliers, tensions = self.demands.duals()
         calls = _dual_values(self.calls, level**2)
-        multipliers, pulls = multipliers * level, pulls * level
-        return Answer(x, multipliers, pulls, calls, gap * level**2)
+        multipliers, tensions = multipliers * level, tensions * level
+        return Answer(x, multipliers, tensions, calls, gap * level**2)
 
 
 class _Model:
@@ -487,10 +495,10 @@ class _Demands:
 
     def duals(self):
         """Multipliers of the rows, signed, and of the balls."""
-        pulls = np.zeros(self.n_balls)
+        tensions = np.zeros(self.n_balls)
         if self.n_balls:
-            pulls += np.atleast_1d(self.constraints[-1].dual_value)
-        return self.rows.duals(), pulls
+            tensions += np.atleast_1d(self.constraints[-1].dual_value)
+        return self.rows.duals(), tensions
 
 
 def _dual_values(calls, factor):
@@ -499,7 +507,7 @@ def _dual_values(calls, factor):
 
 
 def run(problem, options):
-    """Solve a cvxpy problem, or say in one sentence why not.
+    """Solve a cvxpy problem, or say why not.
 
     Returns
     -------
@@ -527,10 +535,7 @@ def run(problem, options):
             reached = aim if status == cp.OPTIMAL else settle
             return _told_gap(problem, reached * max(1.0, abs(value)))
         told = f"status {status!r}"
-    raise RuntimeError(
-        f"The conic solver failed under `constraints` ({told}): try another one by "
-        "`solver_options`, or scale the features (StandardScaler)."
-    )
+    raise Failed(told)
 
 
 def _settings(options):

@@ -152,15 +152,15 @@ class _Run:
 
     def _minimise(self, aim):
         """Newton steps on the envelope; returns how many."""
-        self.stuck = False
+        moves = True
         for steps in range(_STEPS):
             moved = self.beta - self.loss.centre
             progress = 0.5 * float(moved @ (moved / self.loss.penalty))
-            if self.gap <= aim or self.left <= max(_INNER * progress, 1e-4 * aim):
+            enough = self.left <= max(_INNER * progress, 1e-4 * aim)
+            self.stuck = not moves and not enough
+            if self.gap <= aim or enough or not moves:
                 return steps
-            if not self._step():
-                self.stuck = True
-                return steps
+            moves = self._step()
         return _STEPS
 
     def _step(self):
@@ -212,7 +212,7 @@ class _Run:
         push = inner.alpha * omega
         here, loose = replace(self.point, x=self.x), 0.0
         if inner.limits.callables:
-            # what the last quadratic lacks, and what its rows' forces differ by
+            # the solver's gap, and the loss's gradient less the quadratic's, X'(g - m)
             loose = self.point.gap if self.whole else np.inf
             g, push = g - self.model_g, 0.0 * omega
         g, beta = self._balanced(g)

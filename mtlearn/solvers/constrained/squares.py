@@ -41,7 +41,7 @@ class ConstrainedSolution(Solution):
     ----------
     prices : ndarray of shape (n_rows,)
         Derivative of the minimum by the limit of each row of the limits.
-    pulls : ndarray of shape (n_balls,)
+    tensions : ndarray of shape (n_balls,)
         Multipliers of the balls: minus the derivative by the radius.
     calls : list of list of ndarray
         Dual values of the callables.
@@ -50,7 +50,7 @@ class ConstrainedSolution(Solution):
     """
 
     prices: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    pulls: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    tensions: np.ndarray = field(default_factory=lambda: np.zeros(0))
     calls: list = field(default_factory=list)
     x: np.ndarray | None = None
 
@@ -163,7 +163,7 @@ class _Point:
     quadratic: object
     x: np.ndarray
     multipliers: np.ndarray
-    pulls: np.ndarray
+    tensions: np.ndarray
     calls: list
     n_iter: int
     system: object = None
@@ -196,7 +196,7 @@ class Inner:
         self.merged = Merged(self.C, limits.lower, limits.upper)
         if len(self.merged.empty):
             raise Infeasible
-        self.state = self.pulls = None
+        self.state = self.tensions = None
 
     def factors(self, data):
         """Rows in the shape in which `solve` wants them."""
@@ -234,7 +234,7 @@ class Inner:
             quadratic,
             answer.x,
             answer.multipliers,
-            answer.pulls,
+            answer.tensions,
             answer.calls,
             1,
             gap=answer.gap,
@@ -272,28 +272,30 @@ class Inner:
             return self._solve_close(quadratic)
         balls = self.dense_balls()
         found = solve_balls(
-            quadratic, merged, balls, radius, self.state, self.pulls, small
+            quadratic, merged, balls, radius, self.state, self.tensions, small
         )
         if found is None:
-            self.state = self.pulls = None
+            self.state = self.tensions = None
             if not is_feasible(merged.C, merged.lower, merged.upper):
                 raise Infeasible
             return None
-        x, multipliers, self.pulls, self.state, n_iter = found
-        return _Point(quadratic, x, merged.spread(multipliers), self.pulls, [], n_iter)
+        x, multipliers, self.tensions, self.state, n_iter = found
+        return _Point(
+            quadratic, x, merged.spread(multipliers), self.tensions, [], n_iter
+        )
 
     def _solve_close(self, quadratic):
         """Very many tasks near their centre, and nothing else; None if that failed."""
         if self.merged.C.shape[0]:
             return None
         balls, radius = self.balls, self.limits.radius
-        found = solve_close(quadratic, balls, self.centre, radius, self.pulls)
-        self.pulls = None if found is None else found[1]
+        found = solve_close(quadratic, balls, self.centre, radius, self.tensions)
+        self.tensions = None if found is None else found[1]
         if found is None:
             return None
-        x, pulls, n_iter = found
+        x, tensions, n_iter = found
         none = np.zeros(len(self.limits.lower))
-        return _Point(quadratic, x, none, pulls, [], n_iter)
+        return _Point(quadratic, x, none, tensions, [], n_iter)
 
     def dense_balls(self):
         """The balls with their centre at zero."""
@@ -312,12 +314,14 @@ class Inner:
             limits.radius,
             point.x,
             merged.gather(point.multipliers),
-            point.pulls,
+            point.tensions,
         )
         if better is None:
             return point
-        x, multipliers, pulls = better
-        return replace(point, x=x, multipliers=merged.spread(multipliers), pulls=pulls)
+        x, multipliers, tensions = better
+        return replace(
+            point, x=x, multipliers=merged.spread(multipliers), tensions=tensions
+        )
 
     def residual(self, point, gradient):
         """Gradient of the Lagrangian, and sum |y| slack."""
@@ -331,12 +335,14 @@ class Inner:
         r = gradient + self.C.T @ y
         if self.limits.callables:
             return gradient, 0.0
-        if len(point.pulls):
-            parts = (self.balls @ x).reshape(len(point.pulls), -1) - self.centre @ x
+        if len(point.tensions):
+            parts = (self.balls @ x).reshape(len(point.tensions), -1) - self.centre @ x
             length = np.linalg.norm(parts, axis=1)
-            loose += float(point.pulls @ np.maximum(self.limits.radius - length, 0.0))
+            loose += float(
+                point.tensions @ np.maximum(self.limits.radius - length, 0.0)
+            )
             ways = parts / np.where(length > 0, length, 1.0)[:, None]
-            ways *= point.pulls[:, None]
+            ways *= point.tensions[:, None]
             r = r + self.balls.T @ ways.ravel() - self.centre.T @ ways.sum(axis=0)
         return r, loose
 
@@ -353,7 +359,7 @@ class Inner:
             status,
             history=list(history) or [(value, certificate)],
             prices=0.0 - point.multipliers,
-            pulls=point.pulls,
+            tensions=point.tensions,
             calls=point.calls,
             x=point.x if x is None else x,
         )
@@ -393,7 +399,7 @@ def solve_margins(inner, data, loss, tol, max_iter):
         if not inner.limits.callables:
             bound = _bound(inner, data, here, inner.alpha * omega, g, h)
         else:
-            # their forces balance the quadratic; what is left is the rows' difference
+            # the solver's gap, and the loss's gradient less the quadratic's, X'(g - m)
             bound = point.gap if whole else np.inf
             bound += _bound(inner, data, here, 0.0 * omega, g - model, h)
         history.append((value, bound / max(scale, 1e-300)))
@@ -431,10 +437,10 @@ def weighted(data, aims, curvature):
     return replace(data, y=y, sample_weight=weight, task_weight=None, _shared={})
 
 
-def _bound(inner, data, point, pull, g, h):
+def _bound(inner, data, point, slope, g, h):
     """Distance from the minimum, at most: intercepts out, then Omega's own metric.
 
-    `pull` is the part of the gradient in the unknowns that no row has.
+    `slope` is the part of the gradient in the unknowns that no row has.
     """
     unknowns, form = inner.unknowns, inner.form
     B = unknowns.maps
@@ -450,7 +456,7 @@ def _bound(inner, data, point, pull, g, h):
         shift = np.atleast_1d(spsolve(sp.csc_matrix(corner), free))
         u = h * np.repeat(B @ shift, data.sizes)
         G, gb = G - data.adjoint(u), gb - data.sums(u)
-    full, loose = inner.residual(point, pull)
+    full, loose = inner.residual(point, slope)
     r = unknowns.gradient(G, gb) + full
     norm2 = form.dual_norm2(unknowns.full_theta(r[: unknowns.n_theta]))
     return loose + norm2 / (2 * inner.alpha) + 0.5 * float(free @ shift)

@@ -269,14 +269,14 @@ class _Prepared:
         if len(b):
             b = linalg.cho_solve((self.corner, True), descent[n:] - self.B.T @ z)
             z = z + self.SB @ b
-        pull = self.G.T @ z
-        x = x - self._move(pull)
+        given = self.G.T @ z
+        x = x - self._move(given)
         # 3) multipliers inside features
         dy = np.zeros(len(short))
         dy[self.across] = z[self.q :]
-        left = right - pull
+        left = right - given
         if self.A is not None:
-            price = eq.columns(free - pull)[self.features]
+            price = eq.columns(free - given)[self.features]
             price = np.einsum("fmk,fk->fm", self.reach, price) - miss
             price = np.einsum("fmn,fn->fm", self.W, price)
             dy[self.inside] = price[self.at]

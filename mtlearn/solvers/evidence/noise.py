@@ -25,17 +25,17 @@ class OwnNoise:
     def __init__(self, point, log_noise):
         self.log_noise = log_noise
         freedom, squares = _residuals(point)
-        pull = OWN_NOISE * np.exp(-log_noise)
-        self.slope = freedom - squares / point.noise + OWN_NOISE - pull
-        self.own, self.pull = 0.5 * np.maximum(freedom, 0.0), 0.5 * pull
+        prior = OWN_NOISE * np.exp(-log_noise)
+        self.slope = freedom - squares / point.noise + OWN_NOISE - prior
+        self.own, self.prior = 0.5 * np.maximum(freedom, 0.0), 0.5 * prior
         self.common = 0.5 * point.evidence.freedom
         self.slack = float(np.abs(self.slope).max())
 
     def move(self, damping):
         """New logarithms, and what the deviance gains by them to first order."""
-        info = (self.own + self.pull) * (1.0 + damping)
+        info = (self.own + self.prior) * (1.0 + damping)
         step, shift = -0.5 * self.slope / info, self.own / info
-        # if all rise together, s2 falls by as much: what is left is the pull
+        # if all rise together, s2 falls by as much: what is left is the prior
         step += (
             shift
             * (self.own @ step)

@@ -75,7 +75,7 @@ def solve_block_descent(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         best = min(gap, best[0]), value
         if n_iter >= max_iter:
             break
-        # 2) the features that are in, and those that pull hardest
+        # 2) the features that are in, and those whose gauges are largest
         chosen = working_set(W, gauges)
         # 3) solve for those
         W[:, chosen], used = solve_part(
@@ -112,10 +112,10 @@ def _part(loss, chosen):
 
 
 def working_set(W, gauges):
-    """Features in use, and at most as many again of those that pull hardest."""
+    """Features in use, and at most as many again of those whose gauges are largest."""
     in_use = W.any(axis=0)
-    pull = in_use | (gauges > 1.0)
-    size = min(max(_FIRST, 2 * int(in_use.sum())), int(pull.sum()))
+    wanted = in_use | (gauges > 1.0)
+    size = min(max(_FIRST, 2 * int(in_use.sum())), int(wanted.sum()))
     if size == len(gauges):
         return np.arange(size)
     gauges = np.where(in_use, np.inf, gauges)
@@ -409,18 +409,18 @@ class RowPart:
 
     def point(self):
         """Value and gradient where we are."""
-        data, pull = self.loss.data, self._weight * self._residual
-        value = 0.5 * float(np.vdot(pull, self._residual))
+        data, heavy = self.loss.data, self._weight * self._residual
+        value = 0.5 * float(np.vdot(heavy, self._residual))
         if data.wide:
-            gradient = -np.ascontiguousarray((self._X @ pull).T)
+            gradient = -np.ascontiguousarray((self._X @ heavy).T)
         else:
             gradient = -np.array(
                 [
-                    self._X[:, rows] @ pull[rows]
+                    self._X[:, rows] @ heavy[rows]
                     for rows, _ in map(self._rows_of, range(self.n_rows))
                 ]
             )
-        return Point(self.W, value, gradient, float(np.vdot(pull, self._y)))
+        return Point(self.W, value, gradient, float(np.vdot(heavy, self._y)))
 
     def dual(self, point, most):
         """As that of the loss."""

@@ -100,19 +100,19 @@ class NewtonStep:
         shrinks until it vanishes. So the Hessian is damped where a plain step fails,
         and what would turn round on the way is set to zero.
         """
-        used, V, part, here, pull = self._around(W, gradient)
+        used, V, part, here, slope = self._around(W, gradient)
         if len(used) == 0:
             return None
         gradient, base = gradient[:, used], self.penalty.value(V)
         best, chosen, least = -1e-14 * base, None, self.damping
         for damping in self._dampings():
-            direction = _Factors(part, here, damping).solve(-pull)
+            direction = _Factors(part, here, damping).solve(-slope)
             if direction is None:
                 continue
             D, change = self._along(part, V, here, gradient, base, direction)
             if change < best:
                 best, chosen, least = change, D, damping
-            if change <= 0.1 * float(np.vdot(pull, direction)):
+            if change <= 0.1 * float(np.vdot(slope, direction)):
                 break
         self.damping = least
         if chosen is None:
@@ -123,10 +123,10 @@ class NewtonStep:
 
     def plain(self, W, gradient, damping):
         """W after a full step, None if there is none; what would turn round is zero."""
-        used, V, part, here, pull = self._around(W, gradient)
+        used, V, part, here, slope = self._around(W, gradient)
         if len(used) == 0:
             return None
-        step = _Factors(part, here, damping).solve(-pull)
+        step = _Factors(part, here, damping).solve(-slope)
         if step is None:
             return None
         moved = W.copy()
@@ -375,8 +375,8 @@ def _step(inverse, core, spokes, nu, alpha, V, G):
     _sum_columns(spokes, X, along)
     for t in range(n):
         for j in range(size):
-            pull = alpha * V[t, j] / np.sqrt(square[j])
-            G[t, j] = -pull - nu[j] * X[t, j] + spokes[t, j] * along[j]
+            inward = alpha * V[t, j] / np.sqrt(square[j])
+            G[t, j] = -inward - nu[j] * X[t, j] + spokes[t, j] * along[j]
             V[t, j] += X[t, j]
     return True
 

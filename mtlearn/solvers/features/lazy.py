@@ -38,7 +38,7 @@ class LazyLoss:
         Wide layout, dense, every label observed, one weight per row at most.
     """
 
-    intercept, shrinkage, coupling = FREE, 0.0, None
+    intercept, shrinkage, coupling, squared = FREE, 0.0, None, True
 
     def __init__(self, data):
         self._data = data

@@ -81,7 +81,7 @@ class _Path:
             self.loss, self.part, self.chord = loss, None, None
         before = self.trail.last(penalty.alpha)
         # the strong rule: the gradient of a feature moves no faster than the strength
-        self.pull = 2.0 - before / penalty.alpha
+        self.threshold = 2.0 - before / penalty.alpha
         self.failures, self.steps, self.before = 0, 0, None
         n_iter, history, last, least = 0, [], None, np.inf
         W = self._begin(penalty, alike)
@@ -153,7 +153,7 @@ class _Path:
         W[:, chosen], n_iter = solve_part(
             self.part, penalty, W[:, chosen], enough, max_iter
         )
-        self.pull = 1.0
+        self.threshold = 1.0
         return W, n_iter
 
     def _by_chord(self, W, look, alpha):
@@ -175,7 +175,7 @@ class _Path:
 
     def _choose(self, look, used):
         """Features of the working set; its moments are taken anew if it has changed."""
-        needed = used | (look.gauges >= self.pull)
+        needed = used | (look.gauges >= self.threshold)
         few = np.count_nonzero(self.inside) <= _SPARE * max(needed.sum(), 8)
         if self.part is None or not few or np.any(needed & ~self.inside):
             self.inside = needed | (self.inside & few)

@@ -150,7 +150,7 @@ def _newton_direction(loss, penalty, point, damping):
     if len(used) == 0:
         return direction, direction
     here = smooth_penalty(penalty, point.W[:, used])
-    pull = (point.gradient[:, used] + here.gradient) * here.moving
+    slope = (point.gradient[:, used] + here.gradient) * here.moving
     diagonal = loss.diagonal_at(point)[:, used] + here.diagonal
     floor = damping * diagonal.max()
     full = np.zeros_like(point.W)
@@ -162,7 +162,7 @@ def _newton_direction(loss, penalty, point, damping):
         return (bent + here.diagonal * V - here.nu * along * here.unit) * here.moving
 
     direction[:, used] = conjugate_gradient(
-        dot, -pull, lambda R: R / (diagonal + floor), tol=_CG_TOL, max_iter=_CG_STEPS
+        dot, -slope, lambda R: R / (diagonal + floor), tol=_CG_TOL, max_iter=_CG_STEPS
     )
     stopped = direction.copy()
     V, D = point.W[:, used], direction[:, used]

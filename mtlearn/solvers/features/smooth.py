@@ -67,6 +67,8 @@ class Quadratic:
         Objective of the best model without features.
     """
 
+    squared = True  # whether it is all of a squared loss
+
     def __init__(
         self, hessian, block, scale, target, coupling, constant, zero_objective
     ):
@@ -273,6 +275,11 @@ class RowLoss:
         self._first = self._last = self._first_intercepts()
         self._last_level = 0.0
 
+    @property
+    def squared(self):
+        """Whether the loss is the squared one."""
+        return isinstance(self.loss, Squared)
+
     def _level(self, z):
         """Mean of each task's labels or scores, or of all where intercepts are tied."""
         z = z.reshape(len(z), -1)
@@ -396,19 +403,19 @@ class RowLoss:
             return 0.0
         return self.shrinkage * (b - b.mean(axis=0))
 
-    def _move_intercepts(self, h, pull):
+    def _move_intercepts(self, h, descent):
         """Newton step of the intercepts for a negative gradient, (n_tasks, q)."""
         q, mode = self.q, self.intercept
         H = self._sums(h).reshape(-1, q, q)
         if not mode.shrunk:
-            H, pull = ground(mode.gather(H)), mode.gather(pull)
-            step = np.linalg.solve(H, pull[:, :, None])[:, :, 0]
+            H, descent = ground(mode.gather(H)), mode.gather(descent)
+            step = np.linalg.solve(H, descent[:, :, None])[:, :, 0]
             return mode.spread(step, self.data.n_tasks)
         H = H + self.shrinkage * np.eye(q)
         mixed = np.linalg.solve(
             H,
             np.concatenate(
-                [pull[:, :, None], np.broadcast_to(np.eye(q), H.shape)], axis=2
+                [descent[:, :, None], np.broadcast_to(np.eye(q), H.shape)], axis=2
             ),
         )
         own, reply = mixed[:, :, 0], self.shrinkage * mixed[:, :, 1:]
@@ -451,36 +458,40 @@ class RowLoss:
             value += 0.5 * float(np.vdot(b, self._shrinking(b) * np.ones_like(b)))
             if not self.intercept.present:
                 return b, value, g, h, 0.0
-            pull = -(self._sums(g).reshape(-1, self.q) + self._shrinking(b))
+            descent = -(self._sums(g).reshape(-1, self.q) + self._shrinking(b))
             if self.intercept == SHARED:
-                pull = np.broadcast_to(pull.sum(axis=0) / len(pull), pull.shape)
-            pull, done = self._leave_saturated(pull)
-            step = self._move_intercepts(h, pull)
-            bound = 0.5 * float(np.vdot(pull, step)) + done
+                descent = np.broadcast_to(
+                    descent.sum(axis=0) / len(descent), descent.shape
+                )
+            descent, done = self._leave_saturated(descent)
+            step = self._move_intercepts(h, descent)
+            bound = 0.5 * float(np.vdot(descent, step)) + done
             # the end of what rounding allows is where steps no longer shrink
             rounding = bound <= 1e-14 * self.zero_objective and bound > 0.1 * last
             if rounding or not bound > 1e-24 * self.zero_objective:
                 break
             last = bound
-            moved = self._damped(z, b, step, value, pull)
+            moved = self._damped(z, b, step, value, descent)
             if moved is None:
                 break
             b = b + moved
         return b, value, g, h, max(bound, 0.0)
 
-    def _leave_saturated(self, pull):
-        """No pull on tasks of one class whose loss is practically zero, and that loss.
+    def _leave_saturated(self, descent):
+        """No descent for tasks of one class with next to no loss, and that loss.
 
         Their best intercept is infinite.
         """
         if self._mass is None:
-            return pull, 0.0
-        done = self._one_sided & (np.abs(pull[:, 0]) <= _PRACTICALLY_ZERO * self._mass)
-        return np.where(done[:, None], 0.0, pull), float(np.abs(pull[done]).sum())
+            return descent, 0.0
+        done = self._one_sided & (
+            np.abs(descent[:, 0]) <= _PRACTICALLY_ZERO * self._mass
+        )
+        return np.where(done[:, None], 0.0, descent), float(np.abs(descent[done]).sum())
 
-    def _damped(self, z, b, step, value, pull):
+    def _damped(self, z, b, step, value, descent):
         """The step, halved until the loss falls; None where it does not."""
-        close = float(np.vdot(pull, step)) <= 1e-10 * value
+        close = float(np.vdot(descent, step)) <= 1e-10 * value
         if close or isinstance(self.loss, Squared):
             return step
         # saturated scores have next to no curvature, and would step out of reach
@@ -488,7 +499,7 @@ class RowLoss:
         if self.intercept.common:
             longest = longest.max()
         step = step * np.minimum(1.0, _REACH / np.maximum(longest, 1e-300))
-        slope = float(np.vdot(pull, step))
+        slope = float(np.vdot(descent, step))
         size = 1.0
         for _ in range(30):
             new = b + size * step
@@ -513,8 +524,8 @@ class RowLoss:
         state = point.state
         u = self._curve(state.h, self.forward(V))
         if self.intercept.present:
-            pull = -self._sums(u).reshape(-1, self.q)
-            b = self._move_intercepts(state.h, pull)
+            descent = -self._sums(u).reshape(-1, self.q)
+            b = self._move_intercepts(state.h, descent)
             u = u + self._curve(state.h, self.spread(b))
         return self.adjoint(u)
 

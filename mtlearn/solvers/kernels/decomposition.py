@@ -418,21 +418,21 @@ def _solve_grouped(make_gram, dual, task_of, E, ends, tol, max_iter, scale):
 
 
 _ROUNDS = 100  # most rounds of the method of multipliers
-_PULL = 10.0  # how strongly a round holds sums at zero, relative to the kernel
+_HELD = 10.0  # how strongly a round holds sums at zero, relative to the kernel
 
 
 def _solve_mixed(make_gram, dual, task_of, E, ends, tol, max_iter, scale):
     """Intercepts that are combinations of unknowns: the method of multipliers.
 
-    A round minimises without groups, with half of `pull` times the squared sums added;
-    the sums then move the intercepts (Bertsekas, 1982). A lower bound of the minimum
-    needs to know how large the unknowns are: twice what was found is assumed.
+    A round minimises without groups, with half of a weight times the squared sums
+    added; the sums then move the intercepts (Bertsekas, 1982). A lower bound of the
+    minimum needs to know how large the unknowns are: twice what was found is assumed.
     """
     n_tasks = len(E)
     spread = np.square(ends).sum(axis=1)[task_of].mean()
     plain = np.ones(n_tasks)
-    pull = _PULL * make_gram(E, plain).diagonal.mean() / max(spread, 1e-300)
-    gram = make_gram(E + pull * (ends @ ends.T), plain)
+    weight = _HELD * make_gram(E, plain).diagonal.mean() / max(spread, 1e-300)
+    gram = make_gram(E + weight * (ends @ ends.T), plain)
     group = np.full(len(task_of), -1, dtype=np.int64)
     b, point, n_iter, history = np.zeros(ends.shape[1]), None, 0, []
     unit = float(np.abs(dual.linear).max())
@@ -443,10 +443,10 @@ def _solve_mixed(make_gram, dual, task_of, E, ends, tol, max_iter, scale):
         point, found, n, status, _ = solve_box(problem, 0.5 * tol, left, scale, point)
         n_iter += n
         sums = ends.T @ np.bincount(task_of, weights=point.beta, minlength=n_tasks)
-        # f holds the pull: without it, and with the intercepts moved, z is the same
-        b = b + pull * sums
+        # f holds the weight: without it, and with the intercepts moved, z is the same
+        b = b + weight * sums
         open_sums = float(np.abs(sums) @ (np.abs(b) + unit))
-        value = found.value - 0.5 * pull * float(sums @ sums)
+        value = found.value - 0.5 * weight * float(sums @ sums)
         history.append((value, (found.gap + open_sums) / scale))
         if status is not Status.CONVERGED or n_iter >= max_iter:
             break

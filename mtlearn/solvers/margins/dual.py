@@ -249,7 +249,7 @@ def _copy_rows(data, indices, indptr, rows, starts, at, mark, problem, own, boun
 # unsigned positions spare the check for negative ones.
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _pass(p, active, blocks, limit, beta, common, private, awake):
-    """Exact steps in single dual variables; what the dual gained, the largest pull."""
+    """Exact steps in single dual variables; what the dual gained, the largest slope."""
     gain, largest = 0.0, 0.0
     box = p.box
     n = active.shape[0]

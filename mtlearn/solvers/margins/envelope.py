@@ -26,14 +26,14 @@ def of_rows(box, rows):
 
 
 @njit(cache=True, fastmath=_FAST)
-def best_dual(box, i, pull, inverse):
-    """Best beta of row i alone, for the smooth part pull beta - 1/2 beta^2 / inverse.
+def best_dual(box, i, slope, inverse):
+    """Best beta of row i alone, for the smooth part slope beta - 1/2 beta^2 / inverse.
 
     That part includes linear and diagonal of the row, but not its width.
     """
     room = box.width[i]
-    pull = max(pull - room, 0.0) + min(pull + room, 0.0)
-    return min(max(pull * inverse, box.lower[i]), box.upper[i])
+    slope = max(slope - room, 0.0) + min(slope + room, 0.0)
+    return min(max(slope * inverse, box.lower[i]), box.upper[i])
 
 
 @njit(cache=True)
@@ -130,9 +130,9 @@ class Envelope(_Loss):
 @njit(cache=True, fastmath=_FAST)
 def _best_multiplier(box, centre, penalty, i, z):
     """The beta that the envelope's maximum is taken at, curvature and value there."""
-    pull = centre[i] + penalty[i] * (box.linear[i] - z)
+    slope = centre[i] + penalty[i] * (box.linear[i] - z)
     room = penalty[i] * box.width[i]
-    beyond = pull - min(max(pull, -room), room)
+    beyond = slope - min(max(slope, -room), room)
     bottom = 1.0 + penalty[i] * box.diagonal[i]
     free = beyond / bottom
     beta = min(max(free, box.lower[i]), box.upper[i])
@@ -267,13 +267,13 @@ def _to_kink(box, centre, penalty, s, e, z, b, up):
     """Step of the level to where the first of the rows begins to bend."""
     nearest = np.inf
     for i in range(s, e):
-        pull = centre[i] + penalty[i] * (box.linear[i] - z[i] - b)
+        slope = centre[i] + penalty[i] * (box.linear[i] - z[i] - b)
         room = penalty[i] * box.width[i]
-        # pulls between which beta changes: those of its bounds, and of the tube
+        # slopes between which beta changes: those of its bounds, and of the tube
         top = box.upper[i] + (room if box.upper[i] > 0.0 else -room)
         bottom = box.lower[i] + (room if box.lower[i] > 0.0 else -room)
         for kink in (top, room, -room, bottom):
-            far = (pull - kink if up else kink - pull) / penalty[i]
+            far = (slope - kink if up else kink - slope) / penalty[i]
             if 0.0 < far < nearest:
                 nearest = far
     # a little further, so that the row is on its slope

@@ -244,7 +244,7 @@ class _Fit:
         loss, apart = self.envelope.excess(self.z, self.beta)
         self.value = loss + problem.penalty(self.state)
         G, _ = problem.carry(-self.beta)
-        slope = problem.form.metric(self.state.theta) + problem.form.pull(G)
+        slope = problem.form.metric(self.state.theta) + problem.form.adjoint(G)
         self.gap = apart + problem.form.dual_norm2(slope) / 2.0
         self.history.append((self.value, self.gap))
 
@@ -395,7 +395,7 @@ class _Part:
         fit = self.fit
         G = np.zeros((fit.data.n_tasks, fit.problem.p))
         G[:, : fit.problem.d] = fit.data.adjoint(fixed)
-        return fit.form.inverse_metric(fit.form.pull(G))
+        return fit.form.inverse_metric(fit.form.adjoint(G))
 
     def _take(self, sums):
         """The rows, and one more per task where there are sums."""

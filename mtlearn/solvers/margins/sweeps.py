@@ -286,8 +286,8 @@ def _wake(rows, starts, z, active):
     _, _, box, bends, inverse, order, beta = rows
     limit = 0.0
     for i in range(z.shape[0]):
-        pull = box.linear[i] - z[i] + (bends[i] - box.diagonal[i]) * beta[i]
-        best = best_dual(box, i, pull, inverse[i])
+        slope = box.linear[i] - z[i] + (bends[i] - box.diagonal[i]) * beta[i]
+        best = best_dual(box, i, slope, inverse[i])
         limit = max(limit, abs(best - beta[i]) * bends[i])
     for t in range(starts.shape[0] - 1):
         front, back = starts[t], starts[t + 1] - 1

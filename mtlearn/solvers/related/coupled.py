@@ -260,8 +260,8 @@ class ArrowSolver:
         if b > 0 and a > 0:
             theta[1:] -= a * b * self._inverse_hessian_dot(theta[0])
         if b > 0 and border is not None:
-            pull = np.einsum("tpq,q->tp", border, head[p:])
-            theta[1:] -= b * self._invert_dot(pull)
+            lifted = np.einsum("tpq,q->tp", border, head[p:])
+            theta[1:] -= b * self._invert_dot(lifted)
         return theta, head[p:]
 
     def _hessian_total(self, rhs, solved):
@@ -459,7 +459,7 @@ class ComposedSolver:
     def _dot(self, theta):
         W = self.form.lift(theta)
         curved = np.matmul(self.hessian, W[:, :, None])[:, :, 0]
-        return self.alpha * self.form.metric(theta) + self.form.pull(curved)
+        return self.alpha * self.form.metric(theta) + self.form.adjoint(curved)
 
     def _across(self, theta):
         """Border part of the system times theta."""
@@ -469,7 +469,7 @@ class ComposedSolver:
     def _back(self, beta):
         """Its transpose times border unknowns."""
         each = self.rules @ beta.reshape(self.rules.shape[1], -1)
-        return self.form.pull(np.einsum("tpq,tq->tp", self.border, each))
+        return self.form.adjoint(np.einsum("tpq,tq->tp", self.border, each))
 
 
 _SOLVERS = {

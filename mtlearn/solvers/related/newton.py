@@ -272,7 +272,7 @@ class Gradient:
     def __init__(self, problem, state, g, h):
         G, gb = problem.carry(g)
         self.coef = problem.alpha * problem.form.metric(state.theta)
-        self.coef += problem.form.pull(G)
+        self.coef += problem.form.adjoint(G)
         self.beta = problem.free.gather(gb)
         self.corner = problem.intercept_curvature(h)
         self.shift = np.zeros_like(self.beta)
@@ -285,7 +285,7 @@ class Gradient:
         if not problem.free or not np.any(self.shift):
             return self.coef
         G, _ = problem.carry(problem.bend(h, problem.spread(self.shift)))
-        return self.coef - problem.form.pull(G)
+        return self.coef - problem.form.adjoint(G)
 
     def bound(self, problem):
         """Distance from the minimum, at most (see the module's head)."""

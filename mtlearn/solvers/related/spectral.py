@@ -181,8 +181,8 @@ def _solve_arrow(system, a, b, alphas):
     if beta.shape[1]:
         W = W - (b * b) * beta[:, :, None] * own(system.border[None])
     if a > 0:
-        pull = ((a * alphas[:, None]) * common) @ system.flat.T
-        W = W + own(pull.reshape(inverse.shape))
+        lifted = ((a * alphas[:, None]) * common) @ system.flat.T
+        W = W + own(lifted.reshape(inverse.shape))
     W = W * own(inverse)
     W = _rotate(W.transpose(1, 0, 2), system.vectors, which)
     return W.transpose(1, 0, 2), beta

@@ -94,19 +94,19 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
     solver.update(blocks)
     rules, border, corner = _border(form, intercept, blocks)
     scale = moments.base_objective(NONE if form.composed else intercept)
-    theta, beta = solver.solve(form.pull(target), border_target)
+    theta, beta = solver.solve(form.adjoint(target), border_target)
     history = []
     for n_iter in range(1, _REFINEMENTS + 1):
         W = form.lift(theta)
-        pull = target - blocks.dot(blocks.hessian, W)
+        left = target - blocks.dot(blocks.hessian, W)
         if border is not None:
-            pull -= border * (rules @ beta)[:, None]
-        descent = form.pull(pull) - alpha * form.metric(theta)
+            left -= border * (rules @ beta)[:, None]
+        descent = form.adjoint(left) - alpha * form.metric(theta)
         short, reduced, bound = border_target, descent, 0.0
         if border is not None:
             short = short - rules.T @ np.einsum("tp,tp->t", border, W) - corner @ beta
             shift = np.linalg.solve(ground_whole(corner), short)
-            reduced = descent - form.pull(border * (rules @ shift)[:, None])
+            reduced = descent - form.adjoint(border * (rules @ shift)[:, None])
             bound = 0.5 * float(short @ shift)
         step, beta_step = solver.solve(descent, short)
         if alpha > 0:

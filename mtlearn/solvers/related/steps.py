@@ -95,7 +95,9 @@ class CholeskyStep:
             self.solver.update(Blocks(full, own=problem.q), change)
             swept = np.linalg.solve(gradient.corner, border.transpose(0, 2, 1))
             shift = np.einsum("tpq,tq->tp", border, gradient.shift)
-            theta, _ = self.solver.solve(form.pull(shift) - gradient.coef, np.zeros(0))
+            theta, _ = self.solver.solve(
+                form.adjoint(shift) - gradient.coef, np.zeros(0)
+            )
             moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
             return State(theta, -gradient.shift - moved)
         corner = full[:, n_coef:, n_coef:]
@@ -196,7 +198,7 @@ class DualStep:
         """Newton direction."""
         form, state = problem.form, point.state
         a, beta = self._target(problem, point)
-        pulled = form.inverse_metric(form.pull(problem.carry(a)[0])) / problem.alpha
+        pulled = form.inverse_metric(form.adjoint(problem.carry(a)[0])) / problem.alpha
         return State(pulled - state.theta, beta - state.beta)
 
     def _target(self, problem, point):
@@ -276,7 +278,7 @@ class ConjugateStep:
             if problem.free:
                 u = u - problem.spread(self._shift(problem, gradient, h, u))
             G, _ = problem.carry(problem.bend(h, u))
-            return problem.alpha * problem.form.metric(theta) + problem.form.pull(G)
+            return problem.alpha * problem.form.metric(theta) + problem.form.adjoint(G)
 
         forcing = max(1e-12, min(0.1, 0.3 * accuracy**0.5))
         rhs = -gradient.reduced
