@@ -110,7 +110,7 @@ class _Run:
         start = weighted(data, self.y, self.weight)
         self.point = inner.solve(inner.factors(start))
         self.x = self.point.x
-        self.model_g, self.whole, self.stuck = self.weight * 0.0, False, False
+        self.modelled, self.whole, self.stuck = np.zeros(len(self.y)), False, False
         self._look()
 
     def model(self):
@@ -181,7 +181,7 @@ class _Run:
         if not moves and inner.limits.callables:
             # here up to rounding: the quadratic's own solution has its certificate
             step = 1.0
-        self.model_g, self.whole = g + h * dz, step == 1.0
+        self.modelled, self.whole = g + h * dz, step == 1.0
         self.x = self.x + step * ahead
         self._look()
         return moves
@@ -214,7 +214,7 @@ class _Run:
         if inner.limits.callables:
             # the solver's gap, and the loss's gradient less the quadratic's, X'(g - m)
             loose = self.point.gap if self.whole else np.inf
-            g, push = g - self.model_g, 0.0 * omega
+            g, push = g - self.modelled, 0.0 * omega
         g, beta = self._balanced(g)
         value, apart = self.loss.excess(self.z, beta)
         self.value = value + 0.5 * float(self.x @ (inner.alpha * omega))
