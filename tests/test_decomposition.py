@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
 from mtlearn.problem.forms import ComposedForm
+from mtlearn.problem.intercepts import SHARED
 from mtlearn.problem.kernels import Kernel, Rows
 from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
 from mtlearn.problem.margins import margin_loss
@@ -248,7 +249,7 @@ def test_a_kernel_that_is_not_definite_warns_rather_than_runs_away():
             dual,
             codes,
             form,
-            "shared",
+            SHARED,
             tol=1e-6,
             max_iter=50,
         )

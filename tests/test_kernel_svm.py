@@ -636,8 +636,8 @@ def test_pairwise_only_where_rows_and_columns_are_the_same():
 
 def test_out_of_iterations_warns(long_classification):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(600, 4))
-    y = (X[:, 0] + rng.normal(size=600) > 0).astype(int)
+    X = rng.normal(size=(1500, 4))
+    y = (X[:, 0] + rng.normal(size=1500) > 0).astype(int)
     model = MultiTaskSVM(1e4, loss="hinge", kernel="rbf", max_iter=1)
     with pytest.warns(ConvergenceWarning, match="did not converge in 1 iterations"):
         model.fit(X, y)

@@ -68,8 +68,8 @@ class Evidence:
         rows, logs = self.rows, 0.0
         if log_noise is not None:
             rows = rows.weighted(np.exp(-log_noise))
-            prior = OWN_NOISE * (log_noise + np.expm1(-log_noise))
-            logs = float(rows.counts @ log_noise + prior.sum())
+            apart = OWN_NOISE * (log_noise + np.expm1(-log_noise))
+            logs = float(rows.counts @ log_noise + apart.sum())
         inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
         F = np.ascontiguousarray(self.basis @ root)
         more, explained = reduce_tasks(
