@@ -21,6 +21,7 @@ from ..problem.tasks import TaskData, score_rows
 from ..relations import Independent, Related, check_relation
 from ..solvers.margins.level import best_levels
 from . import checks
+from .compiling import tell_when_compiling
 from .part import Part
 from .shared_model import (
     mean_where,
@@ -71,6 +72,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         TypeError
             If a parameter has the wrong type.
         """
+        tell_when_compiling()
         model = self._unfitted()
         fit = model._weigh(model._prepare(X, y, sample_weight, task))
         solution = model._solution(fit, self._warm_model(fit))

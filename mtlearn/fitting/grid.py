@@ -29,6 +29,7 @@ from ..problem.tasks import TaskData
 from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report
+from .compiling import tell_when_compiling
 from .folds import FoldMoments, HeldOut, moments_of
 from .part import Part, take_part
 
@@ -104,6 +105,7 @@ class GridFit:
         TypeError
             If a parameter has the wrong type.
         """
+        tell_when_compiling()
         found = self._unfitted()
         solution = found._search(X, y, sample_weight, task, self._warm_model)
         if self.verbose:

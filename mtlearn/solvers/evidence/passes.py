@@ -206,16 +206,6 @@ def pair_products(blocks, others, times, pairs, out):
 
 
 @njit(cache=True)
-def _factor_task(gram, root, Ft, X, P):
-    """F' G into X and the Cholesky factor of I + F' G F into P."""
-    multiply(Ft, gram, X)
-    multiply(X, root, P)
-    for i in range(P.shape[0]):
-        P[i, i] += 1.0
-    factor(P)
-
-
-@njit(cache=True)
 def find_effects(gram, starts, members, cross, root, beta, found, left):
     """Posterior means of the tasks' effects, in the columns of the root.
 
@@ -231,7 +221,11 @@ def find_effects(gram, starts, members, cross, root, beta, found, left):
     X, P, E = np.empty((k, q)), np.empty((k, k)), np.empty((k, k))
     z, block = np.empty(k), np.empty((k, k))
     for u in range(len(gram)):
-        _factor_task(gram[u], root, Ft, X, P)
+        multiply(Ft, gram[u], X)
+        multiply(X, root, P)
+        for i in range(k):
+            P[i, i] += 1.0
+        factor(P)
         for i in range(k):
             for j in range(k):
                 E[i, j] = 1.0 if i == j else 0.0
@@ -275,7 +269,11 @@ def label_variances(U, order, starts, gram, root, spread, out):
     for t in range(len(gram)):
         if starts[t] == starts[t + 1]:
             continue
-        _factor_task(gram[t], root, Ft, X, P)
+        multiply(Ft, gram[t], X)
+        multiply(X, root, P)
+        for i in range(k):
+            P[i, i] += 1.0
+        factor(P)
         solve_lower(P, X)
         for s in range(starts[t], starts[t + 1]):
             u, total = U[order[s]], 0.0

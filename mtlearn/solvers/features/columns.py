@@ -190,10 +190,12 @@ class _Factors:
     here : SmoothPenalty
     damping : float
         Added to the diagonal, relative to the largest entry of the task.
+    small : int
+        Features up to which our own loops invert, which a single fit need not compile.
     """
 
-    def __init__(self, part, here, damping=0.0):
-        self.sound, self.core = True, None
+    def __init__(self, part, here, damping=0.0, small=0):
+        self.sound, self.core, self._small = True, None, small
         # entries that do not move have no part in the system
         self._held = None if here.moving.all() else ~here.moving
         self.inverse = self._invert(part, here.diagonal, damping)
@@ -223,7 +225,7 @@ class _Factors:
         """Inverses of blocks; notes where one is not definite."""
         n, out = len(M), np.empty_like(M)
         every = np.ones(n, dtype=bool)
-        pivot = invert_blocks(M, np.zeros(n), 1.0, 0, every, out, small=_LOOPS)
+        pivot = invert_blocks(M, np.zeros(n), 1.0, 0, every, out, small=self._small)
         self.sound = pivot > _SOUND
         return out
 
@@ -295,7 +297,11 @@ class Chord:
         self._columns = slice(None) if whole else np.flatnonzero(self.used)
         here = smooth_penalty(L21(alpha), np.ascontiguousarray(W[:, self._columns]))
         part = loss if whole else loss.columns(self._columns)
-        self._nu, self._factors, self._spent = here.nu, _Factors(part, here), 0
+        self._nu, self._factors, self._spent = (
+            here.nu,
+            _Factors(part, here, small=_LOOPS),
+            0,
+        )
         self.sound = self._factors.sound
 
     def serves(self, used, times):

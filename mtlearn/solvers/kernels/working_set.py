@@ -124,7 +124,7 @@ def _gains(g, down, least, row, own, mine, gain, first, last):
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath={"reassoc", "nsz", "contract"})
 def _step_pair(i, j, step, sub, beta, g, lower, upper, width):
     """Move beta[i] up and beta[j] down, to an edge or to zero at most."""
     most_up, most_down = upper[i] - beta[i], beta[j] - lower[j]

@@ -103,11 +103,6 @@ class _Descent:
         self.beta, self.z = np.zeros(n), np.zeros(n)
         self.common = np.zeros(data.n_features)
         self.private = np.zeros(len(self.own))
-        values, columns, place, ptr, *_ = self.problem
-        self._features = (
-            sp.csr_array((values, columns, ptr), shape=(n, data.n_features)),
-            sp.csr_array((values, place, ptr), shape=(n, len(self.own))),
-        )
         self.envelope = Envelope(self.problem.box, self.beta, np.ones(n))
         self.wake()
 
@@ -139,8 +134,7 @@ class _Descent:
 
     def look(self):
         """Objective and duality gap; after it all rows are visited again."""
-        shared, own = self._features
-        self.z = shared @ self.common + own @ self.private
+        _scores(self.problem, self.common, self.private, self.z)
         loss, gap = self.envelope.excess(self.z, self.beta)
         self.wake()
         return loss + 0.5 * float(self.beta @ self.z), gap
@@ -279,3 +273,14 @@ def _pass(p, active, blocks, limit, beta, common, private, awake):
                 common[np.uint64(p.columns[e])] += p.shared2 * moved
                 private[np.uint64(p.place[e])] += p.private2 * moved
     return gain, largest
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _scores(p, common, private, z):
+    for i in range(z.shape[0]):
+        total = 0.0
+        for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
+            total += p.values[e] * (
+                common[np.uint64(p.columns[e])] + private[np.uint64(p.place[e])]
+            )
+        z[i] = total
