@@ -6,7 +6,14 @@ shape of scikit-learn estimators.
 
 from .learned import MultiTaskBayesianRidge
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
-from .relations import Composition, Independent, SharedMean, TaskCovariance, TaskGraph
+from .relations import (
+    Composition,
+    Independent,
+    LearnedCovariance,
+    SharedMean,
+    TaskCovariance,
+    TaskGraph,
+)
 from .shared_feature import (
     SharedFeatureClassifier,
     SharedFeatureRegressor,
@@ -20,6 +27,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Composition",
     "Independent",
+    "LearnedCovariance",
     "MultiTaskBayesianRidge",
     "MultiTaskSVM",
     "MultiTaskSVR",
