@@ -17,6 +17,7 @@ import numpy as np
 from scipy import linalg
 
 _GONE = 1e-9  # variance of a wiggle, against the largest, that is rounding
+_LONG_TAIL = 4.0  # of a normal distribution's thousand values the tail is about 2.5
 _CLOSE = 1e-4  # distance of two knots, against the mean one, that makes them one
 
 
@@ -26,8 +27,10 @@ class Curve:
 
     Attributes
     ----------
+    axis : Axis
+        The scale on which the feature is read.
     center, scale : float
-        Mean and standard deviation of the feature: the line is what is left of it.
+        Mean and standard deviation on that scale: the line is what is left.
     knots : ndarray of shape (n_knots,)
         In units of the line.
     turn : ndarray of shape (n_knots - 2, n_wiggles)
@@ -36,6 +39,7 @@ class Curve:
         Level and slope that are taken out of each wiggle.
     """
 
+    axis: object
     center: float
     scale: float
     knots: np.ndarray
@@ -49,10 +53,67 @@ class Curve:
 
     def columns(self, x):
         """The line and the wiggles at values of the feature, (n, width)."""
-        z = (x - self.center) / self.scale
+        z = (self.axis.read(x) - self.center) / self.scale
         wiggles = integrated_hats(z, self.knots) @ self.turn
         wiggles -= self.plane[0] + z[:, None] * self.plane[1]
         return np.column_stack([z, wiggles])
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The scale on which a feature is read: its own, or one that shortens long tails.
+
+    Beyond the values that were seen it goes on as a line.
+
+    Attributes
+    ----------
+    kind : {"plain", "log", "asinh"}
+    center, unit : float
+        For "asinh", which is linear within about one unit of the center.
+    low, high : float
+        The values that were seen.
+    """
+
+    kind: str
+    center: float = 0.0
+    unit: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def read(self, x):
+        """Values of the feature on this scale."""
+        if self.kind == "plain":
+            return x
+        inside = np.clip(x, self.low, self.high)
+        if self.kind == "log":
+            return np.log(inside) + (x - inside) / inside
+        z = (inside - self.center) / self.unit
+        return np.arcsinh(z) + (x - inside) / self.unit / np.sqrt(1.0 + z**2)
+
+
+def find_axis(values):
+    """The scale for sorted distinct values: their own, unless a tail is long."""
+    low, high = float(values[0]), float(values[-1])
+    center, spread = _middle(values)
+    plain = Axis("plain")
+    if _tail(values) <= _LONG_TAIL:
+        return plain
+    axes = [plain, Axis("asinh", center, spread, low, high)]
+    if low > 0:
+        axes.append(Axis("log", low=low, high=high))
+    return min(axes, key=lambda axis: _tail(axis.read(values)))
+
+
+def _middle(values):
+    """Median and distance of the quartiles."""
+    quarter, half, most = np.quantile(values, [0.25, 0.5, 0.75])
+    return float(half), float(most - quarter)
+
+
+def _tail(values):
+    """Distance of the farthest value from the median, in distances of the quartiles."""
+    center, spread = _middle(values)
+    return max(values[-1] - center, center - values[0]) / spread
 
 
 def make_curve(x, mass, n_knots):
@@ -73,13 +134,15 @@ def make_curve(x, mass, n_knots):
         The mean square of the line over the rows is one, and the sum of those of the
         wiggles, too.
     """
+    axis = find_axis(np.unique(x)) if n_knots > 2 else Axis("plain")
+    x = axis.read(x)
     center = float(np.average(x, weights=mass))
     scale = float(np.sqrt(np.average((x - center) ** 2, weights=mass)))
     scale = scale if scale > 1e-12 * abs(center) else 1.0
     z = (x - center) / scale
     knots = place_knots(np.unique(z), n_knots)
     if len(knots) < 3:
-        return Curve(center, scale, knots, np.zeros((0, 0)), np.zeros((2, 0)))
+        return Curve(axis, center, scale, knots, np.zeros((0, 0)), np.zeros((2, 0)))
     root = linalg.cholesky(hat_products(knots), lower=True)
     turn = linalg.solve_triangular(root, np.eye(len(root)), lower=True).T
     lines = np.column_stack([np.ones_like(z), z])
@@ -90,7 +153,7 @@ def make_curve(x, mass, n_knots):
     values, vectors = linalg.eigh(wiggles.T @ wiggles)
     keep = np.flatnonzero(values > _GONE * values[-1])[::-1]
     vectors = vectors[:, keep] / np.sqrt(values[keep].sum())
-    return Curve(center, scale, knots, turn @ vectors, plane @ vectors)
+    return Curve(axis, center, scale, knots, turn @ vectors, plane @ vectors)
 
 
 def place_knots(values, n_knots):
