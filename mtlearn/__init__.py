@@ -4,6 +4,7 @@ One problem per school, store, hospital, patient or sensor, learned together, in
 shape of scikit-learn estimators.
 """
 
+from .additive import MultiTaskAdditiveRegressor
 from .learned import MultiTaskBayesianRidge
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import (
@@ -28,6 +29,7 @@ __all__ = [
     "Composition",
     "Independent",
     "LearnedCovariance",
+    "MultiTaskAdditiveRegressor",
     "MultiTaskBayesianRidge",
     "MultiTaskSVM",
     "MultiTaskSVR",

@@ -216,7 +216,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
         return solve_evidence(
             fit.gathered(),
             covariance=self.covariance,
-            varying=_chosen(self.varying, names, d),
+            varying=chosen_features(self.varying, names, d),
             groups=_group_codes(self.groups, d),
             flat=self.shared_prior == "flat",
             own_noise=self.noise == "task",
@@ -310,7 +310,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
         interval : ndarray of shape (n_samples, 2) or (n_samples, n_tasks, 2)
             Lower and upper ends.
         """
-        width = _quantile(coverage)
+        width = half_width(coverage)
         mean, std = self.predict(X, return_std=True, task=task)
         return np.stack([mean - width * std, mean + width * std], axis=-1)
 
@@ -331,7 +331,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
             is not installed.
         """
         check_is_fitted(self)
-        width, (m, C) = _quantile(coverage), self._posterior.shared()
+        width, (m, C) = half_width(coverage), self._posterior.shared()
         error, labels = np.sqrt(np.diag(C)), self._effect_names()
         shared = np.append(self.shared_variance_[self._group_of()], np.inf)
         variance, sharing = np.diag(self.covariance_), self.sharing_
@@ -353,7 +353,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
             "sharing": np.append(sharing, np.nan),
             "shared_variance": np.append(shared, np.nan),
         }
-        return Summary(_frame(coefficients), _frame(variances))
+        return Summary(data_frame(coefficients), data_frame(variances))
 
     def task_effects(self, coverage=0.95):
         """Deviations of the tasks from the shared coefficients.
@@ -372,7 +372,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
             estimates. A dict where pandas is not installed.
         """
         check_is_fitted(self)
-        width, posterior = _quantile(coverage), self._posterior
+        width, posterior = half_width(coverage), self._posterior
         chosen = posterior.varying
         part = self._place[:-1] < len(posterior.ratio)
         n_tasks, n_effects = int(part.sum()), len(chosen)
@@ -382,7 +382,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
         order = np.lexsort([estimate, effect])
         task = np.tile(np.arange(n_tasks), n_effects)[order]
         estimate, error = estimate[order], error[order]
-        return _frame(
+        return data_frame(
             {
                 "task": self.tasks_[part][task],
                 "rows": posterior.rows.counts[task],
@@ -407,13 +407,13 @@ class MultiTaskBayesianRidge(TaskRegressor):
         return np.arange(self.coef_.shape[1]) if codes is None else codes
 
 
-def _quantile(coverage):
+def half_width(coverage):
     """Half the width of an interval, in standard deviations."""
     checks.check_number("coverage", coverage, 0, 1, strict=True)
     return ndtri(0.5 + 0.5 * float(coverage))
 
 
-def _frame(columns):
+def data_frame(columns):
     """A data frame where pandas is installed."""
     try:
         import pandas as pd
@@ -422,22 +422,22 @@ def _frame(columns):
     return pd.DataFrame(columns)
 
 
-def _chosen(varying, names, d):
-    """Mask of the features that `varying` lists, (d,) bool; None for all."""
+def chosen_features(varying, names, d, parameter="varying"):
+    """Mask of the features that a parameter lists, (d,) bool; None for all."""
     if varying is None:
         return None
     if isinstance(varying, (str, bytes)) or not hasattr(varying, "__iter__"):
         raise TypeError(
-            f"`varying` must be a list of names or positions, got {varying!r}."
+            f"`{parameter}` must be a list of names or positions, got {varying!r}."
         )
     mask = np.zeros(d, dtype=bool)
     for one in varying:
-        mask[_position(one, names, d)] = True
+        mask[feature_position(one, names, d, parameter)] = True
     return mask
 
 
-def _position(feature, names, d):
-    """Column of `coef_` of one name or position."""
+def feature_position(feature, names, d, parameter="varying"):
+    """Number of the feature, the ids not counted, of one name or position."""
     if isinstance(feature, str):
         if names is None or feature not in names:
             known = (
@@ -445,13 +445,13 @@ def _position(feature, names, d):
                 if names is None
                 else (f"the features are {shorten(names)}")
             )
-            raise ValueError(f"`varying` names {feature!r}, but {known}.")
+            raise ValueError(f"`{parameter}` names {feature!r}, but {known}.")
         return names.index(feature)
     whole = isinstance(feature, numbers.Integral) and not isinstance(feature, bool)
     if not whole or not -d <= feature < d:
         raise ValueError(
-            f"`varying` must hold names, or positions in `coef_` of {d} columns, got "
-            f"{feature!r}."
+            f"`{parameter}` must hold names, or positions in `coef_` of {d} columns, "
+            f"got {feature!r}."
         )
     return int(feature)
 

@@ -98,6 +98,7 @@ def weighing(estimator, task_weight):
 def test_all_estimators_are_here():
     names = {estimator.__name__ for estimator in ESTIMATORS}
     assert names >= {
+        "MultiTaskAdditiveRegressor",
         "MultiTaskBayesianRidge",
         "MultiTaskSVM",
         "MultiTaskSVR",
@@ -512,6 +513,8 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
     if hasattr(model, "covariance"):
         documented |= {"covariance_", "shared_variance_", "noise_variance_"}
         documented |= {"sharing_", "log_likelihood_"}
+    if hasattr(model, "n_knots"):
+        documented |= {"term_names_", "own_curves_"}
     if hasattr(model, "penalty"):
         documented |= {"components_", "task_components_"}
         documented |= {"rank_", "selected_features_"}

@@ -51,6 +51,10 @@ class Curve:
         """How many columns there are, the line included."""
         return 1 + self.turn.shape[1]
 
+    def grid(self, n_values=100):
+        """Values of the feature between the ends of the data."""
+        return np.linspace(self.axis.low, self.axis.high, n_values)
+
     def columns(self, x):
         """The line and the wiggles at values of the feature, (n, width)."""
         z = (self.axis.read(x) - self.center) / self.scale
@@ -91,14 +95,13 @@ class Axis:
         return np.arcsinh(z) + (x - inside) / self.unit / np.sqrt(1.0 + z**2)
 
 
-def find_axis(values):
+def find_axis(values, free=True):
     """The scale for sorted distinct values: their own, unless a tail is long."""
     low, high = float(values[0]), float(values[-1])
-    center, spread = _middle(values)
-    plain = Axis("plain")
-    if _tail(values) <= _LONG_TAIL:
+    plain = Axis("plain", low=low, high=high)
+    if not free or _tail(values) <= _LONG_TAIL:
         return plain
-    axes = [plain, Axis("asinh", center, spread, low, high)]
+    axes = [plain, Axis("asinh", *_middle(values), low, high)]
     if low > 0:
         axes.append(Axis("log", low=low, high=high))
     return min(axes, key=lambda axis: _tail(axis.read(values)))
@@ -134,7 +137,7 @@ def make_curve(x, mass, n_knots):
         The mean square of the line over the rows is one, and the sum of those of the
         wiggles, too.
     """
-    axis = find_axis(np.unique(x)) if n_knots > 2 else Axis("plain")
+    axis = find_axis(np.unique(x), n_knots > 2)
     x = axis.read(x)
     center = float(np.average(x, weights=mass))
     scale = float(np.sqrt(np.average((x - center) ** 2, weights=mass)))

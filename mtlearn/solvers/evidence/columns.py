@@ -57,6 +57,12 @@ class Rows:
             self.counts,
         )
 
+    def only(self, tasks):
+        """Some of the tasks, by their numbers, a Gram matrix each."""
+        gram = self.gram[self.group[tasks]]
+        squares, counts = self.squares[tasks], self.counts[tasks]
+        return Rows(gram, np.arange(len(tasks)), self.cross[tasks], squares, counts)
+
 
 @dataclass(frozen=True)
 class Columns:

@@ -14,6 +14,7 @@ _ROUNDS = 8
 _ALIKE = 0.5  # of the best promise: groups that are tried together with the best one
 _MOST = 4  # groups that are tried together
 _LEAST = 1.0  # gain in the log-likelihood that a variance is worth
+_TASKS = 200  # tasks, those with most labels, that are asked for what they promise
 
 
 def grow(model, trial, varying, optional, tol, max_iter):
@@ -23,30 +24,31 @@ def grow(model, trial, varying, optional, tol, max_iter):
     ----------
     model : the model of `solve_evidence`
     trial : its best variances where the `varying` columns differ between tasks
-    varying, optional : ndarray of shape (n_features,), bool
+    varying : ndarray of shape (n_features,), bool
+    optional : ndarray of shape (n_features,)
+        How much each column must gain, in what a variance is worth; 0 for others.
     tol, max_iter : as `solve_evidence` has them
 
     Returns
     -------
     trial : the same with more columns
     """
-    left = model.may_vary(optional & ~varying)
+    left = model.may_vary((optional > 0) & ~varying)
     worth = max(_LEAST, 0.5 * np.log(len(model.rows.counts)))
+    price = np.zeros(int(model.groups.max(initial=-1)) + 1)
+    np.maximum.at(price, model.groups, worth * optional)
     for _ in range(_ROUNDS):
         promise = promises(model, trial, varying, left)
-        if not promise:
-            break
-        best = max(promise.values())
+        best = max(promise.values(), default=0.0)
         if best < _LEAST:
             break
         order = sorted(promise, key=promise.get, reverse=True)[:_MOST]
-        chosen = [g for g in order if promise[g] > max(_ALIKE * best, _LEAST)]
+        chosen = [g for g in order if promise[g] >= max(_ALIKE * best, _LEAST)]
         new = varying | (left & np.isin(model.groups, chosen))
         left &= ~new
-        start = _start(model, trial, new)
-        there = model.fit(new, start, tol, max_iter)
+        there = model.fit(new, _start(model, trial, new), tol, max_iter)
         gain = 0.5 * (trial.best.point.deviance - there.best.point.deviance)
-        if gain > worth * len(chosen):
+        if gain > price[chosen].sum():
             trial, varying = there, new
     return trial
 
@@ -56,17 +58,18 @@ def promises(model, trial, varying, left):
     if not left.any():
         return {}
     every = model.may_vary(varying | left)
-    own, kinds = model.own(every)
+    kinds = model.own(every)[1]
     names, kinds = np.unique(kinds, return_inverse=True)
-    shape, theta = Diagonal(kinds), _spread(model, trial, names)
-    point = model.evidence(every, PartialEvidence).at(
-        shape.root(theta), model.shared.prior(trial.best.tau)
-    )
+    shape, theta = Diagonal(kinds), _spread(trial, names)
+    tasks = _largest(model.rows.counts)
+    evidence = model.evidence(every, PartialEvidence, tasks)
+    point = evidence.at(shape.root(theta), model.shared.prior(trial.best.tau))
     local = shape.around(theta, point, *point.scores())
     info = np.diag(local.info) - local.noise**2 / (0.5 * point.evidence.freedom)
     usable = (local.slope < 0) & (info > 1e-9 * np.diag(local.info))
     gain = np.zeros(len(names))
     gain[usable] = local.slope[usable] ** 2 / (8.0 * info[usable])
+    gain *= model.rows.count / evidence.rows.count
     some = np.unique(model.groups[left])
     return dict(zip(some, gain[np.searchsorted(names, some)], strict=True))
 
@@ -74,12 +77,19 @@ def promises(model, trial, varying, left):
 def _start(model, trial, varying):
     """Variances of the groups of `varying`: what is known of them, or zero."""
     kinds = model.own(model.may_vary(varying))[1]
-    return _spread(model, trial, np.unique(kinds)), trial.best.tau
+    return _spread(trial, np.unique(kinds)), trial.best.tau
 
 
-def _spread(model, trial, names):
+def _spread(trial, names):
     """The trial's variances by groups, zero for groups that it has not."""
     known = np.unique(trial.kinds)
     theta = np.zeros(len(names))
     theta[np.searchsorted(names, known)] = trial.best.theta
     return theta
+
+
+def _largest(counts):
+    """Numbers of the tasks with most labels, None for all."""
+    if len(counts) <= _TASKS:
+        return None
+    return np.sort(np.argsort(-counts, kind="stable")[:_TASKS])

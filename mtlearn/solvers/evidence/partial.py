@@ -26,12 +26,11 @@ class PartialEvidence(Evidence):
     rows : Rows
     lift : ndarray of shape (q, r)
         The columns that differ between tasks, by those of U.
-    flat : ndarray of shape (q,), bool
-    restricted : bool
+    settings : as `Evidence` has them
     """
 
-    def __init__(self, rows, lift, flat, restricted=True):
-        super().__init__(rows, lift, flat, restricted)
+    def __init__(self, rows, lift, *settings):
+        super().__init__(rows, lift, *settings)
         self.basis = np.eye(lift.shape[1])
         self.whole = np.tensordot(rows.times, rows.gram, 1)
         self.half = np.matmul(lift.T, rows.gram)

@@ -22,7 +22,7 @@ from .columns import Rows
 from .passes import pair_products, project, reduce_tasks
 
 _DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
-_LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
+LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
 _ROUNDING = 1e-15  # of the labels' squares, in what is left of them
 _TINY = 1e-300  # labels that are all alike leave nothing
 OWN_NOISE = 4.0  # labels' worth of the common noise in every task's own
@@ -41,14 +41,17 @@ class Evidence:
     restricted : bool
         Whether flat coefficients are integrated out (REML) or maximised (ML).
 
+    least_noise : float
+        Part of the labels' squares that is added to what is left of them.
+
     Attributes
     ----------
     raw : ndarray of shape (r,)
         Squares of the columns that differ between tasks, over all rows.
     """
 
-    def __init__(self, rows, basis, flat, restricted=True):
-        self.rows, self.restricted = rows, restricted
+    def __init__(self, rows, basis, flat, restricted=True, least_noise=LEAST_NOISE):
+        self.rows, self.restricted, self.least_noise = rows, restricted, least_noise
         self.basis = self.lift = basis
         total = np.tensordot(rows.times, rows.gram, 1)
         self.raw = np.einsum("ij,ij->j", basis, total @ basis)
@@ -95,7 +98,7 @@ class Evidence:
         spread, log_det = _posterior(total, prior, self.flat, self.open)
         beta = spread.T @ (spread @ target)
         left = rows.square - explained - float(target @ beta)
-        left = max(left, 0.0) + _LEAST_NOISE * self.rows.square + _TINY
+        left = max(left, 0.0) + self.least_noise * self.rows.square + _TINY
         noise = left / self.freedom
         rounding = _ROUNDING * (self.freedom * self.rows.square / left)
         lent = spread

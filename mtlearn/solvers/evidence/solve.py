@@ -9,7 +9,7 @@ from .columns import gather_rows
 from .growth import grow
 from .partial import PartialEvidence
 from .posterior import Posterior
-from .profile import Evidence
+from .profile import LEAST_NOISE, Evidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
 
@@ -48,6 +48,7 @@ def solve_evidence(
     own_noise=False,
     restricted=True,
     constant=True,
+    least_noise=LEAST_NOISE,
     tol=1e-6,
     max_iter=200,
 ):
@@ -68,8 +69,9 @@ def solve_evidence(
         the levels; levels only; any.
     varying : ndarray of shape (n_features,), bool, default=None
         Features whose coefficients differ between tasks; None: all.
-    optional : ndarray of shape (n_features,), bool, default=None
-        Features that differ, too, group by group, where the likelihood gains by it.
+    optional : ndarray of shape (n_features,), default=None
+        Features that differ, too, group by group, where the likelihood gains enough by
+        it: so many times what a variance is worth; 0 where they must not.
     groups : ndarray of shape (n_features,), int, default=None
         Group of each feature; None: each is one.
     flat : bool
@@ -80,6 +82,8 @@ def solve_evidence(
         Whether flat coefficients are integrated out (REML) or maximised (ML).
     constant : bool
         Whether there are intercepts.
+    least_noise : float
+        Part of the labels' squares that is added to what is left of them.
     tol : float
         What the certificate must reach.
     max_iter : int
@@ -89,7 +93,16 @@ def solve_evidence(
     -------
     LearnedSolution
     """
-    model = _Model(moments, covariance, groups, flat, own_noise, restricted, constant)
+    model = _Model(
+        moments,
+        covariance,
+        groups,
+        flat,
+        own_noise,
+        restricted,
+        constant,
+        least_noise,
+    )
     d = len(model.columns.scale)
     varying = np.ones(d, dtype=bool) if varying is None else varying
     trial = model.fit(varying, None, tol, max_iter)
@@ -118,23 +131,31 @@ class _Trial:
     best: object
 
 
+@dataclass
 class _Model:
     """A mixed model of given rows; which columns differ between tasks is left open."""
 
-    def __init__(
-        self, moments, covariance, groups, flat, own_noise, restricted, constant
-    ):
-        rows, self.columns = gather_rows(moments, constant)
+    moments: object
+    covariance: str
+    groups: np.ndarray | None
+    flat: bool
+    own_noise: bool
+    restricted: bool
+    constant: bool
+    least_noise: float
+
+    def __post_init__(self):
+        rows, self.columns = gather_rows(self.moments, self.constant)
+        self.rows = rows
+        if self.own_noise:
+            self.rows = rows.weighted(np.ones(len(rows.counts)))
         d = len(self.columns.scale)
-        self.rows = rows.weighted(np.ones(len(rows.counts))) if own_noise else rows
-        self.groups = np.arange(d) if groups is None else groups
-        self.covariance, self.constant = covariance, constant
-        self.flat, self.own_noise, self.restricted = flat, own_noise, restricted
-        moves = self.columns.moves
-        place = np.where(moves & (not flat), self.groups, -1)
-        n_groups = 0 if flat else int(self.groups.max(initial=-1)) + 1
-        self.place = np.append(place, [-1] * constant).astype(np.intp)
-        units = np.append(self.columns.scale, [1.0] * constant)
+        self.groups = np.arange(d) if self.groups is None else self.groups
+        learned = self.columns.moves & (not self.flat)
+        place, last = np.where(learned, self.groups, -1), [-1] * self.constant
+        self.place = np.append(place, last).astype(np.intp)
+        units = np.append(self.columns.scale, [1.0] * self.constant)
+        n_groups = 0 if self.flat else int(self.groups.max(initial=-1)) + 1
         self.shared = Shared(self.place, units, n_groups)
 
     def may_vary(self, varying):
@@ -158,13 +179,14 @@ class _Model:
             groups = np.zeros_like(groups)
         return own, np.append(groups, groups.max(initial=-1) + 1)[own]
 
-    def evidence(self, varying, kind=None):
-        """The likelihood, in the form that suits the number of columns."""
+    def evidence(self, varying, kind=None, tasks=None):
+        """The likelihood of all tasks or some, in the form that suits the columns."""
+        rows = self.rows if tasks is None else self.rows.only(tasks)
         lift, d = self.columns.basis(varying), len(self.columns.scale)
         free = np.append(np.full(d, self.flat), [True] * self.constant).astype(bool)
         few = not self.own_noise and 2 * lift.shape[1] <= len(lift)
         kind = kind or (PartialEvidence if few else Evidence)
-        evidence = kind(self.rows, lift, free, self.restricted)
+        evidence = kind(rows, lift, free, self.restricted, self.least_noise)
         _check_freedom(evidence, self.flat)
         evidence.open &= evidence.flat | (self.place >= 0)
         return evidence

@@ -1,0 +1,415 @@
+"""Smooth functions of every task, with nothing to choose."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.validation import check_is_fitted
+
+from .fitting import checks
+from .fitting.categories import encode_categories, find_categories
+from .fitting.constrained import feature_names
+from .learned import (
+    MultiTaskBayesianRidge,
+    Summary,
+    chosen_features,
+    data_frame,
+    feature_position,
+)
+from .problem.terms import LEVEL, LINE, WIGGLE, Levels, make_terms
+from .solvers.evidence.solve import solve_evidence
+
+_LEVELS_PRICE = 2.0  # variances that a task's own levels of a category must be worth
+_LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
+_MOST_KNOTS = 100
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The part of a model that one feature has, all others at their mean.
+
+    Attributes
+    ----------
+    feature : str
+    values : ndarray of shape (n_values,)
+        Of the feature; for a category its levels.
+    shared : ndarray of shape (n_values,)
+        The shared curve, the common level included.
+    standard_error : ndarray of shape (n_values,)
+        Of the shared curve, given the variances.
+    tasks : ndarray of shape (n_tasks, n_values)
+        The tasks' curves, their own levels included.
+    """
+
+    feature: str
+    values: np.ndarray
+    shared: np.ndarray
+    standard_error: np.ndarray
+    tasks: np.ndarray
+
+
+class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
+    r"""Smooth functions for every task, with strengths of sharing that are learned.
+
+    A task's prediction is a sum over the features, of shared functions and of its own
+    deviations from them:
+
+    .. math:: y_i = b + a_t + \sum_j \left( f_j(x_{ij}) + g_{tj}(x_{ij}) \right) + e_i,
+              \quad f_j(x) = \beta_j x + h_j(x), \quad
+              p(h_j) \propto \exp\left( -\frac{1}{2 \tau_j} \int h_j''(x)^2 dx \right)
+
+    with lines :math:`\beta_j \sim N(0, \rho_j)`, levels :math:`a_t \sim N(0, D_0)`,
+    noise :math:`e_i \sim N(0, \sigma^2 / s_i)`, and :math:`g_{tj}` a line and, where
+    it pays, a curve of the same kind with variances of its own. Curves are natural
+    cubic splines. All variances maximise the restricted likelihood of the labels;
+    nothing is left to tune. A variance may come out as zero, exactly: that curve is a
+    line then, or the same in all tasks.
+
+    Parameters
+    ----------
+    n_knots : int, default=6
+        Inner knots of each curve, at quantiles of the feature's distinct values. As the
+        curvature is penalised, more of them change little.
+    own_curves : {"auto"}, bool or array-like of str or int, default="auto"
+        Features of which every task has a curve of its own (a level of its own, if they
+        are categories), beside its own slope. "auto": those for which the likelihood
+        gains enough, found one after the other; or all, none, or a list of names or
+        positions.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position.
+    fit_intercept : bool, default=True
+        A free common level b with each task's own deviation a_t; or neither.
+    handle_unknown : {"shared", "error"}, default="shared"
+        A task that `fit` never saw is predicted by the shared functions, with its
+        own deviations counted in the standard deviation, or refused.
+    tol : float, default=1e-6
+        Largest derivative of the log-likelihood in the logarithms of the variances,
+        divided by the number of labels, at which to stop.
+    max_iter : int, default=200
+        Most steps of the solver.
+    verbose : int, default=0
+        1 prints minus the log-likelihood and the certificate of every step.
+
+    Attributes
+    ----------
+    term_names_ : ndarray of shape (n_terms,)
+        What the columns are that the functions are made of: a line and some wiggles for
+        each numeric feature, a column for each level of a category.
+    own_curves_ : list
+        Features, by name or position, of which the tasks have curves of their own.
+    covariance_ : ndarray of shape (n_terms + 1, n_terms + 1)
+        Covariance of the tasks' deviations, the intercept last. The terms are scaled:
+        a variance is the mean one of that part of the function over the rows.
+    shared_variance_ : ndarray of shape (n_groups,)
+        Of the shared lines, curves and levels, in the order of the terms.
+    noise_variance_ : float
+    sharing_ : ndarray of shape (n_terms + 1,)
+        How much of a deviation the tasks' own rows leave open, the intercept last. 1
+        where it is the same in all tasks, 0 where each task finds its own.
+    log_likelihood_ : float
+        Restricted, with all constants.
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    coef_ : ndarray of shape (n_tasks, n_terms)
+        Posterior means of the coefficients of the terms.
+    intercept_ : ndarray of shape (n_tasks,)
+    shared_coef_ : ndarray of shape (n_terms,)
+        The model of a task not seen in `fit`.
+    shared_intercept_ : float
+        b.
+    n_iter_ : int
+    optimality_ : float
+        The certificate, in the units of `tol`. The likelihood is not concave: it says
+        that the variances are stationary.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    MultiTaskBayesianRidge : The same with lines alone.
+    mtlearn.inspection.CurveDisplay : A picture of one feature's curves.
+
+    Notes
+    -----
+    A numeric feature with at most five distinct values is taken as it is. One with a
+    long tail (its farthest value is more than four distances of the quartiles from the
+    median) is read on a logarithmic scale, or that of the inverse hyperbolic sine.
+    Beyond the data every function goes on as a line. Columns of a data frame that hold
+    strings or categories become levels that are shrunk towards zero; one that `fit` did
+    not see is zero. Of more than a hundred levels the rarest are zero, too. The
+    log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
+    weight two is two rows. `tol` is not relative to an objective. Sparse `X`
+    is made dense. Noise of less than a thousandth of the labels' spread is not told
+    from none.
+
+    References
+    ----------
+    Wood, S. N., Generalized Additive Models: An Introduction with R, 2nd ed., 2017.
+
+    Eilers, P. H. C. and Marx, B. D., Flexible smoothing with B-splines and penalties,
+    Statistical Science 11, 1996.
+
+    MacKay, D. J. C., Bayesian interpolation, Neural Computation 4, 1992.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import MultiTaskAdditiveRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X, task = rng.uniform(size=(300, 2)), np.repeat(np.arange(10), 30)
+    >>> own = rng.normal(size=10)[task]
+    >>> y = np.sin(6 * X[:, 0]) + own + 0.1 * rng.normal(size=300)
+    >>> model = MultiTaskAdditiveRegressor().fit(X, y, task=task)
+    >>> bool(np.ptp(model.predict([[0.25, 0.5], [0.75, 0.5]], task=[3, 3])) > 1.8)
+    True
+    >>> model.own_curves_
+    []
+    """
+
+    # a diagonal model with learned strengths and one noise
+    covariance, shared_prior, noise, method = "diag", "learned", "common", "reml"
+    varying = groups = None
+
+    def __init__(
+        self,
+        n_knots=6,
+        *,
+        own_curves="auto",
+        task_column=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        tol=1e-6,
+        max_iter=200,
+        verbose=0,
+    ):
+        self.n_knots = n_knots
+        self.own_curves = own_curves
+        self.task_column = task_column
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.tol = tol
+        self.max_iter = max_iter
+        self.verbose = verbose
+
+    # ------------------------------------------------------------ fit
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        checks.check_number("n_knots", self.n_knots, 1, _MOST_KNOTS, whole=True)
+        listed = hasattr(self.own_curves, "__iter__")
+        listed &= not isinstance(self.own_curves, (str, bytes))
+        if not listed and not isinstance(self.own_curves, (bool, np.bool_)):
+            if not isinstance(self.own_curves, str) or self.own_curves != "auto":
+                raise ValueError(
+                    "`own_curves` must be 'auto', True, False, or a list of names or "
+                    f"positions, got {self.own_curves!r}."
+                )
+
+    def _prepare(self, X, y, sample_weight, task):
+        self._levels = find_categories(X, self.task_column)
+        return super()._prepare(
+            encode_categories(X, self._levels), y, sample_weight, task
+        )
+
+    def _solution(self, fit, start):
+        data = fit.data
+        X = _dense(data.X)
+        mass = np.bincount(data.rows, weights=data.weights, minlength=len(X))
+        names = self._feature_labels(X.shape[1])
+        categorical = np.array([name in self._levels for name in names], dtype=bool)
+        self._terms = make_terms(X, mass, categorical, self.n_knots + 2)
+        self.term_names_ = self._name_terms(names)
+        varying, optional = self._may_vary(X.shape[1])
+        columns = replace(data, X=self._terms.columns(X), _shared={})
+        return solve_evidence(
+            fit.with_rows(columns).gathered(),
+            varying=varying,
+            optional=optional,
+            groups=self._terms.groups,
+            constant=bool(self.fit_intercept),
+            least_noise=_LEAST_NOISE,
+            tol=float(self.tol),
+            max_iter=self.max_iter,
+        )
+
+    def _may_vary(self, d):
+        """Terms that differ between tasks, and what others must gain for it."""
+        terms, own = self._terms, self.own_curves
+        line = terms.kind == LINE
+        if isinstance(own, str):
+            return line, np.where(line, 0.0, 1.0 + (terms.kind == LEVEL))
+        if isinstance(own, (bool, np.bool_)):
+            return line | bool(own), None
+        chosen = chosen_features(own, feature_names(self), d, "own_curves")
+        return line | chosen[terms.feature], None
+
+    def _feature_labels(self, d):
+        """Names of the features, or their positions."""
+        names = feature_names(self)
+        return list(range(d)) if names is None else names
+
+    def _name_terms(self, names):
+        """A name for each term."""
+        out = []
+        for name, part in zip(names, self._terms.parts, strict=True):
+            if isinstance(part, Levels):
+                codes = part.codes[-part.width :]
+                seen = self._levels[name]
+                out += [f"{name}={seen[int(code)]}" for code in codes]
+            else:
+                label = name if isinstance(name, str) else f"x{name}"
+                out.append(label)
+                out += [f"{label} (curve {k})" for k in range(1, part.width)]
+        return np.array(out, dtype=object)
+
+    def _keep(self, fit, solution):
+        super()._keep(fit, solution)
+        terms, D = self._terms, np.diag(self.covariance_)[:-1]
+        own = np.unique(terms.feature[(D > 0) & (terms.kind != LINE)])
+        labels = self._feature_labels(len(terms.parts))
+        self.own_curves_ = [labels[j] for j in own]
+
+    # ------------------------------------------------------------ predict
+
+    def predict(self, X, return_std=False, *, task=None):
+        """Predict the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        return_std : bool, default=False
+            Whether to return standard deviations of new labels, too.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            Two-dimensional if `fit` had a two-dimensional `y`.
+        std : ndarray of the same shape
+            With `return_std`: of a new label of weight one, given the variances: noise,
+            what is not known of the functions, and, for a task that `fit` never saw,
+            its own deviations.
+        """
+        check_is_fitted(self)
+        X = encode_categories(X, self._levels)
+        return super().predict(X, return_std, task=task)
+
+    def _represent(self, X):
+        return self._terms.columns(_dense(X))
+
+    def _label_std(self, X, codes):
+        return super()._label_std(self._represent(X), codes)
+
+    # ------------------------------------------------------------ reports
+
+    def summary(self, coverage=0.95):
+        """Shared lines and levels, and the variance components.
+
+        Parameters
+        ----------
+        coverage : float, default=0.95
+            Of the intervals, given the variances.
+
+        Returns
+        -------
+        summary : Summary
+            With the frames `coefficients` (lines, of features scaled to variance one,
+            and levels) and `variances` (of lines, curves and levels; each is the mean
+            variance of that part of the function over the rows); dicts of arrays where
+            pandas is not installed.
+        """
+        whole = super().summary(coverage)
+        plain, first = self._terms.kind != WIGGLE, self._first()
+        labels = self.term_names_.copy()
+        curves = np.flatnonzero(first & ~plain)
+        labels[curves] = [f"{labels[j - 1]} (curve)" for j in curves]
+        rest = [True] * bool(self.fit_intercept)
+        coefficients = _some(whole.coefficients, np.append(plain, rest).astype(bool))
+        keep = np.append(first, [*rest, True]).astype(bool)
+        variances = _some(whole.variances, keep)
+        every = [*labels, *["intercept"] * len(rest), "noise"]
+        variances["effect"] = np.array(every, dtype=object)[keep]
+        return Summary(data_frame(coefficients), data_frame(variances))
+
+    def task_effects(self, coverage=0.95):
+        """Deviations of the tasks' levels and slopes from the shared ones.
+
+        Parameters
+        ----------
+        coverage : float, default=0.95
+            Of the intervals, given the variances (which are estimates themselves: with
+            few tasks the intervals are somewhat too short).
+
+        Returns
+        -------
+        effects : DataFrame or dict of arrays
+            `task`, `rows` (labels, counted by their weights), `effect`, `estimate`,
+            `standard_error`, `lower`, `upper`; effect by effect, in the order of the
+            estimates. Slopes are those of features scaled to variance one; the tasks'
+            own curves are in `curve`. A dict where pandas is not installed.
+        """
+        effects = super().task_effects(coverage)
+        wiggles = set(self.term_names_[self._terms.kind == WIGGLE])
+        keep = np.array([one not in wiggles for one in effects["effect"]], dtype=bool)
+        return data_frame(_some(effects, keep))
+
+    def curve(self, feature, values=None):
+        """What the model says of one feature, all others at their mean.
+
+        Parameters
+        ----------
+        feature : str or int
+            Name, or position without the column of ids.
+        values : array-like of shape (n_values,), default=None
+            Where; by default a hundred values between the ends of the data, or all
+            levels of a category.
+
+        Returns
+        -------
+        curves : Curves
+            Shared values with standard errors, and those of the tasks.
+        """
+        check_is_fitted(self)
+        terms = self._terms
+        labels = self._feature_labels(len(terms.parts))
+        names = feature_names(self)
+        j = feature_position(feature, names, len(labels), "feature")
+        part, name = terms.parts[j], labels[j]
+        levels = self._levels.get(name)
+        if values is None:
+            values = levels if levels is not None else part.grid()
+        x = values
+        if levels is not None:
+            place = {level: i for i, level in enumerate(levels)}
+            x = [place.get(value, -1) for value in values]
+        where = terms.of(j % len(labels))
+        C = np.zeros((len(x), len(terms.kind) + 1))
+        C[:, where], C[:, -1] = part.columns(np.asarray(x, dtype=np.float64)), 1.0
+        mean, covariance = self._posterior.shared()
+        error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", C, covariance, C), 0.0))
+        tasks = self.coef_[:, where] @ C[:, where].T + self.intercept_[:, None]
+        label = name if isinstance(name, str) else f"x{name}"
+        return Curves(label, np.asarray(values), C @ mean, error, tasks)
+
+    def _effect_names(self):
+        return np.append(self.term_names_, "intercept")
+
+    def _group_of(self):
+        return self._terms.groups
+
+    def _first(self):
+        """The first term of each group."""
+        return np.append(True, np.diff(self._terms.groups) > 0)
+
+
+def _dense(X):
+    return X.toarray() if sp.issparse(X) else X
+
+
+def _some(columns, keep):
+    """Some rows of a frame, or of a dict of arrays, as a dict."""
+    return {name: np.asarray(columns[name])[keep] for name in columns}
