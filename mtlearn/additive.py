@@ -21,6 +21,7 @@ from .solvers.evidence.solve import solve_evidence
 
 _LEVELS_PRICE = 2.0  # variances that a task's own levels of a category must be worth
 _LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
+_VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
 _MOST_KNOTS = 100
 
 
@@ -230,6 +231,7 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
             groups=self._terms.groups,
             constant=bool(self.fit_intercept),
             least_noise=_LEAST_NOISE,
+            variance_cost=_VARIANCE_COST,
             tol=float(self.tol),
             max_iter=self.max_iter,
         )

@@ -235,7 +235,7 @@ class MultiTaskBayesianRidge(TaskRegressor):
         self.covariance_ = solution.covariance
         self.shared_variance_ = solution.shared_variance
         self.sharing_ = solution.pooled
-        self.log_likelihood_ = -float(solution.objective)
+        self.log_likelihood_ = float(solution.log_likelihood)
         self.noise_variance_ = float(posterior.noise)
         if self.noise == "task":
             own = posterior.noise * posterior.ratio

@@ -43,6 +43,9 @@ class Evidence:
 
     least_noise : float
         Part of the labels' squares that is added to what is left of them.
+    spent : float
+        Labels that the noise is not judged by, at most half of them: a prior, by which
+        a model of many variances is not taken in by few rows.
 
     Attributes
     ----------
@@ -50,7 +53,9 @@ class Evidence:
         Squares of the columns that differ between tasks, over all rows.
     """
 
-    def __init__(self, rows, basis, flat, restricted=True, least_noise=LEAST_NOISE):
+    def __init__(
+        self, rows, basis, flat, restricted=True, least_noise=LEAST_NOISE, spent=0.0
+    ):
         self.rows, self.restricted, self.least_noise = rows, restricted, least_noise
         self.basis = self.lift = basis
         total = np.tensordot(rows.times, rows.gram, 1)
@@ -58,7 +63,9 @@ class Evidence:
         self.flat = flat & _independent(total, flat)
         self.open = self.flat | ~flat
         self.n_flat = int(self.flat.sum())
-        self.freedom = rows.count - (self.n_flat if restricted else 0)
+        freedom = rows.count - (self.n_flat if restricted else 0)
+        self.spent = min(spent, 0.5 * max(freedom, 0.0))
+        self.freedom = freedom - self.spent
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`.
@@ -168,6 +175,11 @@ class Point:
     target: np.ndarray
     inner: np.ndarray
     pulled: np.ndarray
+
+    @property
+    def likelihood(self):
+        """Minus twice the log-likelihood, where the deviance has a prior in it."""
+        return self.deviance + self.evidence.spent * np.log(2 * np.pi * self.noise)
 
     def scores(self):
         """Sums over the tasks of Q*_t and of e_t e_t', (q, q) each; to be called once.

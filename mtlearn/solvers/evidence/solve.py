@@ -17,11 +17,12 @@ from .scoring import Diagonal, Shared, Unstructured, maximise
 class LearnedSolution(Solution):
     """A `Solution` whose strengths were learned.
 
-    `objective` is minus the log-likelihood, `certificate` its largest derivative in the
+    `objective` is minus the log-likelihood, less the noise's prior if it has one; `certificate` its largest derivative in the
     logarithms of the variances, divided by the number of labels.
 
     Attributes
     ----------
+    log_likelihood : float
     posterior : Posterior
     covariance : ndarray of shape (n_features + 1, n_features + 1)
         Of the tasks' deviations, the intercept last.
@@ -31,6 +32,7 @@ class LearnedSolution(Solution):
         Mean over the tasks of a deviation's posterior variance over the prior's.
     """
 
+    log_likelihood: float = np.nan
     posterior: Posterior | None = None
     covariance: np.ndarray | None = None
     shared_variance: np.ndarray | None = None
@@ -49,6 +51,7 @@ def solve_evidence(
     restricted=True,
     constant=True,
     least_noise=LEAST_NOISE,
+    variance_cost=0.0,
     tol=1e-6,
     max_iter=200,
 ):
@@ -84,6 +87,9 @@ def solve_evidence(
         Whether there are intercepts.
     least_noise : float
         Part of the labels' squares that is added to what is left of them.
+    variance_cost : float
+        Labels that the noise is not judged by, for each of the variances to be learned.
+        A prior: many variances do not take few rows for noiseless.
     tol : float
         What the certificate must reach.
     max_iter : int
@@ -105,6 +111,7 @@ def solve_evidence(
     )
     d = len(model.columns.scale)
     varying = np.ones(d, dtype=bool) if varying is None else varying
+    model.spent = variance_cost * model.count_variances(varying)
     trial = model.fit(varying, None, tol, max_iter)
     if optional is not None:
         trial = grow(model, trial, varying, optional, tol, max_iter)
@@ -143,6 +150,7 @@ class _Model:
     restricted: bool
     constant: bool
     least_noise: float
+    spent: float = 0.0
 
     def __post_init__(self):
         rows, self.columns = gather_rows(self.moments, self.constant)
@@ -179,6 +187,12 @@ class _Model:
             groups = np.zeros_like(groups)
         return own, np.append(groups, groups.max(initial=-1) + 1)[own]
 
+    def count_variances(self, varying):
+        """How many variances there are, that of the noise included."""
+        own = np.unique(self.own(self.may_vary(varying))[1])
+        shared = np.unique(self.place[self.place >= 0])
+        return len(own) + len(shared) + 1
+
     def evidence(self, varying, kind=None, tasks=None):
         """The likelihood of all tasks or some, in the form that suits the columns."""
         rows = self.rows if tasks is None else self.rows.only(tasks)
@@ -186,7 +200,7 @@ class _Model:
         free = np.append(np.full(d, self.flat), [True] * self.constant).astype(bool)
         few = not self.own_noise and 2 * lift.shape[1] <= len(lift)
         kind = kind or (PartialEvidence if few else Evidence)
-        evidence = kind(rows, lift, free, self.restricted, self.least_noise)
+        evidence = kind(rows, lift, free, self.restricted, self.least_noise, self.spent)
         _check_freedom(evidence, self.flat)
         evidence.open &= evidence.flat | (self.place >= 0)
         return evidence
@@ -255,6 +269,7 @@ def _solution(trial, columns, groups, flat):
         coef=whole[:, :d],
         intercept=whole[:, d],
         objective=0.5 * (point.deviance + shift),
+        log_likelihood=-0.5 * (point.likelihood + shift),
         certificate=best.certificate,
         n_iter=max(best.n_iter, 1),
         status=best.status,
