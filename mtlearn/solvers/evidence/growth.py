@@ -13,6 +13,7 @@ from .scoring import Diagonal
 _ROUNDS = 8
 _ALIKE = 0.5  # of the best promise: groups that are tried together with the best one
 _MOST = 4  # groups that are tried together
+_PROMISE = 0.3  # gain in the log-likelihood from which it is tried
 _LEAST = 1.0  # gain in the log-likelihood that a variance is worth
 _TASKS = 200  # tasks, those with most labels, that are asked for what they promise
 
@@ -40,10 +41,10 @@ def grow(model, trial, varying, optional, tol, max_iter):
     for _ in range(_ROUNDS):
         promise = promises(model, trial, varying, left)
         best = max(promise.values(), default=0.0)
-        if best < _LEAST:
+        if best < _PROMISE:
             break
         order = sorted(promise, key=promise.get, reverse=True)[:_MOST]
-        chosen = [g for g in order if promise[g] >= max(_ALIKE * best, _LEAST)]
+        chosen = [g for g in order if promise[g] >= max(_ALIKE * best, _PROMISE)]
         new = varying | (left & np.isin(model.groups, chosen))
         left &= ~new
         there = model.fit(new, _start(model, trial, new), tol, max_iter)
