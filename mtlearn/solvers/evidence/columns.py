@@ -6,9 +6,11 @@ are the raw features and the constant.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+_CHUNK = 64  # Gram matrices that are rescaled at once
 _CONSTANT = 1e-24  # variance of a feature, against its square, that is rounding
 
 
@@ -45,6 +47,11 @@ class Rows:
             count=float(self.counts.sum()),
             square=float(self.squares.sum()),
         )
+
+    @cached_property
+    def total(self):
+        """Sum of the Gram matrices over the tasks, (q, q)."""
+        return np.tensordot(self.times, self.gram, 1)
 
     def weighted(self, weight):
         """The same rows with a weight for each task, a Gram matrix each."""
@@ -95,6 +102,16 @@ class Columns:
             B[-1, -1] = 1.0
         return B
 
+    def pulled(self, varying, gram):
+        """B' G of every Gram matrix, (n_groups, r, q)."""
+        chosen = np.flatnonzero(varying)
+        out = np.empty((len(gram), len(chosen) + self.constant, gram.shape[2]))
+        out[:, : len(chosen)] = gram[:, chosen] * self.scale[chosen, None]
+        if self.constant:
+            out[:, : len(chosen)] += self.mean[chosen, None] * gram[:, -1:]
+            out[:, -1] = gram[:, -1]
+        return out
+
     def back(self):
         """Matrix of shape (d + 1, q) from coefficients of U to those of the features.
 
@@ -115,28 +132,32 @@ class Columns:
 
 def gather_rows(moments, constant):
     """`Rows` and `Columns` of `TaskMoments`, with a constant or without."""
-    u, d = moments.group, moments.mean.shape[1]
-    mass = np.bincount(u, minlength=len(moments.weight)) * moments.weight
-    counts = moments.weight[u]
+    group, d = moments.group, moments.mean.shape[1]
+    times = np.bincount(group, minlength=len(moments.weight)).astype(np.float64)
+    mass, counts = times * moments.weight, moments.weight[group]
     total = mass.sum()
     mean, level = np.zeros(d), 0.0
     if constant:
         mean, level = mass @ moments.mean / total, counts @ moments.y_mean / total
     off, y_off = moments.mean - mean, moments.y_mean - level
-    times = np.bincount(u, minlength=len(moments.weight)).astype(np.float64)
     var = times @ np.einsum("ujj->uj", moments.gram) + mass @ off**2
     moves = var > _CONSTANT * total * mean**2
     scale = np.sqrt(np.where(moves, var / total, 1.0))
     off = np.where(moves, off / scale, 0.0)
     q = d + constant
-    gram, cross = np.empty((len(mass), q, q)), np.empty((len(u), q))
+    gram, cross = np.empty((len(mass), q, q)), np.empty((len(group), q))
     w = moments.weight
-    gram[:, :d, :d] = moments.gram / np.outer(scale, scale) * np.outer(moves, moves)
-    gram[:, :d, :d] += w[:, None, None] * off[:, :, None] * off[:, None, :]
-    cross[:, :d] = moments.cross / scale * moves + (counts * y_off)[:, None] * off[u]
+    unit = moves / scale
+    for low in range(0, len(w), _CHUNK):  # copies of all matrices would be large
+        u = slice(low, low + _CHUNK)
+        gram[u, :d, :d] = moments.gram[u] * np.outer(unit, unit)
+        gram[u, :d, :d] += (w[u, None] * off[u])[:, :, None] * off[u, None, :]
+    cross[:, :d] = (
+        moments.cross / scale * moves + (counts * y_off)[:, None] * off[group]
+    )
     if constant:
         gram[:, :d, d] = gram[:, d, :d] = w[:, None] * off
         gram[:, d, d], cross[:, d] = w, counts * y_off
     squares = moments.y_square + counts * y_off**2
-    rows = Rows(gram, u, cross, squares, counts)
+    rows = Rows(gram, group, cross, squares, counts)
     return rows, Columns(mean, scale, float(level), constant, moves)

@@ -7,13 +7,14 @@ and stay if the likelihood has gained enough by them.
 
 import numpy as np
 
-from .partial import PartialEvidence
 from .scoring import Diagonal
 
 _ROUNDS = 8
+_VAIN = 2  # trials in a row that gain too little, after which there are no more
 _ALIKE = 0.5  # of the best promise: groups that are tried together with the best one
 _MOST = 4  # groups that are tried together
 _PROMISE = 0.3  # gain in the log-likelihood from which it is tried
+_ROUGH = 1e-5  # certificate that a trial must reach
 _LEAST = 1.0  # gain in the log-likelihood that a variance is worth
 _TASKS = 200  # tasks, those with most labels, that are asked for what they promise
 
@@ -38,20 +39,27 @@ def grow(model, trial, varying, optional, tol, max_iter):
     worth = max(_LEAST, 0.5 * np.log(len(model.rows.counts)))
     price = np.zeros(int(model.groups.max(initial=-1)) + 1)
     np.maximum.at(price, model.groups, worth * optional)
+    vain = -1
     for _ in range(_ROUNDS):
+        vain += 1
         promise = promises(model, trial, varying, left)
         best = max(promise.values(), default=0.0)
-        if best < _PROMISE:
+        if best < _PROMISE or vain == _VAIN:
             break
         order = sorted(promise, key=promise.get, reverse=True)[:_MOST]
         chosen = [g for g in order if promise[g] >= max(_ALIKE * best, _PROMISE)]
         new = varying | (left & np.isin(model.groups, chosen))
-        left &= ~new
-        there = model.fit(new, _start(model, trial, new), tol, max_iter)
+        start = _start(model, trial, new)
+        there = model.fit(new, start, max(tol, _ROUGH), max_iter)
         gain = 0.5 * (trial.best.point.deviance - there.best.point.deviance)
         if gain > price[chosen].sum():
-            trial, varying = there, new
-    return trial
+            trial, varying, vain = there, new, -1
+            left &= ~new
+        else:  # the others may still be worth it without the best one
+            left &= model.groups != order[0]
+    if trial.best.certificate <= tol:
+        return trial
+    return model.fit(varying, (trial.best.theta, trial.best.tau), tol, max_iter)
 
 
 def promises(model, trial, varying, left):
@@ -63,7 +71,7 @@ def promises(model, trial, varying, left):
     names, kinds = np.unique(kinds, return_inverse=True)
     shape, theta = Diagonal(kinds), _spread(trial, names)
     tasks = _largest(model.rows.counts)
-    evidence = model.evidence(every, PartialEvidence, tasks)
+    evidence = model.evidence(every, True, tasks)
     point = evidence.at(shape.root(theta), model.shared.prior(trial.best.tau))
     local = shape.around(theta, point, *point.scores())
     info = np.diag(local.info) - local.noise**2 / (0.5 * point.evidence.freedom)

@@ -25,16 +25,16 @@ class PartialEvidence(Evidence):
     ----------
     rows : Rows
     lift : ndarray of shape (q, r)
-        The columns that differ between tasks, by those of U.
+        B: the columns that differ between tasks, by those of U.
+    half : ndarray of shape (n_groups, r, q)
+        B' G_t.
     settings : as `Evidence` has them
     """
 
-    def __init__(self, rows, lift, *settings):
+    def __init__(self, rows, lift, half, *settings):
         super().__init__(rows, lift, *settings)
-        self.basis = np.eye(lift.shape[1])
-        self.whole = np.tensordot(rows.times, rows.gram, 1)
-        self.half = np.matmul(lift.T, rows.gram)
-        self.own, self.own_cross = self.half @ lift, rows.cross @ lift
+        self.basis, self.half = np.eye(lift.shape[1]), half
+        self.own, self.own_cross = _times(half, lift), rows.cross @ lift
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`.
@@ -56,7 +56,7 @@ class PartialEvidence(Evidence):
         taken = lower @ self.half
         z = np.einsum("tkr,tr->tk", lower[rows.group], self.own_cross)
         scaled = (taken * np.sqrt(rows.times)[:, None, None]).reshape(-1, len(prior))
-        total = self.whole - scaled.T @ scaled
+        total = rows.total - scaled.T @ scaled
         target = rows.cross.sum(axis=0)
         target -= np.tensordot(_by_group(z, rows), taken, 2)
         found = z, lower, taken
@@ -80,18 +80,23 @@ class PartialPoint(Point):
         rows, evidence = self.rows, self.evidence
         z, lower, taken = self.inner
         lent = (lower @ evidence.own).transpose(0, 2, 1)
-        half = evidence.half - lent @ taken
-        known = half @ self.factor.T
+        # coefficients that the prior holds at zero have no part in the others' errors
+        alive = np.flatnonzero(self.factor.any(axis=0) | (self.beta != 0))
+        half = evidence.half[:, :, alive] - lent @ taken[:, :, alive]
+        root = self.factor[:, alive]
+        known = _times(half, root[root.any(axis=1)].T)
         star = evidence.own - lent @ lent.transpose(0, 2, 1)
         star -= known @ known.transpose(0, 2, 1)
         e = evidence.own_cross - np.einsum("trk,tk->tr", lent[rows.group], z)
-        e -= (half @ self.beta)[rows.group]
+        e -= (half @ self.beta[alive])[rows.group]
         self.inner, self.pulled = star, e
         return np.tensordot(rows.times, star, 1), e.T @ e
 
     def informations(self, B, near, pairs=None):
         """Expected and observed information of variances; after `scores`."""
-        rows, blocks = self.rows, B.T @ self.inner @ B
+        rows, blocks = self.rows, self.inner
+        if B is not self.evidence.basis:
+            blocks = B.T @ blocks @ B
         squares = _products(blocks, blocks, rows.times, pairs)
         if not near:
             return 0.5 * squares, None
@@ -106,3 +111,9 @@ def _by_group(values, rows):
     if len(values) == len(rows.gram):
         return values[rows.members]
     return np.add.reduceat(values[rows.members], rows.starts[:-1], axis=0)
+
+
+def _times(blocks, matrix):
+    """All blocks times one matrix, in a single product."""
+    n, r, q = blocks.shape
+    return (blocks.reshape(n * r, q) @ matrix).reshape(n, r, -1)

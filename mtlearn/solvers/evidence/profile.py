@@ -58,7 +58,7 @@ class Evidence:
     ):
         self.rows, self.restricted, self.least_noise = rows, restricted, least_noise
         self.basis = self.lift = basis
-        total = np.tensordot(rows.times, rows.gram, 1)
+        total = rows.total
         self.raw = np.einsum("ij,ij->j", basis, total @ basis)
         self.flat = flat & _independent(total, flat)
         self.open = self.flat | ~flat

@@ -1,6 +1,6 @@
 """Variances by marginal likelihood, and the coefficients that follow from them."""
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from .scoring import Diagonal, Shared, Unstructured, maximise
 class LearnedSolution(Solution):
     """A `Solution` whose strengths were learned.
 
-    `objective` is minus the log-likelihood, less the noise's prior if it has one; `certificate` its largest derivative in the
-    logarithms of the variances, divided by the number of labels.
+    `objective` is minus the log-likelihood, with the noise's prior if it has one;
+    `certificate` its largest derivative in the logarithms of the variances, divided by
+    the number of labels.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class _Trial:
 class _Model:
     """A mixed model of given rows; which columns differ between tasks is left open."""
 
-    moments: object
+    moments: InitVar[object]
     covariance: str
     groups: np.ndarray | None
     flat: bool
@@ -152,8 +153,8 @@ class _Model:
     least_noise: float
     spent: float = 0.0
 
-    def __post_init__(self):
-        rows, self.columns = gather_rows(self.moments, self.constant)
+    def __post_init__(self, moments):
+        rows, self.columns = gather_rows(moments, self.constant)
         self.rows = rows
         if self.own_noise:
             self.rows = rows.weighted(np.ones(len(rows.counts)))
@@ -193,14 +194,17 @@ class _Model:
         shared = np.unique(self.place[self.place >= 0])
         return len(own) + len(shared) + 1
 
-    def evidence(self, varying, kind=None, tasks=None):
+    def evidence(self, varying, partial=False, tasks=None):
         """The likelihood of all tasks or some, in the form that suits the columns."""
         rows = self.rows if tasks is None else self.rows.only(tasks)
         lift, d = self.columns.basis(varying), len(self.columns.scale)
         free = np.append(np.full(d, self.flat), [True] * self.constant).astype(bool)
-        few = not self.own_noise and 2 * lift.shape[1] <= len(lift)
-        kind = kind or (PartialEvidence if few else Evidence)
-        evidence = kind(rows, lift, free, self.restricted, self.least_noise, self.spent)
+        settings = free, self.restricted, self.least_noise, self.spent
+        if partial or (not self.own_noise and 2 * lift.shape[1] <= len(lift)):
+            half = self.columns.pulled(varying, rows.gram)
+            evidence = PartialEvidence(rows, lift, half, *settings)
+        else:
+            evidence = Evidence(rows, lift, *settings)
         _check_freedom(evidence, self.flat)
         evidence.open &= evidence.flat | (self.place >= 0)
         return evidence
