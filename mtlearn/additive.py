@@ -388,14 +388,15 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
         if levels is not None:
             place = {level: i for i, level in enumerate(levels)}
             x = [place.get(value, -1) for value in values]
-        where = terms.of(j % len(labels))
-        C = np.zeros((len(x), len(terms.kind) + 1))
-        C[:, where], C[:, -1] = part.columns(np.asarray(x, dtype=np.float64)), 1.0
-        mean, covariance = self._posterior.shared()
+        # beside it the mean of each column, that is, for levels, how frequent they are
+        where, mean = terms.of(j % len(labels)), self._posterior.columns.mean
+        C = np.tile(np.append(mean, 1.0), (len(x), 1))
+        C[:, where] = part.columns(np.asarray(x, dtype=np.float64))
+        shared, covariance = self._posterior.shared()
         error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", C, covariance, C), 0.0))
-        tasks = self.coef_[:, where] @ C[:, where].T + self.intercept_[:, None]
+        tasks = self.coef_ @ C[:, :-1].T + self.intercept_[:, None]
         label = name if isinstance(name, str) else f"x{name}"
-        return Curves(label, np.asarray(values), C @ mean, error, tasks)
+        return Curves(label, np.asarray(values), C @ shared, error, tasks)
 
     def _effect_names(self):
         return np.append(self.term_names_, "intercept")

@@ -10,6 +10,7 @@ from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.evidence.columns import Rows, gather_rows
 from mtlearn.solvers.evidence.noise import OwnNoise
+from mtlearn.solvers.evidence.partial import PartialEvidence
 from mtlearn.solvers.evidence.profile import OWN_NOISE, Evidence
 from mtlearn.solvers.evidence.scoring import Diagonal, Shared, Unstructured
 from mtlearn.solvers.evidence.solve import solve_evidence
@@ -177,6 +178,80 @@ def test_steps_of_a_whole_covariance_are_in_its_own_coordinates():
     # a long step ends at a covariance
     there, _ = local.move(np.full(6, -50.0))
     assert np.linalg.eigvalsh(there).min() > -1e-12
+
+
+# ---------------------------------------------------------------- few columns vary
+
+
+@every_flat
+@both_methods
+def test_cheap_steps_are_those_of_whole_matrices(flat, restricted):
+    _, whole = problem(flat, restricted)
+    B = whole.lift
+    half = np.matmul(B.T, whole.rows.gram)
+    part = PartialEvidence(whole.rows, B, half, whole.flat, restricted)
+    R = covariance()[1]
+    a, b = (evidence.at(R, TAU) for evidence in (whole, part))
+    assert_allclose(b.deviance, a.deviance, rtol=1e-12)
+    assert_allclose(b.beta, a.beta, rtol=1e-9, atol=1e-12)
+    assert_allclose(b.total, a.total, rtol=1e-9, atol=1e-12)
+    for M, N in zip(a.scores(), b.scores()):
+        assert_allclose(N, B.T @ M @ B, rtol=1e-8, atol=1e-10)
+    for M, N in zip(a.informations(B, True), b.informations(part.basis, True)):
+        assert_allclose(N, M, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_the_optimum_of_cheap_steps(common, monkeypatch):
+    rng = np.random.default_rng(8)
+    X, varying = rng.normal(size=(60, 9)), np.arange(9) < 2
+    Y = X @ np.ones((9, 5)) + X[:, :2] @ rng.normal(size=(2, 5))
+    Y += rng.normal(size=Y.shape)
+    if not common:
+        Y[rng.uniform(size=Y.shape) < 0.2] = np.nan
+    m = TaskMoments.from_data(TaskData(X, Y, 5))
+    cheap = solve_evidence(m, varying=varying, tol=1e-8)
+    assert isinstance(cheap.posterior.rows, Rows)
+    monkeypatch.setattr("mtlearn.solvers.evidence.solve._FEW", 0.0)
+    whole = solve_evidence(m, varying=varying, tol=1e-8)
+    assert_allclose(cheap.objective, whole.objective, rtol=1e-10)
+    assert_allclose(cheap.coef, whole.coef, rtol=1e-5, atol=1e-6)
+    errors = cheap.posterior.effect_errors(), whole.posterior.effect_errors()
+    assert_allclose(*errors, rtol=1e-4)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_columns_vary_where_the_likelihood_gains(many, monkeypatch):
+    if many:  # the tasks with most labels say which
+        monkeypatch.setattr("mtlearn.solvers.evidence.growth._TASKS", 15)
+    X, y, codes = drawn(T=40, n=12, d=6, own=(1.0, 0, 0, 0.6, 0, 0))
+    groups, none = np.array([0, 1, 1, 2, 3, 4]), np.zeros(6, dtype=bool)
+    m = moments(X, y, codes)
+    grown = solve_evidence(m, varying=none, groups=groups, optional=np.ones(6))
+    assert_array_equal(np.diag(grown.covariance)[:6] > 0, [1, 0, 0, 1, 0, 0])
+    every = solve_evidence(m, varying=np.isin(groups, [0, 2]), groups=groups)
+    assert grown.status is Status.CONVERGED
+    assert_allclose(grown.objective, every.objective, rtol=1e-7)
+    # it may cost more, and what is not optional stays as it is
+    dear = np.array([1.0, 1, 1, 1e6, 1, 1])
+    some = solve_evidence(m, varying=none, groups=groups, optional=dear)
+    assert_array_equal(np.diag(some.covariance)[:6] > 0, [1, 0, 0, 0, 0, 0])
+    fixed = solve_evidence(m, varying=none, groups=groups, optional=np.zeros(6))
+    assert not np.diag(fixed.covariance)[:6].any()
+
+
+def test_variances_are_paid_for_with_labels_of_the_noise():
+    X, y, codes = drawn(T=6, n=5, d=8, own=np.zeros(8))
+    m = moments(X, y, codes)
+    free, paid = (solve_evidence(m, variance_cost=cost) for cost in (0.0, 0.5))
+    assert paid.posterior.noise > free.posterior.noise
+    assert_allclose(free.log_likelihood, -free.objective)
+    assert paid.log_likelihood < free.log_likelihood + 1e-6
+    # minus the objective is the log-likelihood and the logarithm of the prior
+    assert_allclose(
+        -paid.objective,
+        paid.log_likelihood + 0.5 * 9.0 * np.log(2 * np.pi * paid.posterior.noise),
+    )
 
 
 # ---------------------------------------------------------------- the optimum

@@ -99,7 +99,7 @@ def find_axis(values, free=True):
     """The scale for sorted distinct values: their own, unless a tail is long."""
     low, high = float(values[0]), float(values[-1])
     plain = Axis("plain", low=low, high=high)
-    if not free or _tail(values) <= _LONG_TAIL:
+    if not free or len(values) < 3 or _tail(values) <= _LONG_TAIL:
         return plain
     axes = [plain, Axis("asinh", *_middle(values), low, high)]
     if low > 0:

@@ -12,6 +12,8 @@ from .posterior import Posterior
 from .profile import LEAST_NOISE, Evidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
+_FEW = 0.5  # part of the columns that vary, up to which steps of their own are cheap
+
 
 @dataclass(frozen=True)
 class LearnedSolution(Solution):
@@ -200,7 +202,8 @@ class _Model:
         lift, d = self.columns.basis(varying), len(self.columns.scale)
         free = np.append(np.full(d, self.flat), [True] * self.constant).astype(bool)
         settings = free, self.restricted, self.least_noise, self.spent
-        if partial or (not self.own_noise and 2 * lift.shape[1] <= len(lift)):
+        few = not self.own_noise and lift.shape[1] <= _FEW * len(lift)
+        if partial or few:
             half = self.columns.pulled(varying, rows.gram)
             evidence = PartialEvidence(rows, lift, half, *settings)
         else:
