@@ -153,7 +153,8 @@ def test_the_problem_stands_before_the_parameters(name):
 ESTIMATORS = [
     name for name in mtlearn.__all__ if hasattr(getattr(mtlearn, name), "fit")
 ]
-BAYES = "MultiTaskBayesianRidge"
+RIDGE, CURVES = "MultiTaskBayesianRidge", "MultiTaskAdditiveRegressor"
+BAYES = f"{RIDGE} {CURVES}"
 SVMS = "MultiTaskSVM MultiTaskSVR"
 GRIDS = "PerTaskRegressorCV SharedFeatureRegressorCV"
 RIDGES = "PerTaskRegressor PerTaskRegressorCV"
@@ -171,7 +172,7 @@ OTHERWISE = {
         "SharedFeatureRegressor SharedFeatureRegressorCV",
         *MAPPINGS.split(),
     ],
-    "handle_unknown": [BAYES, GRIDS, MAPPINGS],
+    "handle_unknown": [RIDGE, CURVES, GRIDS, MAPPINGS],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
     "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
     "verbose": [BAYES, GRIDS],
@@ -191,11 +192,17 @@ OTHERWISE = {
     "penalty": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "n_components": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "loss": ["MultiTaskSVR"],
-    "coef_": [BAYES, SCORES],
+    "covariance_": [RIDGE],
+    "shared_variance_": [RIDGE],
+    "noise_variance_": [RIDGE],
+    "sharing_": [RIDGE],
+    "log_likelihood_": [RIDGE],
+    "coef_": [RIDGE, CURVES, SCORES],
     "coefs_": ["SharedMappingClassifier"],
     "intercept_": [SCORES],
     "shared_coef_": [
-        BAYES,
+        RIDGE,
+        CURVES,
         "MultiTaskSVM",
         "PerTaskClassifier SharedFeatureClassifier",
     ],
