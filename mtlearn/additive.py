@@ -209,7 +209,8 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
                 )
 
     def _prepare(self, X, y, sample_weight, task):
-        self._levels = find_categories(X, self.task_column)
+        self._levels, names = find_categories(X, self.task_column)
+        self._categories = [self._levels.get(name) for name in names]
         return super()._prepare(
             encode_categories(X, self._levels), y, sample_weight, task
         )
@@ -218,10 +219,10 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
         data = fit.data
         X = _dense(data.X)
         mass = np.bincount(data.rows, weights=data.weights, minlength=len(X))
-        names = self._feature_labels(X.shape[1])
-        categorical = np.array([name in self._levels for name in names], dtype=bool)
+        self._categories = self._categories or [None] * X.shape[1]
+        categorical = np.array([levels is not None for levels in self._categories])
         self._terms = make_terms(X, mass, categorical, self.n_knots + 2)
-        self.term_names_ = self._name_terms(names)
+        self.term_names_ = self._name_terms()
         varying, optional = self._may_vary(X.shape[1])
         columns = replace(data, X=self._terms.columns(X), _shared={})
         return solve_evidence(
@@ -247,31 +248,30 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
         chosen = chosen_features(own, feature_names(self), d, "own_curves")
         return line | chosen[terms.feature], None
 
-    def _feature_labels(self, d):
-        """Names of the features, or their positions."""
+    def _features(self):
+        """Names of the features, or x0, x1, ..."""
         names = feature_names(self)
-        return list(range(d)) if names is None else names
+        return names or [f"x{j}" for j in range(len(self._terms.parts))]
 
-    def _name_terms(self, names):
+    def _name_terms(self):
         """A name for each term."""
         out = []
-        for name, part in zip(names, self._terms.parts, strict=True):
+        each = zip(self._features(), self._terms.parts, self._categories, strict=True)
+        for name, part, seen in each:
             if isinstance(part, Levels):
                 codes = part.codes[-part.width :]
-                seen = self._levels[name]
                 out += [f"{name}={seen[int(code)]}" for code in codes]
             else:
-                label = name if isinstance(name, str) else f"x{name}"
-                out.append(label)
-                out += [f"{label} (curve {k})" for k in range(1, part.width)]
+                out.append(name)
+                out += [f"{name} (curve {k})" for k in range(1, part.width)]
         return np.array(out, dtype=object)
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
         terms, D = self._terms, np.diag(self.covariance_)[:-1]
         own = np.unique(terms.feature[(D > 0) & (terms.kind != LINE)])
-        labels = self._feature_labels(len(terms.parts))
-        self.own_curves_ = [labels[j] for j in own]
+        named = feature_names(self) is not None
+        self.own_curves_ = [self._features()[j] if named else int(j) for j in own]
 
     # ------------------------------------------------------------ predict
 
@@ -376,12 +376,9 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
             Shared values with standard errors, and those of the tasks.
         """
         check_is_fitted(self)
-        terms = self._terms
-        labels = self._feature_labels(len(terms.parts))
-        names = feature_names(self)
-        j = feature_position(feature, names, len(labels), "feature")
-        part, name = terms.parts[j], labels[j]
-        levels = self._levels.get(name)
+        terms, d = self._terms, len(self._terms.parts)
+        j = feature_position(feature, feature_names(self), d, "feature") % d
+        part, levels = terms.parts[j], self._categories[j]
         if values is None:
             values = levels if levels is not None else part.grid()
         x = values
@@ -389,14 +386,14 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
             place = {level: i for i, level in enumerate(levels)}
             x = [place.get(value, -1) for value in values]
         # beside it the mean of each column, that is, for levels, how frequent they are
-        where, mean = terms.of(j % len(labels)), self._posterior.columns.mean
+        where, mean = terms.of(j), self._posterior.columns.mean
         C = np.tile(np.append(mean, 1.0), (len(x), 1))
         C[:, where] = part.columns(np.asarray(x, dtype=np.float64))
         shared, covariance = self._posterior.shared()
         error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", C, covariance, C), 0.0))
         tasks = self.coef_ @ C[:, :-1].T + self.intercept_[:, None]
-        label = name if isinstance(name, str) else f"x{name}"
-        return Curves(label, np.asarray(values), C @ shared, error, tasks)
+        name = self._features()[j]
+        return Curves(name, np.asarray(values), C @ shared, error, tasks)
 
     def _effect_names(self):
         return np.append(self.term_names_, "intercept")

@@ -242,6 +242,26 @@ def test_categories_that_fit_did_not_see_are_level_zero():
     assert np.all(np.isfinite(model.predict(rows)))
 
 
+def test_frames_of_other_types_and_names():
+    X, y = shops()
+    names = MultiTaskAdditiveRegressor(task_column="shop").fit(X, y).predict(X)
+    # names that are numbers, an id column in the middle, strings as objects
+    other = X[["kind", "town", "shop", "open", "size"]].set_axis(range(5), axis=1)
+    other[0] = other[0].astype(object)
+    other[4] = other[4].astype("Float64")
+    model = MultiTaskAdditiveRegressor(task_column=2, own_curves=[3]).fit(other, y)
+    assert model.own_curves_ in ([], [3])
+    assert model.term_names_[:5].tolist()[-2:] == ["x1=y", "x2"]
+    auto = MultiTaskAdditiveRegressor(task_column=2).fit(other, y)
+    assert_allclose(auto.predict(other), names, atol=1e-6)
+    assert auto.curve(0).values.tolist() == ["coffee", "milk", "tea"]
+    # categories that are numbers stay categories
+    other[1] = pd.Categorical((other[1] == "x").astype(int))
+    numbers = MultiTaskAdditiveRegressor(task_column=2).fit(other, y)
+    assert_allclose(numbers.predict(other), names, atol=1e-6)
+    assert "x1=1" in numbers.term_names_
+
+
 def test_frames_that_do_not_fit():
     X, y = shops()
     hole = X.copy()

@@ -22,6 +22,8 @@ def find_categories(X, task_column):
     -------
     levels : dict
         From the names of these columns to lists of their levels, in order.
+    names : list
+        Of all columns but that of the ids; empty where there are no names.
 
     Raises
     ------
@@ -30,15 +32,16 @@ def find_categories(X, task_column):
     """
     names = column_names(X)
     if names is None:
-        return {}
+        return {}, []
+    kinds = list(X.dtypes if hasattr(X, "dtypes") else X.schema.types)
     if task_column is not None:
-        names[column_position(task_column, names, len(names))] = None
-    kinds = X.dtypes if hasattr(X, "dtypes") else X.schema.types
+        position = column_position(task_column, names, len(names))
+        del names[position], kinds[position]
     return {
         name: _levels(name, _values(X, name))
         for name, kind in zip(names, kinds, strict=True)
-        if name is not None and _is_categorical(X, name, kind)
-    }
+        if _is_categorical(X, name, kind)
+    }, names
 
 
 def encode_categories(X, levels):
