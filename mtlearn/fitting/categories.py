@@ -31,7 +31,7 @@ def find_categories(X, task_column):
         If a level is missing.
     """
     names = column_names(X)
-    if names is None:
+    if names is None or len(set(names)) < len(names):  # the latter is refused later
         return {}, []
     kinds = list(X.dtypes if hasattr(X, "dtypes") else X.schema.types)
     if task_column is not None:

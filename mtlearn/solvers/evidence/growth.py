@@ -52,7 +52,7 @@ def grow(model, trial, varying, optional, tol, max_iter):
         start = _start(model, trial, new)
         there = model.fit(new, start, max(tol, _ROUGH), max_iter)
         gain = 0.5 * (trial.best.point.deviance - there.best.point.deviance)
-        if gain > price[chosen].sum():
+        if gain > price[chosen].sum() and not there.best.point.noiseless:
             trial, varying, vain = there, new, -1
             left &= ~new
         else:  # the others may still be worth it without the best one

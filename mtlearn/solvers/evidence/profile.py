@@ -23,6 +23,7 @@ from .passes import pair_products, project, reduce_tasks
 
 _DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
 LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
+_NOISELESS = 2.0  # of what is always added
 _ROUNDING = 1e-15  # of the labels' squares, in what is left of them
 _TINY = 1e-300  # labels that are all alike leave nothing
 OWN_NOISE = 4.0  # labels' worth of the common noise in every task's own
@@ -181,6 +182,12 @@ class Point:
         """Minus twice the log-likelihood, where the deviance has a prior in it."""
         return self.deviance + self.evidence.spent * np.log(2 * np.pi * self.noise)
 
+    @property
+    def noiseless(self):
+        """Whether next to nothing is left of the labels but what is always added."""
+        least = self.evidence.least_noise * self.evidence.rows.square
+        return self.noise * self.evidence.freedom < _NOISELESS * least
+
     def scores(self):
         """Sums over the tasks of Q*_t and of e_t e_t', (q, q) each; to be called once.
 
@@ -239,6 +246,8 @@ def _posterior(total, prior, flat, open_):
     """
     scale = np.where(flat, 1.0, np.sqrt(np.where(open_, prior, 0.0)))
     H = scale[:, None] * total * scale + np.diag(np.where(flat, 0.0, 1.0))
+    if not np.all(np.diag(H) > 0):
+        raise linalg.LinAlgError("rounding is all that is left of a column")
     size = np.sqrt(np.diag(H))
     lower = linalg.cholesky(H / np.outer(size, size), lower=True)
     N = linalg.solve_triangular(lower, np.diag(scale / size), lower=True)
