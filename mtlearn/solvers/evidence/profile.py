@@ -23,7 +23,7 @@ from .passes import pair_products, project, reduce_tasks
 
 _DEPENDENT = 1e-9  # 1 - R^2 of a flat column given others, below which it has no say
 LEAST_NOISE = 1e-8  # of the labels' squares: added to what is left of them
-_NOISELESS = 2.0  # of what is always added
+_NOISELESS = 10.0  # of what is always added
 _ROUNDING = 1e-15  # of the labels' squares, in what is left of them
 _TINY = 1e-300  # labels that are all alike leave nothing
 OWN_NOISE = 4.0  # labels' worth of the common noise in every task's own

@@ -17,6 +17,7 @@ from .noise import OwnNoise
 _TRIES = 20
 _RIDGE = 1e-9  # of the information, where variances cannot be told apart
 _PAIRS = 400  # entries of a covariance up to which they have the exact information
+_IDLE = 15  # steps without a gain, after which there will be none
 _NEAR = 1.0  # gain in the deviance of a step that is short
 _CONVEX = 0.1  # least curvature, over the expected one, that is taken as it is
 _GONE = 1e-10  # eigenvalue, against the largest, that is none
@@ -358,12 +359,20 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
         if n_iter == max_iter:
             status = Status.MAX_ITER
             break
-        found = _search(evidence, shape, shared, parts, own, point, damping)
+        found = None
+        if not _idle(history, point.rounding):
+            found = _search(evidence, shape, shared, parts, own, point, damping)
         if found is None:
-            status = Status.STALLED
+            # labels without noise leave no digits for a smaller certificate
+            status = Status.CONVERGED if point.noiseless else Status.STALLED
             break
         theta, tau, rho, point, damping = found
     return Optimum(theta, tau, rho, point, certificate, n_iter, status, history)
+
+
+def _idle(history, rounding):
+    """Whether many steps have gained nothing but rounding."""
+    return len(history) > _IDLE and history[-_IDLE - 1][0] - history[-1][0] < rounding
 
 
 def _start(evidence, shape, shared, given):
