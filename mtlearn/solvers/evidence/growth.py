@@ -51,6 +51,7 @@ def grow(model, trial, varying, optional, tol, max_iter):
         new = varying | (left & np.isin(model.groups, chosen))
         start = _start(model, trial, new)
         there = model.fit(new, start, max(tol, _ROUGH), max_iter)
+        there.best.n_iter += trial.best.n_iter
         gain = 0.5 * (trial.best.point.deviance - there.best.point.deviance)
         if gain > price[chosen].sum() and not there.best.point.noiseless:
             trial, varying, vain = there, new, -1
@@ -59,7 +60,9 @@ def grow(model, trial, varying, optional, tol, max_iter):
             left &= model.groups != order[0]
     if trial.best.certificate <= tol:
         return trial
-    return model.fit(varying, (trial.best.theta, trial.best.tau), tol, max_iter)
+    there = model.fit(varying, (trial.best.theta, trial.best.tau), tol, max_iter)
+    there.best.n_iter += trial.best.n_iter
+    return there
 
 
 def promises(model, trial, varying, left):
