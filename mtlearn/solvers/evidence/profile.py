@@ -76,7 +76,7 @@ class Evidence:
             rows.gram, rows.starts, rows.members, rows.cross, F, inner, pulled
         )
         total, target = np.tensordot(rows.times, inner, 1), pulled.sum(axis=0)
-        spread, log_det = _posterior(total, prior, self.flat, self.open)
+        spread, log_det = shared_posterior(total, prior, self.flat, self.open)
         beta = spread.T @ (spread @ target)
         left = rows.square - explained - float(target @ beta)
         left = max(left, 0.0) + _LEAST_NOISE * self.rows.square + _TINY
@@ -84,7 +84,7 @@ class Evidence:
         rounding = _ROUNDING * (self.freedom * self.rows.square / left)
         lent = spread
         if not self.restricted:
-            lent, log_det = _posterior(
+            lent, log_det = shared_posterior(
                 total, prior, np.zeros_like(self.flat), ~self.flat
             )
         deviance = logs + more + log_det
@@ -161,6 +161,15 @@ class Point:
         lent = lent.reshape(-1, inner.shape[1])
         return self.total - lent.T @ lent, self.pulled.T @ self.pulled
 
+    @property
+    def likelihood(self):
+        """Minus twice the log-likelihood, where the deviance has more in it."""
+        return self.deviance
+
+    def shared_squares(self):
+        """Squares of the shared coefficients' scores, (q,)."""
+        return (self.target - self.total @ self.beta) ** 2 / self.noise
+
     def informations(self, B, near, pairs=None):
         """Expected and observed information of variances; after `scores`.
 
@@ -200,7 +209,7 @@ def _products(blocks, others, times, pairs):
     return np.triu(out) + np.triu(out, 1).T
 
 
-def _posterior(total, prior, flat, open_):
+def shared_posterior(total, prior, flat, open_):
     """Root of the covariance of the shared coefficients, and log |its scaled inverse|.
 
     In units of the prior's standard deviations, so that a variance of zero holds its

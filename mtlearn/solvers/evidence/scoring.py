@@ -131,7 +131,8 @@ class Shared:
         rest = (point.total - lent.T @ lent)[np.ix_(self.own, self.own)]
         e = (point.target - point.total @ point.beta)[self.own]
         bends = np.diag(rest)
-        bends, seen = self.take @ bends, self.take @ (e**2 / point.noise)
+        bends = self.take @ bends
+        seen = self.take @ point.shared_squares()[self.own]
         expected = 0.5 * self.take @ rest**2 @ self.take.T
         mixed = self.take @ (rest * np.outer(e, e) / point.noise) @ self.take.T
         return _of_variances(tau, bends - seen, expected, mixed - expected, bends, seen)

@@ -1,0 +1,379 @@
+r"""The likelihood of labels of -1 and +1 by Laplace's approximation.
+
+    log p(y_i = +1) = log sigma(eta_i),   eta_t = U_t beta + U_t B v_t,
+    v_t ~ N(0, Theta),   beta_j ~ N(0, prior_j), or flat.
+
+At the mode of all coefficients the labels are those of a linear model with working
+moments, U' W U and U' (W eta + residuals), and a noise of one: its determinants are
+Laplace's. That the mode, and W with it, moves with the variances costs one more
+elimination of the tasks, of the derivatives of the determinants in the scores.
+
+A task of a single label is integrated exactly instead, whatever varies: its score is
+one normal variable. Laplace's approximation would make its deviations worthless, which
+a thousand such tasks would take for a proof that there are none.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from .columns import Rows
+from .logistic import normal_site
+from .passes import (
+    find_effects,
+    gather_adjoint,
+    gather_working,
+    label_variances,
+    reduce_tasks,
+    score_rows,
+)
+from .profile import Point, shared_posterior
+
+FLAT = 1e6  # variance of a flat prior, in units of the columns' deviations
+
+_MODE = 1e-11  # decrease of a Newton step, against the loss without features
+_STEPS = 60
+_HALVINGS = 30
+_WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
+_LEAST = 0.3  # of a level's variance: below it there is little to tell
+
+
+@dataclass(frozen=True)
+class Hyperprior:
+    """Weak priors of the variances of scores, for what labels leave open.
+
+    A level's variance D is worth some two tasks' of about 0.7: its deviance is
+    2 log(0.3 + D) + 2 / (0.3 + D), which zero costs little more. Where every task has a
+    single label, nothing else says how much the levels vary. The others have
+    log(1 + D / 2.5^2), a Cauchy distribution of the deviation's size, so that they are
+    finite where the classes can be separated.
+
+    Attributes
+    ----------
+    level : ndarray of shape (r,), bool
+    own_scale : ndarray of shape (r,)
+        Variances of the columns that differ between tasks.
+    own_share, shared_share : ndarray of shape (r,) and (q,)
+        One over the number of columns that have the variance in common.
+    """
+
+    level: np.ndarray
+    own_scale: np.ndarray
+    own_share: np.ndarray
+    shared_share: np.ndarray
+
+    def value(self, root, prior):
+        """Deviance of the variances."""
+        D = self.own_scale * (root**2).sum(axis=1)
+        near = _LEAST + D
+        own = np.where(
+            self.level, 2 * np.log(near) + 2 / near, np.log1p(D / _WIDE)
+        )
+        return float(self.own_share @ own + self.shared_share @ np.log1p(prior / _WIDE))
+
+    def own_slope(self, root):
+        """Derivatives in the variances of the tasks' own columns, (r,)."""
+        D = self.own_scale * (root**2).sum(axis=1)
+        near = _LEAST + D
+        slope = np.where(self.level, 2 / near - 2 / near**2, 1 / (_WIDE + D))
+        return self.own_share * self.own_scale * slope
+
+    def shared_slope(self, prior):
+        """Derivatives in the variances of the shared coefficients, (q,)."""
+        return self.shared_share / (_WIDE + prior)
+
+
+@dataclass
+class Mode:
+    """The mode of all coefficients, or a point on the way there.
+
+    Attributes
+    ----------
+    beta : ndarray of shape (q,)
+    effects : ndarray of shape (n_tasks, k)
+        In the columns of the root.
+    eta : ndarray of shape (n_labels,)
+    value : float
+        What is minimised.
+    sites : Site or None
+        Of the labels that are their task's only one; their `eta` is the shared score.
+    """
+
+    beta: np.ndarray
+    effects: np.ndarray
+    eta: np.ndarray
+    value: float
+    sites: object
+
+
+class LaplaceEvidence:
+    """Laplace's likelihood as a function of the variances; as `Evidence`.
+
+    Parameters
+    ----------
+    labels : Labels
+    basis : ndarray of shape (q, r)
+        B: the columns that differ between tasks, by those of U.
+    flat : ndarray of shape (q,), bool
+        Columns whose shared coefficients have no prior; it is next to flat, so that
+        they are finite where the classes can be separated.
+    restricted : bool
+        Whether flat coefficients are integrated out or maximised.
+    hyper : Hyperprior
+        What is added to the deviance for the variances.
+    """
+
+    def __init__(self, labels, basis, flat, restricted, hyper):
+        self.labels, self.basis, self.restricted = labels, basis, restricted
+        self.hyper, self.flat = hyper, flat
+        q, n_tasks = len(basis), len(labels.starts) - 1
+        self.open = np.ones(q, dtype=bool)
+        counts = labels.counts
+        each = np.arange(n_tasks)
+        self.rows = Rows(
+            np.zeros((n_tasks, q, q)), each, np.zeros((n_tasks, q)), counts, counts
+        )
+        self.freedom = np.inf  # the noise is known
+        self.n_steps, self._last = 0, None
+        self._single = labels.task[labels.single]
+        self._several = np.ones(n_tasks, dtype=bool)
+        self._several[self._single] = False
+
+    # ------------------------------------------------------------ the mode
+
+    def at(self, root, prior, log_noise=None):
+        """The likelihood where Theta = root root' and shared variances are `prior`."""
+        prior = np.where(self.flat, FLAT, prior)
+        F = np.ascontiguousarray(self.basis @ root)
+        mode = self._mode(F, prior)
+        return self._point(mode, F, root, prior)
+
+    def _mode(self, F, prior):
+        """Newton's method from the last mode, or from zero."""
+        q, n_tasks, k = len(self.basis), len(self.rows.counts), F.shape[1]
+        zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), F, prior)
+        here = zero
+        if self._last is not None:
+            start = self._solved(F, prior, self._last, self._sites(self._last, F))
+            if start.value < zero.value:
+                here = start
+        scale = _MODE * (1.0 + self.rows.count)
+        for _ in range(_STEPS):
+            there = self._searched(here, F, prior)
+            if there is None:
+                break
+            gain, here = here.value - there.value, there
+            self.n_steps += 1
+            if gain <= scale:
+                break
+        self._last = here.eta
+        return here
+
+    def _searched(self, here, F, prior):
+        """The Newton step, halved until it gains; None if none does."""
+        there = self._solved(F, prior, here.eta, here.sites)
+        for _ in range(_HALVINGS):
+            if there.value <= here.value:
+                return there
+            there = self._tried(
+                0.5 * (here.beta + there.beta),
+                0.5 * (here.effects + there.effects),
+                F,
+                prior,
+            )
+        return None
+
+    def _solved(self, F, prior, eta, sites):
+        """Coefficients of the working linear model."""
+        rows = self._working(eta, sites, F)
+        n_tasks, k = len(rows.counts), F.shape[1]
+        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
+        self._reduce(rows, F, inner, pulled)
+        spread, _ = self._spread(inner.sum(axis=0), prior)
+        beta = spread.T @ (spread @ pulled.sum(axis=0))
+        effects, left = np.empty((n_tasks, k)), np.zeros((k, k))
+        find_effects(
+            rows.gram, rows.starts, rows.members, rows.cross, F, beta, effects, left
+        )
+        return self._tried(beta, effects, F, prior)
+
+    def _reduce(self, rows, F, inner, pulled):
+        return reduce_tasks(
+            rows.gram, rows.starts, rows.members, rows.cross, F, inner, pulled
+        )[0]
+
+    def _spread(self, total, prior):
+        """Root of the posterior covariance of beta, and its logarithm."""
+        return shared_posterior(total, prior, np.zeros_like(self.flat), prior > 0)
+
+    def _tried(self, beta, effects, F, prior):
+        """The objective at given coefficients."""
+        labels = self.labels
+        eta = np.empty(len(labels.sign))
+        effects = np.ascontiguousarray(effects)
+        shifts = effects @ F.T
+        shifts[self._single] = 0.0
+        shifts += beta
+        value = score_rows(
+            labels.U, labels.place, labels.starts, labels.sign, labels.weight, shifts, eta
+        )
+        value += 0.5 * float(np.sum(effects[self._several] ** 2))
+        seen = prior > 0
+        value += 0.5 * float(np.sum(beta[seen] ** 2 / prior[seen]))
+        sites = self._sites(eta, F)
+        if sites is not None:
+            own = labels.single
+            value -= float(sites.value.sum() + np.logaddexp(0, -labels.sign[own] * eta[own]).sum())
+        return Mode(beta, effects, eta, value, sites)
+
+    def _sites(self, eta, F):
+        """What single labels say of their scores, with deviations integrated out."""
+        own, labels = self.labels.single, self.labels
+        if not len(own):
+            return None
+        z = labels.U[labels.place[own]] @ F
+        return normal_site(labels.sign[own] * eta[own], (z**2).sum(axis=1))
+
+    def _working(self, eta, sites, F):
+        """`Rows` of the working linear model at given scores."""
+        labels, shape = self.labels, self.rows.gram.shape
+        gram, cross = np.zeros(shape), np.zeros(shape[:2])
+        gather_working(
+            labels.U, labels.place, labels.starts, labels.sign, labels.weight, eta, gram, cross
+        )
+        if sites is not None:
+            own, task = labels.single, self._single
+            u = labels.U[labels.place[own]]
+            # a normal label with the exact mean and variance of the deviation
+            left = 1.0 + ((u @ F) ** 2).sum(axis=1) * sites.second
+            w = -sites.second / left
+            gram[task] = w[:, None, None] * u[:, :, None] * u[:, None, :]
+            residual = labels.sign[own] * sites.first / left
+            cross[task] = (w * eta[own] + residual)[:, None] * u
+        return Rows(gram, self.rows.group, cross, self.rows.squares, self.rows.counts)
+
+    # ------------------------------------------------------------ the likelihood
+
+    def _point(self, mode, F, root, prior):
+        """The approximation at the mode."""
+        rows = self._working(mode.eta, mode.sites, F)
+        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
+        logs = self._reduce(rows, F, inner, pulled)
+        if mode.sites is not None:
+            logs += self._exact_logs(mode.sites, F)
+        total, target = inner.sum(axis=0), pulled.sum(axis=0)
+        spread, log_det = self._spread(total, prior)
+        lent = spread
+        if self.restricted:
+            # as if the flat prior had the density one
+            log_det -= float(np.log(2 * np.pi * FLAT) * self.flat.sum())
+        else:
+            lent, log_det = _posterior(
+                total, prior, np.zeros_like(self.flat), (prior > 0) & ~self.flat
+            )
+        value = 2.0 * mode.value + logs + log_det
+        deviance = value + self.hyper.value(root, prior)
+        return LaplacePoint(
+            self,
+            rows,
+            root,
+            deviance,
+            1e-10 * max(abs(deviance), rows.count),
+            1.0,
+            mode.beta,
+            spread,
+            lent,
+            total,
+            target,
+            inner,
+            pulled,
+            prior,
+            mode,
+            value,
+        )
+
+    def _exact_logs(self, sites, F):
+        """What takes the determinants of single labels out again."""
+        u = self.labels.U[self.labels.place[self.labels.single]]
+        return float(np.log1p(((u @ F) ** 2).sum(axis=1) * sites.second).sum())
+
+
+@dataclass
+class LaplacePoint(Point):
+    """`Point` of a working linear model whose weights move with the variances.
+
+    Attributes
+    ----------
+    prior : ndarray of shape (q,)
+    mode : Mode
+    value : float
+        The deviance without that of the hyperprior.
+    """
+
+    prior: np.ndarray
+    mode: Mode
+    value: float
+
+    @property
+    def likelihood(self):
+        """Minus twice the approximate log-likelihood."""
+        return self.value
+
+    def scores(self):
+        """As `Point.scores`, with what the moving mode adds taken from the second."""
+        star, outer = super().scores()
+        evidence, F = self.evidence, self._lift
+        lift, extra = self._adjoint(F)
+        mixed = lift.T @ self.pulled
+        self.drift = lift.sum(axis=0) * self.pulled.sum(axis=0)
+        outer = outer - 0.5 * (mixed + mixed.T) - extra
+        back = linalg.pinv(evidence.basis)
+        slope = evidence.hyper.own_slope(self.root)
+        return star, outer - (back.T * slope) @ back
+
+    @property
+    def _lift(self):
+        return np.ascontiguousarray(self.evidence.basis @ self.root)
+
+    def shared_squares(self):
+        """Squares of the shared scores, less what the moving mode adds."""
+        e = self.target - self.total @ self.beta
+        slope = self.evidence.hyper.shared_slope(self.prior)
+        return e**2 - self.drift - slope
+
+    def _adjoint(self, F):
+        """Derivatives of the determinants in the scores, with the tasks eliminated.
+
+        Returns
+        -------
+        lift : ndarray of shape (n_tasks, q)
+        extra : ndarray of shape (q, q)
+            What single labels take from the outer product beside that.
+        """
+        evidence, rows, mode = self.evidence, self.rows, self.mode
+        labels = evidence.labels
+        out = np.empty(len(labels.sign))
+        label_variances(
+            labels.U, labels.place, labels.starts, rows.gram, F, self.factor, out
+        )
+        cross = np.zeros_like(rows.cross)
+        gather_adjoint(
+            labels.U, labels.place, labels.starts, labels.weight, mode.eta, out, cross
+        )
+        extra = np.zeros((len(self.beta), len(self.beta)))
+        sites = mode.sites
+        if sites is not None:
+            own, task = labels.single, evidence._single
+            u, sign = labels.U[labels.place[own]], labels.sign[own]
+            left = 1.0 + ((u @ F) ** 2).sum(axis=1) * sites.second
+            lent = ((u @ self.factor.T) ** 2).sum(axis=1)
+            cross[task] = (-sign * sites.third * lent / left)[:, None] * u
+        moved = Rows(rows.gram, rows.group, cross, rows.squares, rows.counts)
+        inner, lift = np.empty_like(rows.gram), np.empty_like(cross)
+        evidence._reduce(moved, F, inner, lift)
+        shift = self.spread.T @ (self.spread @ lift.sum(axis=0))
+        if sites is not None:
+            bend = sign * sites.third * (u @ shift) - sites.fourth * lent
+            extra = (u * (0.5 * bend)[:, None]).T @ u
+        return lift - inner @ shift, extra
