@@ -19,7 +19,7 @@ import numpy as np
 from scipy import linalg
 
 from .columns import Rows
-from .logistic import normal_site
+from ...problem.logistic import normal_site
 from .passes import (
     find_effects,
     gather_adjoint,
@@ -134,7 +134,7 @@ class LaplaceEvidence:
         self.rows = Rows(
             np.zeros((n_tasks, q, q)), each, np.zeros((n_tasks, q)), counts, counts
         )
-        self.freedom = np.inf  # the noise is known
+        self.freedom, self.secants = np.inf, True  # the noise is known
         self.n_steps, self._last = 0, None
         self._single = labels.task[labels.single]
         self._several = np.ones(n_tasks, dtype=bool)
@@ -269,7 +269,7 @@ class LaplaceEvidence:
             # as if the flat prior had the density one
             log_det -= float(np.log(2 * np.pi * FLAT) * self.flat.sum())
         else:
-            lent, log_det = _posterior(
+            lent, log_det = shared_posterior(
                 total, prior, np.zeros_like(self.flat), (prior > 0) & ~self.flat
             )
         value = 2.0 * mode.value + logs + log_det

@@ -42,6 +42,8 @@ class Evidence:
         Whether flat coefficients are integrated out (REML) or maximised (ML).
     """
 
+    secants = False  # whether the information leaves something to learn from steps
+
     def __init__(self, rows, basis, flat, restricted=True):
         self.rows, self.basis, self.restricted = rows, basis, restricted
         total = np.tensordot(rows.times, rows.gram, 1)

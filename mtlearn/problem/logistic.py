@@ -9,12 +9,15 @@ standard normal one, with K of Kolmogorov's distribution. Hence
 where the trapezoidal rule in log K has an error far below 1e-9, for every m and s.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtr
+from numba import njit
+from scipy.special import ndtr
 
-_NODES = 30
+_NODES = 24
+_HALF, _DENSITY = math.sqrt(0.5), 1.0 / math.sqrt(2.0 * math.pi)
 _FAR = 20.0  # score below which 1 + exp(score) is 1 to nine digits
 _CHUNK = 8192
 
@@ -70,7 +73,7 @@ def mixed_score(mean, variance):
 
 
 def normal_site(m, s2):
-    """log L of a label of +1 where the score is normal; m in the label's direction.
+    """log L of a label of +1 where the score is normal.
 
     Parameters
     ----------
@@ -80,15 +83,30 @@ def normal_site(m, s2):
     -------
     Site
     """
-    size = np.sqrt(s2[:, None] + _VARIANCE)
-    x = m[:, None] / size
-    value = logsumexp(log_ndtr(x), b=_WEIGHT, axis=1)
-    density = _WEIGHT * np.exp(-0.5 * x**2 - value[:, None]) / np.sqrt(2 * np.pi)
-    one = (density / size).sum(axis=1)
-    two = (-x * density / size**2).sum(axis=1)
-    three = ((x**2 - 1) * density / size**3).sum(axis=1)
-    four = ((3 * x - x**3) * density / size**4).sum(axis=1)
-    second = two - one**2
-    third = three - 3 * one * two + 2 * one**3
-    fourth = four - 4 * one * three - 3 * two**2 + 12 * one**2 * two - 6 * one**4
-    return Site(value, one, second, third, fourth)
+    out = np.empty((5, len(m)))
+    _sites(m, s2, _WEIGHT, _VARIANCE, out)
+    return Site(*out)
+
+
+@njit(cache=True)
+def _sites(m, s2, weight, variance, out):
+    for i in range(len(m)):
+        p = one = two = three = four = 0.0
+        for k in range(len(weight)):
+            inverse = 1.0 / math.sqrt(s2[i] + variance[k])
+            x = m[i] * inverse
+            p += weight[k] * 0.5 * math.erfc(-x * _HALF)
+            a = weight[k] * inverse * math.exp(-0.5 * x * x) * _DENSITY
+            one += a
+            a *= inverse
+            two -= x * a
+            a *= inverse
+            three += (x * x - 1.0) * a
+            four += (3.0 - x * x) * x * a * inverse
+        p = max(p, 1e-300)
+        one, two, three, four = one / p, two / p, three / p, four / p
+        out[0, i], out[1, i] = math.log(p), one
+        out[2, i] = two - one * one
+        out[3, i] = three - 3.0 * one * two + 2.0 * one**3
+        out[4, i] = four - 4.0 * one * three - 3.0 * two * two
+        out[4, i] += 12.0 * one * one * two - 6.0 * one**4
