@@ -1,6 +1,5 @@
 """What sharing does: four ways to fit many tasks, compared on held-out rows."""
 
-import inspect
 import numbers
 import warnings
 from dataclasses import dataclass, replace
@@ -14,11 +13,13 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .constraints import Scope, by_position
+from .constraints import by_position
 from .fitting import checks
 from .fitting.constrained import feature_names
+from .fitting.scoring import check_scoring
 from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
+from .problem.demands import Scope
 from .problem.ids import index_tasks, shorten
 from .relations import SharedMean
 
@@ -128,7 +129,7 @@ def compare_sharing(
     [20, 20, 20, 20, 20, 20, 20, 20]
     """
     problem = _open(estimator, X, y, task)
-    scoring = _check_scoring(scoring, problem.model)
+    scoring = check_scoring(scoring, problem.model)
     folds = _outer_folds(cv, X, problem)
     chosen, held = [], []
     with warnings.catch_warnings():
@@ -528,69 +529,6 @@ def _rows(X, rows):
     if hasattr(X, "take") and hasattr(X, "column_names"):
         return X.take(rows)
     return X[rows] if hasattr(X, "shape") else [X[i] for i in rows]
-
-
-# ---------------------------------------------------------------- the score
-
-
-class _Scoring(NamedTuple):
-    """A metric, its name for the reader, and the responses that it takes."""
-
-    metric: object
-    name: str
-    methods: tuple = ("predict",)
-
-    def overall(self, y, z):
-        """Score all labels as if they were one task's."""
-        return task_scores(self.metric, y, z, np.zeros(len(y), dtype=np.int64))
-
-
-# scikit-learn's own checks would cost more than the score of a small task
-def _root_mean_squared_error(y, z):
-    return float(np.sqrt(np.mean((y - z) ** 2)))
-
-
-def _accuracy(y, z):
-    return float(np.mean(y == z))
-
-
-_METHODS = {
-    "roc_auc": ("decision_function", "predict_proba"),
-    "average_precision": ("decision_function", "predict_proba"),
-    "log_loss": ("predict_proba",),
-    "brier_score_loss": ("predict_proba",),
-}
-
-
-def _check_scoring(scoring, model):
-    """Turn the parameter `scoring` into a metric that this model can be scored by."""
-    if scoring is None:
-        if is_classifier(model):
-            return _Scoring(_accuracy, "accuracy")
-        return _Scoring(_root_mean_squared_error, "RMSE")
-    if callable(scoring):
-        function = getattr(scoring, "func", scoring)  # of a functools.partial
-        name = getattr(function, "__name__", type(function).__name__)
-        if "estimator" in inspect.signature(scoring).parameters:
-            raise TypeError(
-                f"`scoring` must be a metric, a function of (y_true, y_pred), or the "
-                f"name of one; {name} is a scorer. Pass the metric that it was made of."
-            )
-    elif isinstance(scoring, str):
-        scoring = name = scoring.removeprefix("neg_")
-    else:
-        raise TypeError(
-            "`scoring` must be a function of (y_true, y_pred), the name of one in "
-            f"sklearn.metrics, or None, got {scoring!r}."
-        )
-    methods = _METHODS.get(name.removesuffix("_score"), ("predict",))
-    methods = tuple(method for method in methods if hasattr(model, method))
-    if not methods:
-        raise TypeError(
-            f"`scoring`: {name} needs probabilities or decisions, which "
-            f"{type(model).__name__} does not have."
-        )
-    return _Scoring(scoring, name, methods)
 
 
 # ---------------------------------------------------------------- the search

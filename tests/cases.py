@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 
 import mtlearn
 from mtlearn import SharedMean, TaskCovariance, TaskGraph
-from mtlearn.constraints import Scope
+from mtlearn.problem.demands import Scope
 from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 from mtlearn.solvers.constrained.conic import Limits
 from mtlearn.solvers.constrained.squares import solve_constrained

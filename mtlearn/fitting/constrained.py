@@ -3,7 +3,8 @@
 import numpy as np
 import scipy.sparse as sp
 
-from ..constraints import Constraint, ConstraintDual, Scope, check_constraints, describe
+from ..constraints import Constraint, ConstraintDual, check_constraints, describe
+from ..problem.demands import Scope
 from ..problem.ids import column_position
 from ..problem.margins import MarginLoss
 from ..problem.solution import Solution, stack_classes

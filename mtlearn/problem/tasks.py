@@ -12,7 +12,6 @@ import scipy.sparse as sp
 from numba import njit
 
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
-_BUFFER = 1 << 16  # coefficients of rows that are copied at once: they stay in cache
 _WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
 
 
@@ -307,15 +306,13 @@ def score_rows(X, codes, W, b):
     -------
     z : ndarray of shape (n_samples,)
     """
+    W = np.ascontiguousarray(W)
+    if not sp.issparse(X):
+        z = np.empty((X.shape[0], 1))
+        score_dense(X, codes, np.arange(len(W) + 1), W, np.ascontiguousarray(b), z)
+        return z[:, 0]
     z = np.empty(X.shape[0])
-    if sp.issparse(X):
-        W = np.ascontiguousarray(W)
-        _score_csr(X.data, X.indices, X.indptr, codes, W, z)
-        return z + b[codes]
-    step = max(1, _BUFFER // max(X.shape[1], 1))
-    for s in range(0, len(z), step):
-        part = slice(s, s + step)
-        np.einsum("ij,ij->i", X[part], W[codes[part]], out=z[part])
+    _score_csr(X.data, X.indices, X.indptr, codes, W, z)
     return z + b[codes]
 
 
@@ -384,6 +381,18 @@ def _adjoint_csr(data, indices, indptr, starts, g, G):
         for i in range(starts[t], starts[t + 1]):
             for k in range(indptr[i], indptr[i + 1]):
                 G[t, indices[k]] += data[k] * g[i]
+
+
+@njit(cache=True)
+def score_dense(X, codes, starts, W, b, Z):
+    """Scores of every row by its task's models, `starts[t]` to `starts[t + 1]`."""
+    for i in range(X.shape[0]):
+        first = starts[codes[i]]
+        for c in range(first, starts[codes[i] + 1]):
+            total = b[c]
+            for j in range(X.shape[1]):
+                total += X[i, j] * W[c, j]
+            Z[i, c - first] = total
 
 
 @njit(cache=True)

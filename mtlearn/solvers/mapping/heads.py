@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from ...problem.intercepts import SATURATED, SHARED
-from ...problem.tasks import TaskData
+from ...problem.tasks import TaskData, score_dense
 from ...relations import Independent
 from ..linalg import factor_spd, solve_spd
 from ..related.squared import solve_squared
@@ -192,7 +192,7 @@ class Heads:
             return value, Z.T @ H, Z.sum(axis=0), Z @ V
         Z = np.zeros((len(H), self._most), dtype=H.dtype)
         D, codes = np.zeros_like(H), self.data.codes
-        _scores(H, codes, self.starts, V, b, Z)
+        score_dense(H, codes, self.starts, V, b, Z)
         value = self._loss(Z)
         dV, db = np.zeros(V.shape), np.zeros(len(V))
         _carry(H, codes, self.starts, V, Z, dV, db, D)
@@ -429,19 +429,8 @@ def _sum_losses(kind, Y, weight, codes, starts, Z):
 
 
 @njit(cache=True)
-def _scores(H, codes, starts, V, b, Z):
-    for i in range(H.shape[0]):
-        first = starts[codes[i]]
-        for c in range(first, starts[codes[i] + 1]):
-            total = b[c]
-            for j in range(H.shape[1]):
-                total += H[i, j] * V[c, j]
-            Z[i, c - first] = total
-
-
-@njit(cache=True)
 def _carry(H, codes, starts, V, G, dV, db, D):
-    """Adjoint of `_scores`: everything is added to."""
+    """Adjoint of `score_dense`: everything is added to."""
     for i in range(H.shape[0]):
         first = starts[codes[i]]
         for c in range(first, starts[codes[i] + 1]):
