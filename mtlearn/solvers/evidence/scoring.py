@@ -114,10 +114,9 @@ class Shared:
         self.take[self.groups, np.arange(len(self.groups))] = self.units
 
     def start(self):
-        """Coefficients as large as the noise."""
-        tau = np.zeros(self.size)
-        np.maximum.at(tau, self.groups, 1.0 / self.units)
-        return tau
+        """Each group's part of the labels is as large as the noise."""
+        total = self.take.sum(axis=1)
+        return np.where(total > 0, 1.0, 0.0) / np.where(total > 0, total, 1.0)
 
     def prior(self, tau):
         """Variances of all columns, of shape (q,)."""
@@ -370,9 +369,8 @@ def _start(evidence, shape, shared):
     tau = shared.start()
     r = evidence.basis.shape[1]
     pooled = evidence.at(np.zeros((r, 0)), shared.prior(tau))
-    star = pooled.scores()[0]
-    A, raw = (evidence.basis.T @ M @ evidence.basis for M in (star, pooled.total))
-    starts = shape.starts(A, np.diag(raw), len(evidence.rows.counts))
+    A = evidence.basis.T @ pooled.scores()[0] @ evidence.basis
+    starts = shape.starts(A, evidence.raw, len(evidence.rows.counts))
     points = [evidence.at(shape.root(theta), shared.prior(tau)) for theta in starts]
     best = int(np.argmin([point.deviance for point in points]))
     return starts[best], tau, points[best]

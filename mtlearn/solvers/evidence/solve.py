@@ -6,6 +6,7 @@ import numpy as np
 
 from ...problem.solution import Solution
 from .columns import gather_rows
+from .partial import PartialEvidence
 from .posterior import Posterior
 from .profile import Evidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
@@ -96,7 +97,8 @@ def solve_evidence(
     basis = columns.basis(varying)
     own = np.append(np.flatnonzero(varying), [d] * constant).astype(np.intp)
     free = np.append(np.full(d, flat), [True] * constant).astype(bool)
-    evidence = Evidence(rows, basis, free, restricted)
+    few = not own_noise and 2 * basis.shape[1] <= len(basis)
+    evidence = (PartialEvidence if few else Evidence)(rows, basis, free, restricted)
     _check_freedom(evidence, flat)
     shape = (
         Unstructured()
@@ -149,7 +151,7 @@ def _solution(best, shape, columns, own, groups, flat):
         point.rows,
         columns,
         own,
-        point.evidence.basis,
+        point.evidence.lift,
         shape.root(best.theta),
         point.beta,
         point.spread,
