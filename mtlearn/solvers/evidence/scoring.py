@@ -317,7 +317,9 @@ class Optimum:
     history: list
 
 
-def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
+def maximise(
+    evidence, shape, shared, *, own_noise=False, start=None, tol, max_iter
+):
     """Find variances at which the likelihood is stationary; it never gets worse.
 
     Parameters
@@ -327,6 +329,8 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     shared : Shared
     own_noise : bool
         Whether each task has a noise of its own.
+    start : tuple of ndarray, default=None
+        Variances (theta, tau) to begin with; None: the likeliest of a few.
     tol : float
         Largest derivative of the log-likelihood in the logarithms of the variances,
         divided by the number of labels, at which to stop.
@@ -337,7 +341,7 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     -------
     Optimum
     """
-    theta, tau, point = _start(evidence, shape, shared)
+    theta, tau, point = _start(evidence, shape, shared, start)
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
     history, status, damping = [], Status.CONVERGED, _RIDGE
     for n_iter in range(max_iter + 1):
@@ -364,13 +368,15 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     return Optimum(theta, tau, rho, point, certificate, n_iter, status, history)
 
 
-def _start(evidence, shape, shared):
-    """The likeliest of a few scales of the deviations' variances."""
+def _start(evidence, shape, shared, given):
+    """The likeliest of a few scales of the deviations' variances, or those given."""
     tau = shared.start()
     r = evidence.basis.shape[1]
     pooled = evidence.at(np.zeros((r, 0)), shared.prior(tau))
     A = evidence.basis.T @ pooled.scores()[0] @ evidence.basis
     starts = shape.starts(A, evidence.raw, len(evidence.rows.counts))
+    if given is not None:
+        starts, tau = [given[0]], given[1]
     points = [evidence.at(shape.root(theta), shared.prior(tau)) for theta in starts]
     best = int(np.argmin([point.deviance for point in points]))
     return starts[best], tau, points[best]

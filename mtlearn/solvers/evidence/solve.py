@@ -6,6 +6,7 @@ import numpy as np
 
 from ...problem.solution import Solution
 from .columns import gather_rows
+from .growth import grow
 from .partial import PartialEvidence
 from .posterior import Posterior
 from .profile import Evidence
@@ -41,6 +42,7 @@ def solve_evidence(
     *,
     covariance="diag",
     varying=None,
+    optional=None,
     groups=None,
     flat=False,
     own_noise=False,
@@ -66,6 +68,8 @@ def solve_evidence(
         the levels; levels only; any.
     varying : ndarray of shape (n_features,), bool, default=None
         Features whose coefficients differ between tasks; None: all.
+    optional : ndarray of shape (n_features,), bool, default=None
+        Features that differ, too, group by group, where the likelihood gains by it.
     groups : ndarray of shape (n_features,), int, default=None
         Group of each feature; None: each is one.
     flat : bool
@@ -85,42 +89,106 @@ def solve_evidence(
     -------
     LearnedSolution
     """
-    rows, columns = gather_rows(moments, constant)
-    if own_noise:
-        rows = rows.weighted(np.ones(len(rows.counts)))
-    d, n_tasks = len(columns.scale), len(rows.counts)
-    groups = np.arange(d) if groups is None else groups
+    model = _Model(moments, covariance, groups, flat, own_noise, restricted, constant)
+    d = len(model.columns.scale)
     varying = np.ones(d, dtype=bool) if varying is None else varying
-    # a single task's deviations are its shared coefficients; a constant is a level
-    varying = varying & (covariance != "intercept") & columns.moves & (n_tasks > 1)
-    # a single task has no level of its own either: its column is unknown, held at zero
-    basis = columns.basis(varying)
-    own = np.append(np.flatnonzero(varying), [d] * constant).astype(np.intp)
-    free = np.append(np.full(d, flat), [True] * constant).astype(bool)
-    few = not own_noise and 2 * basis.shape[1] <= len(basis)
-    evidence = (PartialEvidence if few else Evidence)(rows, basis, free, restricted)
-    _check_freedom(evidence, flat)
-    shape = (
-        Unstructured()
-        if covariance == "full"
-        else Diagonal(_groups_of(own, groups, covariance))
-    )
-    n_groups = 0 if flat else int(groups.max(initial=-1)) + 1
-    place = np.where(columns.moves & (not flat), groups, -1)
-    place, units = (
-        np.append(place, [-1] * constant).astype(np.intp),
-        np.append(columns.scale, [1.0] * constant),
-    )
-    evidence.open &= evidence.flat | (place >= 0)
-    best = maximise(
-        evidence,
-        shape,
-        Shared(place, units, n_groups),
-        own_noise=own_noise,
-        tol=tol,
-        max_iter=max_iter,
-    )
-    return _solution(best, shape, columns, own, groups, flat)
+    trial = model.fit(varying, None, tol, max_iter)
+    if optional is not None:
+        trial = grow(model, trial, varying, optional, tol, max_iter)
+    return model.solution(trial)
+
+
+@dataclass
+class _Trial:
+    """The best variances where some columns differ between tasks.
+
+    Attributes
+    ----------
+    own : ndarray of shape (r,), int
+        These columns.
+    kinds : ndarray of shape (r,), int
+        Group of each of them.
+    shape : Diagonal or Unstructured
+    best : Optimum
+    """
+
+    own: np.ndarray
+    kinds: np.ndarray
+    shape: object
+    best: object
+
+
+class _Model:
+    """A mixed model of given rows; which columns differ between tasks is left open."""
+
+    def __init__(
+        self, moments, covariance, groups, flat, own_noise, restricted, constant
+    ):
+        rows, self.columns = gather_rows(moments, constant)
+        d = len(self.columns.scale)
+        self.rows = rows.weighted(np.ones(len(rows.counts))) if own_noise else rows
+        self.groups = np.arange(d) if groups is None else groups
+        self.covariance, self.constant = covariance, constant
+        self.flat, self.own_noise, self.restricted = flat, own_noise, restricted
+        moves = self.columns.moves
+        place = np.where(moves & (not flat), self.groups, -1)
+        n_groups = 0 if flat else int(self.groups.max(initial=-1)) + 1
+        self.place = np.append(place, [-1] * constant).astype(np.intp)
+        units = np.append(self.columns.scale, [1.0] * constant)
+        self.shared = Shared(self.place, units, n_groups)
+
+    def may_vary(self, varying):
+        """Those of the columns that can differ between tasks.
+
+        A single task's deviations are its shared coefficients; a constant is a level.
+        """
+        several = len(self.rows.counts) > 1 and self.covariance != "intercept"
+        return varying & self.columns.moves & several
+
+    def own(self, varying):
+        """The columns that differ between tasks, and the group of each.
+
+        A single task has no level of its own either: its column is unknown, held at
+        zero.
+        """
+        d = len(self.columns.scale)
+        own = np.append(np.flatnonzero(varying), [d] * self.constant).astype(np.intp)
+        groups = self.groups
+        if self.covariance == "scalar":
+            groups = np.zeros_like(groups)
+        return own, np.append(groups, groups.max(initial=-1) + 1)[own]
+
+    def evidence(self, varying, kind=None):
+        """The likelihood, in the form that suits the number of columns."""
+        lift, d = self.columns.basis(varying), len(self.columns.scale)
+        free = np.append(np.full(d, self.flat), [True] * self.constant).astype(bool)
+        few = not self.own_noise and 2 * lift.shape[1] <= len(lift)
+        kind = kind or (PartialEvidence if few else Evidence)
+        evidence = kind(self.rows, lift, free, self.restricted)
+        _check_freedom(evidence, self.flat)
+        evidence.open &= evidence.flat | (self.place >= 0)
+        return evidence
+
+    def fit(self, varying, start, tol, max_iter):
+        """The best variances, from a start or the usual ones."""
+        varying = self.may_vary(varying)
+        own, kinds = self.own(varying)
+        shape = Diagonal(np.unique(kinds, return_inverse=True)[1])
+        shape = Unstructured() if self.covariance == "full" else shape
+        best = maximise(
+            self.evidence(varying),
+            shape,
+            self.shared,
+            own_noise=self.own_noise,
+            start=start,
+            tol=tol,
+            max_iter=max_iter,
+        )
+        return _Trial(own, kinds, shape, best)
+
+    def solution(self, trial):
+        """The model at the variances that were found."""
+        return _solution(trial, self.columns, self.groups, self.flat)
 
 
 def _check_freedom(evidence, flat):
@@ -133,16 +201,9 @@ def _check_freedom(evidence, flat):
         )
 
 
-def _groups_of(own, groups, covariance):
-    """Group of each varying column, numbered from 0; the constant is the last one."""
-    if covariance == "scalar":
-        groups = np.zeros_like(groups)
-    kind = np.append(groups, groups.max(initial=-1) + 1)[own]
-    return np.unique(kind, return_inverse=True)[1]
-
-
-def _solution(best, shape, columns, own, groups, flat):
+def _solution(trial, columns, groups, flat):
     """The model at the variances that were found."""
+    own, shape, best = trial.own, trial.shape, trial.best
     point, d = best.point, len(columns.scale)
     ratio = np.ones(len(point.rows.counts))
     if best.log_noise is not None:
