@@ -125,11 +125,12 @@ class LaplaceEvidence:
     """
 
     def __init__(self, labels, basis, flat, restricted, hyper):
-        self.labels, self.basis, self.restricted = labels, basis, restricted
+        self.labels, self.restricted = labels, restricted
+        self.basis = self.lift = basis
         self.hyper, self.flat = hyper, flat
         q, n_tasks = len(basis), len(labels.starts) - 1
-        self.open = np.ones(q, dtype=bool)
-        counts = labels.counts
+        counts, Z = labels.counts, labels.U[labels.place] @ basis
+        self.raw = 0.25 * labels.weight @ Z**2
         each = np.arange(n_tasks)
         self.rows = Rows(
             np.zeros((n_tasks, q, q)), each, np.zeros((n_tasks, q)), counts, counts

@@ -40,13 +40,20 @@ class Evidence:
         Columns whose shared coefficients have no prior.
     restricted : bool
         Whether flat coefficients are integrated out (REML) or maximised (ML).
+
+    Attributes
+    ----------
+    raw : ndarray of shape (r,)
+        Squares of the columns that differ between tasks, over all rows.
     """
 
     secants = False  # whether the information leaves something to learn from steps
 
     def __init__(self, rows, basis, flat, restricted=True):
-        self.rows, self.basis, self.restricted = rows, basis, restricted
+        self.rows, self.restricted = rows, restricted
+        self.basis = self.lift = basis
         total = np.tensordot(rows.times, rows.gram, 1)
+        self.raw = np.einsum("ij,ij->j", basis, total @ basis)
         self.flat = flat & _independent(total, flat)
         self.open = self.flat | ~flat
         self.n_flat = int(self.flat.sum())
@@ -78,6 +85,15 @@ class Evidence:
             rows.gram, rows.starts, rows.members, rows.cross, F, inner, pulled
         )
         total, target = np.tensordot(rows.times, inner, 1), pulled.sum(axis=0)
+        logs += more
+        return self._profile(
+            Point, rows, root, prior, logs, explained, total, target, inner, pulled
+        )
+
+    def _profile(
+        self, kind, rows, root, prior, logs, explained, total, target, inner, pulled
+    ):
+        """The point of what the tasks leave: shared coefficients and the noise."""
         spread, log_det = shared_posterior(total, prior, self.flat, self.open)
         beta = spread.T @ (spread @ target)
         left = rows.square - explained - float(target @ beta)
@@ -89,9 +105,9 @@ class Evidence:
             lent, log_det = shared_posterior(
                 total, prior, np.zeros_like(self.flat), ~self.flat
             )
-        deviance = logs + more + log_det
+        deviance = logs + log_det
         deviance += self.freedom * (np.log(2 * np.pi * noise) + 1.0)
-        return Point(
+        return kind(
             self,
             rows,
             root,

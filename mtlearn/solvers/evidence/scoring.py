@@ -125,10 +125,9 @@ class Shared:
         self.take[self.groups, np.arange(len(self.groups))] = self.units
 
     def start(self):
-        """Coefficients as large as the noise."""
-        tau = np.zeros(self.size)
-        np.maximum.at(tau, self.groups, 1.0 / self.units)
-        return tau
+        """Each group's part of the labels is as large as the noise."""
+        total = self.take.sum(axis=1)
+        return np.where(total > 0, 1.0, 0.0) / np.where(total > 0, total, 1.0)
 
     def prior(self, tau):
         """Variances of all columns, of shape (q,)."""
@@ -339,7 +338,9 @@ class Optimum:
     history: list
 
 
-def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
+def maximise(
+    evidence, shape, shared, *, own_noise=False, start=None, tol, max_iter
+):
     """Find variances at which the likelihood is stationary; it never gets worse.
 
     Parameters
@@ -349,6 +350,8 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     shared : Shared
     own_noise : bool
         Whether each task has a noise of its own.
+    start : tuple of ndarray, default=None
+        Variances (theta, tau) to begin with; None: the likeliest of a few.
     tol : float
         Largest derivative of the log-likelihood in the logarithms of the variances,
         divided by the number of labels, at which to stop.
@@ -359,7 +362,7 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     -------
     Optimum
     """
-    theta, tau, point = _start(evidence, shape, shared)
+    theta, tau, point = _start(evidence, shape, shared, start)
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
     history, status, damping = [], Status.CONVERGED, _RIDGE
     path = deque(maxlen=_SECANTS + 1)
@@ -393,14 +396,15 @@ def maximise(evidence, shape, shared, *, own_noise=False, tol, max_iter):
     return Optimum(theta, tau, rho, point, certificate, n_iter, status, history)
 
 
-def _start(evidence, shape, shared):
-    """The likeliest of a few scales of the deviations' variances."""
+def _start(evidence, shape, shared, given):
+    """The likeliest of a few scales of the deviations' variances, or those given."""
     tau = shared.start()
     r = evidence.basis.shape[1]
     pooled = evidence.at(np.zeros((r, 0)), shared.prior(tau))
-    star = pooled.scores()[0]
-    A, raw = (evidence.basis.T @ M @ evidence.basis for M in (star, pooled.total))
-    starts = shape.starts(A, np.diag(raw), len(evidence.rows.counts))
+    A = evidence.basis.T @ pooled.scores()[0] @ evidence.basis
+    starts = shape.starts(A, evidence.raw, len(evidence.rows.counts))
+    if given is not None:
+        starts, tau = [given[0]], given[1]
     points = [evidence.at(shape.root(theta), shared.prior(tau)) for theta in starts]
     best = int(np.argmin([point.deviance for point in points]))
     return starts[best], tau, points[best]

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...problem.solution import Solution
-from .columns import gather_rows
+from .columns import gather_labels, gather_rows
+from .growth import grow
+from .laplace import Hyperprior, LaplaceEvidence
+from .partial import PartialEvidence
 from .posterior import Posterior
 from .profile import Evidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
@@ -40,6 +43,7 @@ def solve_evidence(
     *,
     covariance="diag",
     varying=None,
+    optional=None,
     groups=None,
     flat=False,
     own_noise=False,
@@ -65,6 +69,8 @@ def solve_evidence(
         the levels; levels only; any.
     varying : ndarray of shape (n_features,), bool, default=None
         Features whose coefficients differ between tasks; None: all.
+    optional : ndarray of shape (n_features,), bool, default=None
+        Features that differ, too, group by group, where the likelihood gains by it.
     groups : ndarray of shape (n_features,), int, default=None
         Group of each feature; None: each is one.
     flat : bool
@@ -85,40 +91,173 @@ def solve_evidence(
     LearnedSolution
     """
     rows, columns = gather_rows(moments, constant)
-    if own_noise:
-        rows = rows.weighted(np.ones(len(rows.counts)))
-    d, n_tasks = len(columns.scale), len(rows.counts)
-    groups = np.arange(d) if groups is None else groups
+    rows = rows.weighted(np.ones(len(rows.counts))) if own_noise else rows
+    model = _Model(rows, columns, covariance, groups, flat, own_noise, restricted)
+    d = len(model.columns.scale)
     varying = np.ones(d, dtype=bool) if varying is None else varying
-    # a single task's deviations are its shared coefficients; a constant is a level
-    varying = varying & (covariance != "intercept") & columns.moves & (n_tasks > 1)
-    # a single task has no level of its own either: its column is unknown, held at zero
-    basis = columns.basis(varying)
-    own = np.append(np.flatnonzero(varying), [d] * constant).astype(np.intp)
-    free = np.append(np.full(d, flat), [True] * constant).astype(bool)
-    evidence = Evidence(rows, basis, free, restricted)
-    _check_freedom(evidence, flat)
-    shape = (
-        Unstructured()
-        if covariance == "full"
-        else Diagonal(_groups_of(own, groups, covariance))
-    )
-    n_groups = 0 if flat else int(groups.max(initial=-1)) + 1
-    place = np.where(columns.moves & (not flat), groups, -1)
-    place, units = (
-        np.append(place, [-1] * constant).astype(np.intp),
-        np.append(columns.scale, [1.0] * constant),
-    )
-    evidence.open &= evidence.flat | (place >= 0)
-    best = maximise(
-        evidence,
-        shape,
-        Shared(place, units, n_groups),
-        own_noise=own_noise,
-        tol=tol,
-        max_iter=max_iter,
-    )
-    return _solution(best, shape, columns, own, groups, flat)
+    trial = model.fit(varying, None, tol, max_iter)
+    if optional is not None:
+        trial = grow(model, trial, varying, optional, tol, max_iter)
+    return model.solution(trial)
+
+
+def solve_laplace(
+    data,
+    *,
+    covariance="diag",
+    varying=None,
+    groups=None,
+    flat=False,
+    restricted=True,
+    constant=True,
+    tol=1e-6,
+    max_iter=200,
+):
+    r"""Learn the variances of a logistic mixed model by Laplace's approximation.
+
+    The model is that of `solve_evidence` for the scores of labels of -1 and +1:
+
+    .. math:: \Pr(y_i = 1) = \sigma(x_i \cdot (m + v_t) + b + a_t)
+
+    Where only levels vary and the tasks are small, they are integrated by quadrature.
+
+    Parameters
+    ----------
+    data : TaskData
+        With labels -1 and +1; weights count labels.
+    covariance, varying, groups, flat, restricted, constant, tol, max_iter
+        As in `solve_evidence`.
+
+    Returns
+    -------
+    LearnedSolution
+        Its `objective` is without what the variances' weak priors add.
+    """
+    labels, columns = gather_labels(data, constant)
+    model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
+    varying = np.ones(len(columns.scale), dtype=bool) if varying is None else varying
+    return model.solution(model.fit(varying, None, tol, max_iter))
+
+
+@dataclass
+class _Trial:
+    """The best variances where some columns differ between tasks.
+
+    Attributes
+    ----------
+    own : ndarray of shape (r,), int
+        These columns.
+    kinds : ndarray of shape (r,), int
+        Group of each of them.
+    shape : Diagonal or Unstructured
+    best : Optimum
+    """
+
+    own: np.ndarray
+    kinds: np.ndarray
+    shape: object
+    best: object
+
+
+class _Model:
+    """A mixed model of given rows; which columns differ between tasks is left open."""
+
+    def __init__(
+        self, rows, columns, covariance, groups, flat, own_noise, restricted
+    ):
+        d, constant = len(columns.scale), columns.constant
+        self.rows, self.columns = rows, columns
+        self.groups = np.arange(d) if groups is None else groups
+        self.covariance, self.constant = covariance, constant
+        self.flat, self.own_noise, self.restricted = flat, own_noise, restricted
+        moves = self.columns.moves
+        place = np.where(moves & (not flat), self.groups, -1)
+        n_groups = 0 if flat else int(self.groups.max(initial=-1)) + 1
+        self.place = np.append(place, [-1] * constant).astype(np.intp)
+        units = np.append(self.columns.scale, [1.0] * constant)
+        self.shared = Shared(self.place, units, n_groups)
+
+    def may_vary(self, varying):
+        """Those of the columns that can differ between tasks.
+
+        A single task's deviations are its shared coefficients; a constant is a level.
+        """
+        several = len(self.rows.counts) > 1 and self.covariance != "intercept"
+        return varying & self.columns.moves & several
+
+    def own(self, varying):
+        """The columns that differ between tasks, and the group of each.
+
+        A single task has no level of its own either: its column is unknown, held at
+        zero.
+        """
+        d = len(self.columns.scale)
+        own = np.append(np.flatnonzero(varying), [d] * self.constant).astype(np.intp)
+        groups = self.groups
+        if self.covariance == "scalar":
+            groups = np.zeros_like(groups)
+        return own, np.append(groups, groups.max(initial=-1) + 1)[own]
+
+    def evidence(self, varying, kind=None):
+        """The likelihood, in the form that suits the number of columns."""
+        lift, d = self.columns.basis(varying), len(self.columns.scale)
+        free = np.append(np.full(d, self.flat), [True] * self.constant).astype(bool)
+        few = not self.own_noise and 2 * lift.shape[1] <= len(lift)
+        kind = kind or (PartialEvidence if few else Evidence)
+        evidence = kind(self.rows, lift, free, self.restricted)
+        _check_freedom(evidence, self.flat)
+        evidence.open &= evidence.flat | (self.place >= 0)
+        return evidence
+
+    def fit(self, varying, start, tol, max_iter):
+        """The best variances, from a start or the usual ones."""
+        varying = self.may_vary(varying)
+        own, kinds = self.own(varying)
+        shape = Diagonal(np.unique(kinds, return_inverse=True)[1])
+        shape = Unstructured() if self.covariance == "full" else shape
+        best = maximise(
+            self.evidence(varying),
+            shape,
+            self.shared,
+            own_noise=self.own_noise,
+            start=start,
+            tol=tol,
+            max_iter=max_iter,
+        )
+        return _Trial(own, kinds, shape, best)
+
+    def solution(self, trial):
+        """The model at the variances that were found."""
+        return _solution(trial, self.columns, self.groups, self.flat)
+
+
+class _LabelModel(_Model):
+    """A mixed model of the scores of labels of two classes."""
+
+    def __init__(self, labels, columns, covariance, groups, flat, restricted):
+        super().__init__(labels, columns, covariance, groups, flat, False, restricted)
+
+    def evidence(self, varying, kind=None):
+        """The approximate likelihood."""
+        columns = self.columns
+        free = np.append(columns.moves & self.flat, [True] * columns.constant)
+        return LaplaceEvidence(
+            self.rows,
+            columns.basis(varying),
+            free.astype(bool),
+            self.restricted,
+            self._hyperprior(*self.own(varying)),
+        )
+
+    def _hyperprior(self, own, kinds):
+        scale = np.append(self.columns.scale, [1.0] * self.constant) ** 2
+        kinds = np.arange(len(own)) if self.covariance == "full" else kinds
+        times = np.bincount(kinds, minlength=1)
+        # the groups of shared coefficients begin at -1: none
+        shared = np.bincount(self.place + 1, minlength=1)[self.place + 1]
+        share = np.where(self.place >= 0, 1.0 / shared, 0.0)
+        level = own == len(self.columns.scale)
+        return Hyperprior(level, scale[own], 1.0 / times[kinds], share)
 
 
 def _check_freedom(evidence, flat):
@@ -131,16 +270,9 @@ def _check_freedom(evidence, flat):
         )
 
 
-def _groups_of(own, groups, covariance):
-    """Group of each varying column, numbered from 0; the constant is the last one."""
-    if covariance == "scalar":
-        groups = np.zeros_like(groups)
-    kind = np.append(groups, groups.max(initial=-1) + 1)[own]
-    return np.unique(kind, return_inverse=True)[1]
-
-
-def _solution(best, shape, columns, own, groups, flat):
+def _solution(trial, columns, groups, flat):
     """The model at the variances that were found."""
+    own, shape, best = trial.own, trial.shape, trial.best
     point, d = best.point, len(columns.scale)
     ratio = np.ones(len(point.rows.counts))
     if best.log_noise is not None:
@@ -149,7 +281,7 @@ def _solution(best, shape, columns, own, groups, flat):
         point.rows,
         columns,
         own,
-        point.evidence.basis,
+        point.evidence.lift,
         shape.root(best.theta),
         point.beta,
         point.spread,
@@ -169,7 +301,7 @@ def _solution(best, shape, columns, own, groups, flat):
     return LearnedSolution(
         coef=whole[:, :d],
         intercept=whole[:, d],
-        objective=0.5 * (point.deviance + shift),
+        objective=0.5 * (point.likelihood + shift),
         certificate=best.certificate,
         n_iter=max(best.n_iter, 1),
         status=best.status,
