@@ -67,9 +67,7 @@ class Hyperprior:
         """Deviance of the variances."""
         D = self.own_scale * (root**2).sum(axis=1)
         near = _LEAST + D
-        own = np.where(
-            self.level, 2 * np.log(near) + 2 / near, np.log1p(D / _WIDE)
-        )
+        own = np.where(self.level, 2 * np.log(near) + 2 / near, np.log1p(D / _WIDE))
         return float(self.own_share @ own + self.shared_share @ np.log1p(prior / _WIDE))
 
     def own_slope(self, root):
@@ -217,7 +215,13 @@ class LaplaceEvidence:
         shifts[self._single] = 0.0
         shifts += beta
         value = score_rows(
-            labels.U, labels.place, labels.starts, labels.sign, labels.weight, shifts, eta
+            labels.U,
+            labels.place,
+            labels.starts,
+            labels.sign,
+            labels.weight,
+            shifts,
+            eta,
         )
         value += 0.5 * float(np.sum(effects[self._several] ** 2))
         seen = prior > 0
@@ -225,7 +229,9 @@ class LaplaceEvidence:
         sites = self._sites(eta, F)
         if sites is not None:
             own = labels.single
-            value -= float(sites.value.sum() + np.logaddexp(0, -labels.sign[own] * eta[own]).sum())
+            value -= float(
+                sites.value.sum() + np.logaddexp(0, -labels.sign[own] * eta[own]).sum()
+            )
         return Mode(beta, effects, eta, value, sites)
 
     def _sites(self, eta, F):
@@ -241,7 +247,14 @@ class LaplaceEvidence:
         labels, shape = self.labels, self.rows.gram.shape
         gram, cross = np.zeros(shape), np.zeros(shape[:2])
         gather_working(
-            labels.U, labels.place, labels.starts, labels.sign, labels.weight, eta, gram, cross
+            labels.U,
+            labels.place,
+            labels.starts,
+            labels.sign,
+            labels.weight,
+            eta,
+            gram,
+            cross,
         )
         if sites is not None:
             own, task = labels.single, self._single

@@ -338,9 +338,7 @@ class Optimum:
     history: list
 
 
-def maximise(
-    evidence, shape, shared, *, own_noise=False, start=None, tol, max_iter
-):
+def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_iter):
     """Find variances at which the likelihood is stationary; it never gets worse.
 
     Parameters

@@ -162,9 +162,7 @@ class _Trial:
 class _Model:
     """A mixed model of given rows; which columns differ between tasks is left open."""
 
-    def __init__(
-        self, rows, columns, covariance, groups, flat, own_noise, restricted
-    ):
+    def __init__(self, rows, columns, covariance, groups, flat, own_noise, restricted):
         d, constant = len(columns.scale), columns.constant
         self.rows, self.columns = rows, columns
         self.groups = np.arange(d) if groups is None else groups
