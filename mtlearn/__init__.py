@@ -5,6 +5,7 @@ shape of scikit-learn estimators.
 """
 
 from .learned import MultiTaskBayesianRidge
+from .learned_classifier import MultiTaskBayesianClassifier
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import Composition, Independent, SharedMean, TaskCovariance, TaskGraph
 from .shared_feature import (
@@ -20,6 +21,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Composition",
     "Independent",
+    "MultiTaskBayesianClassifier",
     "MultiTaskBayesianRidge",
     "MultiTaskSVM",
     "MultiTaskSVR",

@@ -1,17 +1,11 @@
 """Nothing to choose: how much the tasks share is learned by marginal likelihood."""
 
 import numpy as np
-import scipy.sparse as sp
 
 from .fitting import checks
 from .fitting.base import TaskRegressor
-from .fitting.constrained import feature_names
-from .fitting.learned import LearnedModel, chosen, group_codes, half_width
-from .relations import Independent
+from .fitting.learned import LearnedModel, half_width
 from .solvers.evidence.solve import solve_evidence
-
-_COVARIANCES = ("diag", "full", "scalar", "intercept")
-_CHUNK = 1 << 21  # entries of dense rows that are held at once
 
 
 class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
@@ -134,10 +128,6 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
     ((2,), (2,), (2, 2))
     """
 
-    # a likelihood weighs no tasks, and its starts are its own
-    task_weight = None
-    warm_start = False
-
     def __init__(
         self,
         covariance="diag",
@@ -169,41 +159,20 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
 
     # ------------------------------------------------------------ fit
 
-    def _relation(self):
-        return Independent()
-
     def _check_parameters(self):
-        checks.check_choice("covariance", self.covariance, _COVARIANCES)
-        checks.check_choice("shared_prior", self.shared_prior, ("learned", "flat"))
+        super()._check_parameters()
         checks.check_choice("noise", self.noise, ("common", "task"))
-        checks.check_choice("method", self.method, ("reml", "ml"))
-        if self.fit_intercept not in (True, False):
-            raise ValueError(
-                f"`fit_intercept` must be True or False, got {self.fit_intercept!r}: "
-                "the levels of the tasks are shrunk by what the likelihood says."
-            )
 
     def _solution(self, fit, start):
-        names, d = feature_names(self), fit.n_features
-        return solve_evidence(
-            fit.gathered(),
-            covariance=self.covariance,
-            varying=chosen(self.varying, names, d),
-            groups=group_codes(self.groups, d),
-            flat=self.shared_prior == "flat",
-            own_noise=self.noise == "task",
-            restricted=self.method == "reml",
-            constant=bool(self.fit_intercept),
-            tol=float(self.tol),
-            max_iter=self.max_iter,
-        )
+        own = self.noise == "task"
+        settings = self._settings(fit.n_features)
+        return solve_evidence(fit.gathered(), own_noise=own, **settings)
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
         posterior = solution.posterior
-        self._posterior, self._place = posterior, np.full(len(fit.part) + 1, -1)
-        self._place[:-1][fit.part] = np.arange(len(posterior.ratio))
-        self._place[self._place < 0] = len(posterior.ratio)
+        self._posterior = posterior
+        self._keep_places(fit, len(posterior.ratio))
         self.covariance_ = solution.covariance
         self.shared_variance_ = solution.shared_variance
         self.sharing_ = solution.pooled
@@ -246,24 +215,8 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
             return super().predict(X, task=task)
         fitted, codes = self._scores(X, task)
         X, _ = checks.check_features(self, X, task, reset=False)
-        n_rows = X.shape[0]
-        if self._layout == "wide":
-            every = range(len(self.tasks_))
-            std = [self._label_std(X, np.full(n_rows, t)) for t in every]
-            return fitted, np.column_stack(std)
-        codes = np.zeros(n_rows, dtype=np.int64) if codes is None else codes
-        return fitted, self._label_std(X, codes)
-
-    def _label_std(self, X, codes):
-        """Standard deviations of new labels at checked rows of tasks."""
-        out = np.empty(X.shape[0])
-        step = max(1, _CHUNK // max(1, X.shape[1]))
-        for low in range(0, len(out), step):
-            part = slice(low, low + step)
-            rows = X[part].toarray() if sp.issparse(X) else X[part]
-            place = self._place[codes[part]]
-            out[part] = np.sqrt(self._posterior.label_variance(rows, place))
-        return out
+        variance = self._variance(self._posterior.label_variance, X, codes)
+        return fitted, np.sqrt(variance)
 
     def predict_interval(self, X, coverage=0.9, *, task=None):
         """Intervals for new labels.

@@ -4,12 +4,17 @@ import numbers
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
 from ..problem.ids import shorten
+from ..relations import Independent
 from . import checks
 from .constrained import feature_names
+
+_COVARIANCES = ("diag", "full", "scalar", "intercept")
+_CHUNK = 1 << 21  # entries of dense rows that are held at once
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Summary:
         `effect`, `estimate`, `standard_error`, `lower`, `upper`.
     variances : DataFrame or dict of arrays
         For each of these `effect`: `variance` and `deviation` (its root) of the tasks'
-        own part, `sharing`, and `shared_variance`, the prior's; the noise last.
+        own part, `sharing`, and `shared_variance`, the prior's; the noise of numbers
+        last.
     """
 
     coefficients: object
@@ -36,7 +42,82 @@ class Summary:
 
 
 class LearnedModel:
-    """Reports of shared coefficients, variances and tasks' effects."""
+    """What varies between tasks, where they are known, and reports of it."""
+
+    # a likelihood weighs no tasks, and its starts are its own
+    task_weight = None
+    warm_start = False
+
+    def _relation(self):
+        return Independent()
+
+    def _check_parameters(self):
+        checks.check_choice("covariance", self.covariance, _COVARIANCES)
+        checks.check_choice("shared_prior", self.shared_prior, ("learned", "flat"))
+        checks.check_choice("method", self.method, ("reml", "ml"))
+        if self.fit_intercept not in (True, False):
+            raise ValueError(
+                f"`fit_intercept` must be True or False, got {self.fit_intercept!r}: "
+                "the levels of the tasks are shrunk by what the likelihood says."
+            )
+
+    def _settings(self, d):
+        """What the solvers are told, for `d` features."""
+        return {
+            "covariance": self.covariance,
+            "varying": chosen(self.varying, feature_names(self), d),
+            "groups": group_codes(self.groups, d),
+            "flat": self.shared_prior == "flat",
+            "restricted": self.method == "reml",
+            "constant": bool(self.fit_intercept),
+            "tol": float(self.tol),
+            "max_iter": self.max_iter,
+        }
+
+    def _keep_places(self, fit, n_part):
+        """Store where the posterior has each task; `n_part` is a new one."""
+        self._place = np.full(len(fit.part) + 1, n_part)
+        self._place[:-1][fit.part] = np.arange(n_part)
+
+    def _variance(self, known, X, codes):
+        """Variances that `known` gives to checked rows of tasks, by the shape of y.
+
+        Parameters
+        ----------
+        known : callable
+            From dense rows and places of their tasks to variances.
+        X : {ndarray, sparse} of shape (n_rows, n_features)
+        codes : ndarray of shape (n_rows,) or None
+        """
+        if self._layout == "wide":
+            every = np.arange(len(self.tasks_))[:, None]
+            columns = [
+                self._of_tasks(known, X, np.repeat(t, X.shape[0])) for t in every
+            ]
+            return np.column_stack(columns)
+        codes = np.zeros(X.shape[0], dtype=np.int64) if codes is None else codes
+        return self._of_tasks(known, X, codes)
+
+    def _of_tasks(self, known, X, codes):
+        out = np.empty(X.shape[0])
+        step = max(1, _CHUNK // max(1, X.shape[1]))
+        for low in range(0, len(out), step):
+            part = slice(low, low + step)
+            rows = X[part].toarray() if sp.issparse(X) else X[part]
+            out[part] = known(rows, self._place[codes[part]])
+        return out
+
+    # ------------------------------------------------------------ reports
+
+    def _learned(self):
+        """Name of a class or None, posterior, covariance, sharing, shared variance."""
+        yield (
+            None,
+            self._posterior,
+            self.covariance_,
+            self.sharing_,
+            self.shared_variance_,
+        )
 
     def summary(self, coverage=0.95):
         """Shared coefficients and variance components.
@@ -50,16 +131,25 @@ class LearnedModel:
         -------
         summary : Summary
             With the frames `coefficients` and `variances`; dicts of arrays where pandas
-            is not installed.
+            is not installed. With more than two classes a column `class` comes first.
         """
         check_is_fitted(self)
-        width, (m, C) = half_width(coverage), self._posterior.shared()
-        error, labels = np.sqrt(np.diag(C)), self._effect_names()
-        shared = np.append(self.shared_variance_[self._group_of()], np.inf)
-        variance, sharing = np.diag(self.covariance_), self.sharing_
-        if not self.fit_intercept:
-            labels, m, error, shared = labels[:-1], m[:-1], error[:-1], shared[:-1]
-            variance, sharing = variance[:-1], sharing[:-1]
+        width = half_width(coverage)
+        parts = [self._summary(width, *one) for one in self._learned()]
+        coefficients, variances = zip(*parts, strict=True)
+        return Summary(_frame(coefficients), _frame(variances))
+
+    def _summary(self, width, name, posterior, covariance, sharing, tau):
+        """Columns of the two frames, of one class."""
+        end = None if self.fit_intercept else -1
+        m, C = posterior.shared()
+        labels, m, error = (
+            self._effect_names()[:end],
+            m[:end],
+            np.sqrt(np.diag(C))[:end],
+        )
+        shared = np.append(tau[self._group_of()], np.inf)[:end]
+        variance, sharing = np.diag(covariance)[:end], sharing[:end]
         coefficients = {
             "effect": labels,
             "estimate": m,
@@ -67,15 +157,20 @@ class LearnedModel:
             "lower": m - width * error,
             "upper": m + width * error,
         }
-        noise = self._posterior.noise
+        if hasattr(self, "noise_variance_"):
+            labels, variance = (
+                np.append(labels, "noise"),
+                np.append(variance, posterior.noise),
+            )
+            sharing, shared = np.append(sharing, np.nan), np.append(shared, np.nan)
         variances = {
-            "effect": np.append(labels, "noise"),
-            "variance": np.append(variance, noise),
-            "deviation": np.sqrt(np.append(variance, noise)),
-            "sharing": np.append(sharing, np.nan),
-            "shared_variance": np.append(shared, np.nan),
+            "effect": labels,
+            "variance": variance,
+            "deviation": np.sqrt(variance),
+            "sharing": sharing,
+            "shared_variance": shared,
         }
-        return Summary(_frame(coefficients), _frame(variances))
+        return _of_class(name, coefficients), _of_class(name, variances)
 
     def task_effects(self, coverage=0.95):
         """Deviations of the tasks from the shared coefficients.
@@ -91,10 +186,16 @@ class LearnedModel:
         effects : DataFrame or dict of arrays
             `task`, `rows` (labels, counted by their weights), `effect`, `estimate`,
             `standard_error`, `lower`, `upper`; effect by effect, in the order of the
-            estimates. A dict where pandas is not installed.
+            estimates; with more than two classes `class` comes first. A dict where
+            pandas is not installed.
         """
         check_is_fitted(self)
-        width, posterior = half_width(coverage), self._posterior
+        width = half_width(coverage)
+        parts = [self._effects(width, *one[:2]) for one in self._learned()]
+        return _frame(parts)
+
+    def _effects(self, width, name, posterior):
+        """Columns of the tasks' effects, of one class."""
         chosen = posterior.varying
         part = self._place[:-1] < len(posterior.ratio)
         n_tasks, n_effects = int(part.sum()), len(chosen)
@@ -104,29 +205,36 @@ class LearnedModel:
         order = np.lexsort([estimate, effect])
         task = np.tile(np.arange(n_tasks), n_effects)[order]
         estimate, error = estimate[order], error[order]
-        return _frame(
-            {
-                "task": self.tasks_[part][task],
-                "rows": posterior.rows.counts[task],
-                "effect": self._effect_names()[chosen][effect[order]],
-                "estimate": estimate,
-                "standard_error": error,
-                "lower": estimate - width * error,
-                "upper": estimate + width * error,
-            }
-        )
+        columns = {
+            "task": self.tasks_[part][task],
+            "rows": posterior.rows.counts[task],
+            "effect": self._effect_names()[chosen][effect[order]],
+            "estimate": estimate,
+            "standard_error": error,
+            "lower": estimate - width * error,
+            "upper": estimate + width * error,
+        }
+        return _of_class(name, columns)
 
     def _effect_names(self):
         """Names of the features, or their positions; the intercept last."""
         names = feature_names(self)
         if names is None:
-            names = [f"x{j}" for j in range(self.coef_.shape[1])]
+            names = [f"x{j}" for j in range(self.coef_.shape[-1])]
         return np.array([*names, "intercept"], dtype=object)
 
     def _group_of(self):
         """Group of every feature."""
-        codes = group_codes(self.groups, self.coef_.shape[1])
-        return np.arange(self.coef_.shape[1]) if codes is None else codes
+        d = self.coef_.shape[-1]
+        codes = group_codes(self.groups, d)
+        return np.arange(d) if codes is None else codes
+
+
+def _of_class(name, columns):
+    """The columns, after one with the name of their class where there are several."""
+    if name is None:
+        return columns
+    return {"class": np.repeat(name, len(columns["effect"])), **columns}
 
 
 def half_width(coverage):
@@ -135,8 +243,9 @@ def half_width(coverage):
     return ndtri(0.5 + 0.5 * float(coverage))
 
 
-def _frame(columns):
-    """A data frame where pandas is installed."""
+def _frame(parts):
+    """The parts' columns below one another: a data frame where pandas is installed."""
+    columns = {key: np.concatenate([one[key] for one in parts]) for key in parts[0]}
     try:
         import pandas as pd
     except ImportError:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from .columns import Rows
 from ...problem.logistic import normal_site
+from .columns import Rows
 from .passes import (
     find_effects,
     gather_adjoint,
@@ -30,7 +30,7 @@ from .passes import (
 )
 from .profile import Point, shared_posterior
 
-FLAT = 1e6  # variance of a flat prior, in units of the columns' deviations
+FLAT = 1e12  # variance of a flat prior, in units of the columns' deviations
 
 _MODE = 1e-11  # decrease of a Newton step, against the loss without features
 _STEPS = 60
@@ -122,6 +122,10 @@ class LaplaceEvidence:
         What is added to the deviance for the variances.
     """
 
+    # the noise is known, and the information that of a linear model: steps are learned
+    # from, and need not tell variances apart that it hardly does
+    freedom, secants, ridge = np.inf, True, 1e-5
+
     def __init__(self, labels, basis, flat, restricted, hyper):
         self.labels, self.restricted = labels, restricted
         self.basis = self.lift = basis
@@ -133,7 +137,6 @@ class LaplaceEvidence:
         self.rows = Rows(
             np.zeros((n_tasks, q, q)), each, np.zeros((n_tasks, q)), counts, counts
         )
-        self.freedom, self.secants = np.inf, True  # the noise is known
         self.n_steps, self._last = 0, None
         self._single = labels.task[labels.single]
         self._several = np.ones(n_tasks, dtype=bool)

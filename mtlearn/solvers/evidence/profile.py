@@ -48,6 +48,7 @@ class Evidence:
     """
 
     secants = False  # whether the information leaves something to learn from steps
+    ridge = 1e-9  # of the information in a step, where variances cannot be told apart
 
     def __init__(self, rows, basis, flat, restricted=True):
         self.rows, self.restricted = rows, restricted

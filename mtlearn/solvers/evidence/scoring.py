@@ -17,7 +17,7 @@ from ...problem.solution import Status
 from .noise import OwnNoise
 
 _TRIES = 20
-_RIDGE = 1e-9  # of the information, where variances cannot be told apart
+_RIDGE = 1e-9  # of the information: below it variances cannot be told apart
 _PAIRS = 400  # entries of a covariance up to which they have the exact information
 _NEAR = 1.0  # gain in the deviance of a step that is short
 _CONVEX = 0.1  # least curvature, over the expected one, that is taken as it is
@@ -362,7 +362,7 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
     """
     theta, tau, point = _start(evidence, shape, shared, start)
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
-    history, status, damping = [], Status.CONVERGED, _RIDGE
+    history, status, damping = [], Status.CONVERGED, evidence.ridge
     path = deque(maxlen=_SECANTS + 1)
     for n_iter in range(max_iter + 1):
         near = n_iter > 0 and history[-1][0] - point.deviance < _NEAR
@@ -449,7 +449,7 @@ def _search(evidence, shape, shared, parts, info, own, point, damping):
             continue
         most = point.deviance + 1e-2 * min(expected, 0.0) + point.rounding
         if there.deviance <= most:
-            damping = 0.1 * damping if damping > 1e-6 else _RIDGE
+            damping = 0.1 * damping if damping > 1e-6 else evidence.ridge
             return theta, tau, rho, there, damping
         damping = max(10.0 * damping, 1e-3)
     return None
