@@ -12,7 +12,7 @@ from .problem.logistic import mixed_score
 from .problem.solution import Solution, stack_classes
 from .solvers.evidence.solve import solve_laplace
 
-_UNKNOWN = 100.0  # standard error of a score per deviation of a feature: nothing known
+_UNKNOWN = 20.0  # standard error of a score per deviation of a feature: nothing known
 
 
 @dataclass(frozen=True)

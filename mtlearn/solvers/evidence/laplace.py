@@ -30,9 +30,10 @@ from .passes import (
 )
 from .profile import Point, shared_posterior
 
-FLAT = 1e12  # variance of a flat prior, in units of the columns' deviations
+_FLAT = 1e4  # variance of a flat prior, in units of the columns' deviations
+_LEVEL = 1e12  # and of the constant's
 
-_MODE = 1e-11  # decrease of a Newton step, against the loss without features
+_MODE = 1e-13  # decrease of a Newton step, against the loss without features
 _STEPS = 60
 _HALVINGS = 30
 _WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
@@ -130,6 +131,7 @@ class LaplaceEvidence:
         self.labels, self.restricted = labels, restricted
         self.basis = self.lift = basis
         self.hyper, self.flat = hyper, flat
+        self.wide = np.where(np.all(labels.U == 1.0, axis=0), _LEVEL, _FLAT)
         q, n_tasks = len(basis), len(labels.starts) - 1
         counts, Z = labels.counts, labels.U[labels.place] @ basis
         self.raw = 0.25 * labels.weight @ Z**2
@@ -146,7 +148,7 @@ class LaplaceEvidence:
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`."""
-        prior = np.where(self.flat, FLAT, prior)
+        prior = np.where(self.flat, self.wide, prior)
         F = np.ascontiguousarray(self.basis @ root)
         mode = self._mode(F, prior)
         return self._point(mode, F, root, prior)
@@ -284,7 +286,7 @@ class LaplaceEvidence:
         lent = spread
         if self.restricted:
             # as if the flat prior had the density one
-            log_det -= float(np.log(2 * np.pi * FLAT) * self.flat.sum())
+            log_det -= float(np.log(2 * np.pi * self.wide[self.flat]).sum())
         else:
             lent, log_det = shared_posterior(
                 total, prior, np.zeros_like(self.flat), (prior > 0) & ~self.flat
@@ -296,7 +298,7 @@ class LaplaceEvidence:
             rows,
             root,
             deviance,
-            1e-10 * max(abs(deviance), rows.count),
+            1e-12 * max(abs(deviance), rows.count),
             1.0,
             mode.beta,
             spread,

@@ -50,6 +50,8 @@ class Local:
     along : callable
         From a difference of variances and one of gradients to those of these
         coordinates.
+    bends : ndarray of shape (m,)
+        Curvature of the coordinates themselves, to be added to the information.
     """
 
     slope: np.ndarray
@@ -60,6 +62,7 @@ class Local:
     move: object
     gradient: np.ndarray
     along: object
+    bends: np.ndarray
 
 
 def _curvature(expected, observed, positive, noise, seen):
@@ -102,7 +105,10 @@ def _of_variances(theta, slope, expected, observed, bends, seen):
         return new, float(slope @ (new - theta))
 
     slack = float(slack.max(initial=0.0))
-    return Local(slope, info, noise, -theta, slack, move, slope, lambda *pair: pair)
+    none = np.zeros(len(theta))
+    return Local(
+        slope, info, noise, -theta, slack, move, slope, lambda *pair: pair, none
+    )
 
 
 class Shared:
@@ -273,8 +279,8 @@ def _of_covariance(values, S, frame, G, lift, point, near):
         info, noise = _curvature(info, observed, inside, noise, seen)
     else:
         info = 0.5 * n_tasks * np.eye(len(first))
-    info[np.diag_indices(len(first))] += _bends(values, np.diag(S), first, second)
-    slack = _slacks(values, slope, np.diag(info), first, second)
+    bends = _bends(values, np.diag(S), first, second)
+    slack = _slacks(values, slope, np.diag(info) + bends, first, second)
 
     def move(step):
         D = np.zeros_like(S)
@@ -289,7 +295,7 @@ def _of_covariance(values, S, frame, G, lift, point, near):
         return D[first, second] * scale, S[first, second] * scale
 
     low, slack = np.full(len(slope), -np.inf), float(slack.max(initial=0.0))
-    return Local(slope, info, noise, low, slack, move, G, along)
+    return Local(slope, info, noise, low, slack, move, G, along, bends)
 
 
 def _bends(values, slopes, first, second):
@@ -386,6 +392,7 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
                 path.clear()
             path.append((theta, parts[0].gradient, tau, parts[1].gradient))
             info = _bent(info, parts, path)
+        info += np.diag(np.concatenate([part.bends for part in parts]))
         found = _search(evidence, shape, shared, parts, info, own, point, damping)
         if found is None:
             status = Status.STALLED
