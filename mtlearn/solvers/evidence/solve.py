@@ -11,6 +11,7 @@ from .laplace import Hyperprior, LaplaceEvidence
 from .partial import PartialEvidence
 from .posterior import Posterior
 from .profile import Evidence
+from .quadrature import MOST_LABELS, QuadratureEvidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
 _FINER = 0.1  # of `tol`: where Laplace's likelihood stops
@@ -242,7 +243,10 @@ class _LabelModel(_Model):
         """The approximate likelihood."""
         columns = self.columns
         free = np.append(columns.moves & self.flat, [True] * columns.constant)
-        return LaplaceEvidence(
+        small = self.rows.weight.sum() <= MOST_LABELS * len(self.rows.counts)
+        levels = columns.constant and not varying.any() and len(self.rows.counts) > 1
+        kind = QuadratureEvidence if levels and small else LaplaceEvidence
+        return kind(
             self.rows,
             columns.basis(varying),
             free.astype(bool),
