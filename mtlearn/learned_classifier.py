@@ -76,10 +76,10 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     Attributes
     ----------
     classes_ : ndarray or list of ndarray
-        With a two-dimensional `y` as scikit-learn's multilabel classifiers: the columns
-        of two labels, or the classes of each task.
+        The union of the labels over all tasks; with a two-dimensional `y`
+        ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        Labels that each task had in `fit`.
+        The labels that each task has.
     covariance_ : ndarray of shape (n_features + 1, n_features + 1)
         Covariance of the tasks' deviations, the intercept last. With more than two
         classes this and the following have the classes for their first axis.
@@ -95,9 +95,9 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         classes together.
     tasks_ : ndarray of shape (n_tasks,)
         Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
-    coef_ : ndarray of shape (n_tasks, n_features)
-        Posterior modes m + v_t. With more than two classes (n_tasks, n_classes,
-        n_features). The column of ids is not counted.
+    coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
+        Posterior modes m + v_t. The column of ids is not counted. The second shape with
+        more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         m, the model of a task not seen in `fit`.

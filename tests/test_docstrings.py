@@ -153,7 +153,8 @@ def test_the_problem_stands_before_the_parameters(name):
 ESTIMATORS = [
     name for name in mtlearn.__all__ if hasattr(getattr(mtlearn, name), "fit")
 ]
-BAYES = "MultiTaskBayesianRidge"
+RIDGE, CLASSIFIER = "MultiTaskBayesianRidge", "MultiTaskBayesianClassifier"
+BAYES = f"{RIDGE} {CLASSIFIER}"
 SVMS = "MultiTaskSVM MultiTaskSVR"
 GRIDS = "PerTaskRegressorCV SharedFeatureRegressorCV"
 RIDGES = "PerTaskRegressor PerTaskRegressorCV"
@@ -171,7 +172,8 @@ OTHERWISE = {
         "SharedFeatureRegressor SharedFeatureRegressorCV",
         *MAPPINGS.split(),
     ],
-    "handle_unknown": [BAYES, GRIDS, MAPPINGS],
+    "handle_unknown": [RIDGE, CLASSIFIER, GRIDS, MAPPINGS],
+    "method": [RIDGE],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
     "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
     "verbose": [BAYES, GRIDS],
@@ -191,16 +193,20 @@ OTHERWISE = {
     "penalty": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "n_components": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "loss": ["MultiTaskSVR"],
-    "coef_": [BAYES, SCORES],
+    "coef_": [RIDGE, CLASSIFIER, SCORES],
     "coefs_": ["SharedMappingClassifier"],
-    "intercept_": [SCORES],
+    "intercept_": [f"{CLASSIFIER} {SCORES}"],
+    "covariance_": [RIDGE],
+    "log_likelihood_": [RIDGE],
     "shared_coef_": [
-        BAYES,
+        RIDGE,
+        CLASSIFIER,
         "MultiTaskSVM",
         "PerTaskClassifier SharedFeatureClassifier",
     ],
     "shared_intercept_": [
-        BAYES,
+        RIDGE,
+        CLASSIFIER,
         "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier",
     ],
     "n_iter_": [SVMS],
