@@ -37,18 +37,18 @@ _MODE = 1e-13  # decrease of a Newton step, against the loss without features
 _STEPS = 60
 _HALVINGS = 30
 _WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
-_LEAST = 0.3  # of a level's variance: below it there is little to tell
+_LEAST = 0.15  # of a level's variance: below it there is little to tell
 
 
 @dataclass(frozen=True)
 class Hyperprior:
     """Weak priors of the variances of scores, for what labels leave open.
 
-    A level's variance D is worth some two tasks' of about 0.7: its deviance is
-    2 log(0.3 + D) + 2 / (0.3 + D), which zero costs little more. Where every task has a
-    single label, nothing else says how much the levels vary. The others have
-    log(1 + D / 2.5^2), a Cauchy distribution of the deviation's size, so that they are
-    finite where the classes can be separated.
+    A level's variance D is worth some two tasks' of about 0.35: its deviance is
+    2 log(0.15 + D) + 1 / (0.15 + D), which zero costs little more. Where every task has
+    a single label, nothing else says how much the levels vary. The others have
+    log(1 + D / w) times a weight, a Cauchy distribution of the deviation's size, so
+    that they are finite where the classes can be separated.
 
     Attributes
     ----------
@@ -57,30 +57,42 @@ class Hyperprior:
         Variances of the columns that differ between tasks.
     own_share, shared_share : ndarray of shape (r,) and (q,)
         One over the number of columns that have the variance in common.
+    single : float
+        Share of the tasks with a single label: of slopes it tells by the shape of the
+        logistic function alone, so that the prior of theirs is to weigh more.
     """
 
     level: np.ndarray
     own_scale: np.ndarray
     own_share: np.ndarray
     shared_share: np.ndarray
+    single: float = 0.0
 
     def value(self, root, prior):
         """Deviance of the variances."""
         D = self.own_scale * (root**2).sum(axis=1)
         near = _LEAST + D
-        own = np.where(self.level, 2 * np.log(near) + 2 / near, np.log1p(D / _WIDE))
+        own = np.where(
+            self.level, 2 * np.log(near) + 1 / near, self._slope_weight * np.log1p(D)
+        )
         return float(self.own_share @ own + self.shared_share @ np.log1p(prior / _WIDE))
 
     def own_slope(self, root):
         """Derivatives in the variances of the tasks' own columns, (r,)."""
         D = self.own_scale * (root**2).sum(axis=1)
         near = _LEAST + D
-        slope = np.where(self.level, 2 / near - 2 / near**2, 1 / (_WIDE + D))
+        slope = np.where(
+            self.level, 2 / near - 1 / near**2, self._slope_weight / (1.0 + D)
+        )
         return self.own_share * self.own_scale * slope
 
     def shared_slope(self, prior):
         """Derivatives in the variances of the shared coefficients, (q,)."""
         return self.shared_share / (_WIDE + prior)
+
+    @property
+    def _slope_weight(self):
+        return 1.0 + 7.0 * self.single
 
 
 @dataclass

@@ -262,7 +262,8 @@ class _LabelModel(_Model):
         shared = np.bincount(self.place + 1, minlength=1)[self.place + 1]
         share = np.where(self.place >= 0, 1.0 / shared, 0.0)
         level = own == len(self.columns.scale)
-        return Hyperprior(level, scale[own], 1.0 / times[kinds], share)
+        single = len(self.rows.single) / len(self.rows.counts)
+        return Hyperprior(level, scale[own], 1.0 / times[kinds], share, single)
 
 
 def _check_freedom(evidence, flat):
