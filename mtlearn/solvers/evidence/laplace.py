@@ -37,6 +37,7 @@ _MODE = 1e-13  # decrease of a Newton step, against the loss without features
 _STEPS = 60
 _HALVINGS = 30
 _WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
+_MOST = 1e8  # variance of a score
 _LEAST = 0.15  # of a level's variance: below it there is little to tell
 
 
@@ -89,6 +90,12 @@ class Hyperprior:
     def shared_slope(self, prior):
         """Derivatives in the variances of the shared coefficients, (q,)."""
         return self.shared_share / (_WIDE + prior)
+
+    def refuse(self, root, prior):
+        """Raise where a step has gone so far out that rounding is all there is."""
+        D = self.own_scale * (root**2).sum(axis=1)
+        if max(D.max(initial=0.0), prior.max(initial=0.0)) > _MOST:
+            raise linalg.LinAlgError("the variances of scores are beyond reason")
 
     @property
     def _slope_weight(self):
@@ -160,6 +167,7 @@ class LaplaceEvidence:
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`."""
+        self.hyper.refuse(root, prior)
         prior = np.where(self.flat, self.wide, prior)
         F = np.ascontiguousarray(self.basis @ root)
         mode = self._mode(F, prior)

@@ -24,7 +24,8 @@ from .laplace import LaplaceEvidence
 from .profile import Point, shared_posterior
 
 MOST_LABELS = 100.0  # a task in the mean: beyond it Laplace's approximation is as good
-_NODES = 256  # at most
+_NODES = 512  # at most
+_WIDEST = 1200.0  # variance up to which they are close enough
 _LONGEST = 0.5  # step between nodes, on the scale of the logistic function
 _DEPTH = 21.0  # of the logarithm of the integrand under its mode, where it is cut off
 _LEAST = 1e-6  # variance that none is told from
@@ -50,8 +51,11 @@ class QuadratureEvidence(LaplaceEvidence):
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where D is the square of `root`."""
+        self.hyper.refuse(root, prior)
         prior = np.where(self.flat, self.wide, prior)
         D = max(float((root**2).sum()), _LEAST)
+        if D > _WIDEST:
+            raise np.linalg.LinAlgError("nodes would be too far apart")
         here = self._integrated(np.where(prior > 0, self._beta, 0.0), D, prior)
         scale = _MODE * (1.0 + self.rows.count)
         for _ in range(_STEPS):
