@@ -215,6 +215,7 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
             setattr(self, f"{name}_", _each([getattr(part, name) for part in parts]))
         self.sharing_ = _each([part.pooled for part in parts])
         self.log_likelihood_ = -float(solution.objective)
+        self._means = self._models_of_means(fit, parts)
         self._warn_if_unknown()
 
     def _keep_model(self, fit, solution):
@@ -222,6 +223,13 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         self.shared_coef_, self.shared_intercept_ = shared[..., :-1], shared[..., -1]
         self.coef_ = fit.fill(solution.coef, self.shared_coef_)
         self.intercept_ = fit.fill(solution.intercept, self.shared_intercept_)
+
+    def _models_of_means(self, fit, parts):
+        """Posterior means of all models, that of an unknown task last."""
+        means = np.stack([part.means for part in parts], axis=1)
+        every = np.concatenate([fit.fill(means[:-1], means[-1]), means[-1:]])
+        every = every[:, 0] if len(parts) == 1 else every
+        return every[..., :-1], every[..., -1]
 
     def _warn_if_unknown(self):
         """Tell whose coefficients without a prior the labels leave open."""
@@ -244,14 +252,15 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
 
     def _evaluate(self, X, codes):
         """Scores whose logistic functions are the averaged probabilities."""
-        mean = super()._evaluate(X, codes)
-        if len(self._posteriors) == 1:
-            known = self._posteriors[0].score_variance
-            return mixed_score(mean, self._variance(known, X, codes))
-        every = [
+        variance = [
             self._variance(one.score_variance, X, codes) for one in self._posteriors
         ]
-        return mixed_score(mean, np.stack(every, axis=-1))
+        variance = np.stack(variance, axis=-1) if len(variance) > 1 else variance[0]
+        score = mixed_score(self._apply(X, codes, *self._means), variance)
+        # means are further out than modes where labels agree, but no average is
+        mode = self._apply(X, codes, *self._models())
+        out = (np.sign(score) == np.sign(mode)) & (np.abs(score) > np.abs(mode))
+        return np.where(out, mode, score)
 
     def _shares(self, z):
         """Probabilities against the rest, made to sum to one."""

@@ -13,7 +13,7 @@ one normal variable. Laplace's approximation would make its deviations worthless
 a thousand such tasks would take for a proof that there are none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -332,6 +332,11 @@ class LaplaceEvidence:
             value,
         )
 
+    def single_rows(self):
+        """Rows and signs of the single labels."""
+        own, labels = self.labels.single, self.labels
+        return labels.U[labels.place[own]], labels.sign[own]
+
     def _exact_logs(self, sites, F):
         """What takes the determinants of single labels out again."""
         u = self.labels.U[self.labels.place[self.labels.single]]
@@ -390,29 +395,44 @@ class LaplacePoint(Point):
         extra : ndarray of shape (q, q)
             What single labels take from the outer product beside that.
         """
-        evidence, rows, mode = self.evidence, self.rows, self.mode
-        labels = evidence.labels
-        out = np.empty(len(labels.sign))
-        label_variances(
-            labels.U, labels.place, labels.starts, rows.gram, F, self.factor, out
-        )
-        cross = np.zeros_like(rows.cross)
-        gather_adjoint(
-            labels.U, labels.place, labels.starts, labels.weight, mode.eta, out, cross
-        )
-        extra = np.zeros((len(self.beta), len(self.beta)))
-        sites = mode.sites
-        if sites is not None:
-            own, task = labels.single, evidence._single
-            u, sign = labels.U[labels.place[own]], labels.sign[own]
-            left = 1.0 + ((u @ F) ** 2).sum(axis=1) * sites.second
-            lent = ((u @ self.factor.T) ** 2).sum(axis=1)
-            cross[task] = (-sign * sites.third * lent / left)[:, None] * u
-        moved = Rows(rows.gram, rows.group, cross, rows.squares, rows.counts)
-        inner, lift = np.empty_like(rows.gram), np.empty_like(cross)
-        evidence._reduce(moved, F, inner, lift)
+        evidence, rows, sites = self.evidence, self.rows, self.mode.sites
+        inner, lift = np.empty_like(rows.gram), np.empty_like(rows.cross)
+        evidence._reduce(self._bending(F, self.factor), F, inner, lift)
         shift = self.spread.T @ (self.spread @ lift.sum(axis=0))
+        extra = np.zeros((len(self.beta), len(self.beta)))
         if sites is not None:
+            u, sign = evidence.single_rows()
+            lent = ((u @ self.factor.T) ** 2).sum(axis=1)
             bend = sign * sites.third * (u @ shift) - sites.fourth * lent
             extra = (u * (0.5 * bend)[:, None]).T @ u
         return lift - inner @ shift, extra
+
+    def _bending(self, F, factor):
+        """`Rows` with the derivatives of the determinants in the scores for labels."""
+        evidence, rows, mode = self.evidence, self.rows, self.mode
+        labels, sites = evidence.labels, mode.sites
+        lent, cross = np.empty(len(labels.sign)), np.zeros_like(rows.cross)
+        where = labels.U, labels.place, labels.starts
+        label_variances(*where, rows.gram, F, factor, lent)
+        gather_adjoint(*where, labels.weight, mode.eta, lent, cross)
+        if sites is not None:
+            u, sign = evidence.single_rows()
+            left = 1.0 + ((u @ F) ** 2).sum(axis=1) * sites.second
+            lent = ((u @ factor.T) ** 2).sum(axis=1)
+            bend = -sign * sites.third * lent / left
+            cross[labels.task[labels.single]] = bend[:, None] * u
+        return replace(rows, cross=cross)
+
+    def means(self):
+        """What turns modes into means: `Rows` and beta of the working linear model.
+
+        To second order the mean of all coefficients is half the derivative of the
+        determinants away from the mode: where a task has a single class, further out.
+        """
+        F, rows = self._lift, self.rows
+        bent = self._bending(F, self.spread)
+        inner, lift = np.empty_like(rows.gram), np.empty_like(rows.cross)
+        self.evidence._reduce(bent, F, inner, lift)
+        shift = self.spread.T @ (self.spread @ lift.sum(axis=0))
+        moved = replace(rows, cross=rows.cross - 0.5 * bent.cross)
+        return moved, self.beta - 0.5 * shift

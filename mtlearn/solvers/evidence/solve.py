@@ -1,6 +1,6 @@
 """Variances by marginal likelihood, and the coefficients that follow from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class LearnedSolution(Solution):
     Attributes
     ----------
     posterior : Posterior
+    means : ndarray of shape (n_tasks + 1, n_features + 1) or None
+        Posterior means of the coefficients, where they are not their modes; the
+        intercept last, and the shared ones last.
     covariance : ndarray of shape (n_features + 1, n_features + 1)
         Of the tasks' deviations, the intercept last.
     shared_variance : ndarray of shape (n_groups,)
@@ -36,6 +39,7 @@ class LearnedSolution(Solution):
     """
 
     posterior: Posterior | None = None
+    means: np.ndarray | None = None
     covariance: np.ndarray | None = None
     shared_variance: np.ndarray | None = None
     pooled: np.ndarray | None = None
@@ -140,7 +144,13 @@ def solve_laplace(
     model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
     varying = np.ones(len(columns.scale), dtype=bool) if varying is None else varying
     # the last steps converge fast: what tells two fits apart is not what tol allows
-    return model.solution(model.fit(varying, None, _FINER * tol, max_iter))
+    trial = model.fit(varying, None, _FINER * tol, max_iter)
+    solution = model.solution(trial)
+    rows, beta = trial.best.point.means()
+    centre = replace(solution.posterior, rows=rows, beta=beta)
+    shared = centre.shared()[0]
+    means = np.vstack([shared + centre.effects()[0], shared])
+    return replace(solution, means=means)
 
 
 @dataclass
