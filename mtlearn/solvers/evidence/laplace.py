@@ -33,11 +33,12 @@ from .profile import Point, shared_posterior
 _FLAT = 1e4  # variance of a flat prior, in units of the columns' deviations
 _LEVEL = 1e12  # and of the constant's
 
-_MODE = 1e-13  # decrease of a Newton step, against the loss without features
+_MODE = 1e-13  # decrease of a Newton step for a label that is rounding
 _STEPS = 60
 _HALVINGS = 30
 _WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
 _MOST = 1e8  # variance of a score
+_FAR = 100.0  # a level's, as good as boundless
 _LEAST = 0.15  # of a level's variance: below it there is little to tell
 
 
@@ -45,55 +46,54 @@ _LEAST = 0.15  # of a level's variance: below it there is little to tell
 class Hyperprior:
     """Weak priors of the variances of scores, for what labels leave open.
 
-    A level's variance D is worth some two tasks' of about 0.35: its deviance is
-    2 log(0.15 + D) + 1 / (0.15 + D), which zero costs little more. Where every task has
-    a single label, nothing else says how much the levels vary. The others have
-    log(1 + D / w) times a weight, a Cauchy distribution of the deviation's size, so
-    that they are finite where the classes can be separated.
+    They are of the columns U: of a level at the features' means, and of slopes for a
+    standard deviation of the feature. A level's variance D is worth some two tasks' of
+    about 0.35: its deviance is 2 log(0.15 + D) + 1 / (0.15 + D), which zero costs
+    little more, and (D / 100)^2, so that there is an end to it where each task has one
+    class only. Where every task has a single label, nothing else says how much the
+    levels vary. The others have log(1 + D / w) times a weight, a Cauchy distribution of
+    the deviation's size, for an end where the classes can be separated.
 
     Attributes
     ----------
-    level : ndarray of shape (r,), bool
-    own_scale : ndarray of shape (r,)
-        Variances of the columns that differ between tasks.
-    own_share, shared_share : ndarray of shape (r,) and (q,)
-        One over the number of columns that have the variance in common.
+    level : ndarray of shape (q,), bool
+        The constant.
+    own, shared : ndarray of shape (q,)
+        One over the number of columns that have the variance in common; zero where
+        there is none.
     single : float
         Share of the tasks with a single label: of slopes it tells by the shape of the
         logistic function alone, so that the prior of theirs is to weigh more.
     """
 
     level: np.ndarray
-    own_scale: np.ndarray
-    own_share: np.ndarray
-    shared_share: np.ndarray
+    own: np.ndarray
+    shared: np.ndarray
     single: float = 0.0
 
-    def value(self, root, prior):
-        """Deviance of the variances."""
-        D = self.own_scale * (root**2).sum(axis=1)
+    def value(self, F, prior):
+        """Deviance of the variances, of the deviations F F' and the shared `prior`."""
+        D = (F**2).sum(axis=1)
         near = _LEAST + D
-        own = np.where(
-            self.level, 2 * np.log(near) + 1 / near, self._slope_weight * np.log1p(D)
-        )
-        return float(self.own_share @ own + self.shared_share @ np.log1p(prior / _WIDE))
+        level = 2 * np.log(near) + 1 / near + (D / _FAR) ** 2
+        own = np.where(self.level, level, self._slope_weight * np.log1p(D))
+        return float(self.own @ own + self.shared @ np.log1p(prior / _WIDE))
 
-    def own_slope(self, root):
-        """Derivatives in the variances of the tasks' own columns, (r,)."""
-        D = self.own_scale * (root**2).sum(axis=1)
+    def own_slope(self, F):
+        """Derivatives in the variances of the deviations, (q,)."""
+        D = (F**2).sum(axis=1)
         near = _LEAST + D
-        slope = np.where(
-            self.level, 2 / near - 1 / near**2, self._slope_weight / (1.0 + D)
-        )
-        return self.own_share * self.own_scale * slope
+        level = 2 / near - 1 / near**2 + 2 * D / _FAR**2
+        slope = np.where(self.level, level, self._slope_weight / (1.0 + D))
+        return self.own * slope
 
     def shared_slope(self, prior):
         """Derivatives in the variances of the shared coefficients, (q,)."""
-        return self.shared_share / (_WIDE + prior)
+        return self.shared / (_WIDE + prior)
 
-    def refuse(self, root, prior):
+    def refuse(self, F, prior):
         """Raise where a step has gone so far out that rounding is all there is."""
-        D = self.own_scale * (root**2).sum(axis=1)
+        D = (F**2).sum(axis=1)
         if max(D.max(initial=0.0), prior.max(initial=0.0)) > _MOST:
             raise linalg.LinAlgError("the variances of scores are beyond reason")
 
@@ -158,7 +158,7 @@ class LaplaceEvidence:
         self.rows = Rows(
             np.zeros((n_tasks, q, q)), each, np.zeros((n_tasks, q)), counts, counts
         )
-        self.n_steps, self._last = 0, None
+        self._last, self._rounding = None, _MODE * (1.0 + self.rows.count)
         self._single = labels.task[labels.single]
         self._several = np.ones(n_tasks, dtype=bool)
         self._several[self._single] = False
@@ -167,9 +167,9 @@ class LaplaceEvidence:
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`."""
-        self.hyper.refuse(root, prior)
-        prior = np.where(self.flat, self.wide, prior)
         F = np.ascontiguousarray(self.basis @ root)
+        self.hyper.refuse(F, prior)
+        prior = np.where(self.flat, self.wide, prior)
         mode = self._mode(F, prior)
         return self._point(mode, F, root, prior)
 
@@ -182,14 +182,12 @@ class LaplaceEvidence:
             start = self._solved(F, prior, self._last, self._sites(self._last, F))
             if start.value < zero.value:
                 here = start
-        scale = _MODE * (1.0 + self.rows.count)
         for _ in range(_STEPS):
             there = self._searched(here, F, prior)
             if there is None:
                 break
             gain, here = here.value - there.value, there
-            self.n_steps += 1
-            if gain <= scale:
+            if gain <= self._rounding:
                 break
         self._last = here.eta
         return here
@@ -198,7 +196,7 @@ class LaplaceEvidence:
         """The Newton step, halved until it gains; None if none does."""
         there = self._solved(F, prior, here.eta, here.sites)
         for _ in range(_HALVINGS):
-            if there.value <= here.value:
+            if there.value <= here.value + self._rounding:
                 return there
             there = self._tried(
                 0.5 * (here.beta + there.beta),
@@ -312,7 +310,7 @@ class LaplaceEvidence:
                 total, prior, np.zeros_like(self.flat), (prior > 0) & ~self.flat
             )
         value = 2.0 * mode.value + logs + log_det
-        deviance = value + self.hyper.value(root, prior)
+        deviance = value + self.hyper.value(F, prior)
         return LaplacePoint(
             self,
             rows,
@@ -372,9 +370,7 @@ class LaplacePoint(Point):
         mixed = lift.T @ self.pulled
         self.drift = lift.sum(axis=0) * self.pulled.sum(axis=0)
         outer = outer - 0.5 * (mixed + mixed.T) - extra
-        back = linalg.pinv(evidence.basis)
-        slope = evidence.hyper.own_slope(self.root)
-        return star, outer - (back.T * slope) @ back
+        return star, outer - np.diag(evidence.hyper.own_slope(F))
 
     @property
     def _lift(self):

@@ -29,7 +29,6 @@ _WIDEST = 1200.0  # variance up to which they are close enough
 _LONGEST = 0.5  # step between nodes, on the scale of the logistic function
 _DEPTH = 21.0  # of the logarithm of the integrand under its mode, where it is cut off
 _LEAST = 1e-6  # variance that none is told from
-_MODE = 1e-13
 _STEPS = 60
 _HALVINGS = 30
 
@@ -51,20 +50,18 @@ class QuadratureEvidence(LaplaceEvidence):
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where D is the square of `root`."""
-        self.hyper.refuse(root, prior)
+        self.hyper.refuse(self.basis @ root, prior)
         prior = np.where(self.flat, self.wide, prior)
         D = max(float((root**2).sum()), _LEAST)
         if D > _WIDEST:
             raise np.linalg.LinAlgError("nodes would be too far apart")
         here = self._integrated(np.where(prior > 0, self._beta, 0.0), D, prior)
-        scale = _MODE * (1.0 + self.rows.count)
         for _ in range(_STEPS):
             there = self._newton(here, D, prior)
             if there is None:
                 break
             gain, here = here.value - there.value, there
-            self.n_steps += 1
-            if gain <= scale:
+            if gain <= self._rounding:
                 break
         self._beta = here.beta
         return self._end(here, root, D, prior)
@@ -75,7 +72,7 @@ class QuadratureEvidence(LaplaceEvidence):
         beta = spread.T @ (spread @ (here.score + here.hessian @ here.beta))
         for _ in range(_HALVINGS):
             there = self._integrated(beta, D, prior)
-            if there.value <= here.value:
+            if there.value <= here.value + self._rounding:
                 return there
             beta = 0.5 * (beta + here.beta)
         return None
@@ -107,7 +104,7 @@ class QuadratureEvidence(LaplaceEvidence):
             self,
             rows,
             root,
-            value + self.hyper.value(root, prior),
+            value + self.hyper.value(self.basis @ root, prior),
             1e-12 * max(abs(value), rows.count),
             1.0,
             found.beta,
@@ -192,7 +189,7 @@ class QuadraturePoint(Point):
         self._drift = (pull - self.total @ shift) * e
         slope = sums[-1] + float(sums[:-1] @ shift)
         slope -= 2.0 * float(found.moments[:, 2].sum())
-        slope += float(evidence.hyper.own_slope(self.root)[-1])
+        slope += float(evidence.hyper.own_slope(evidence.basis @ self.root)[-1])
         star, outer = np.zeros_like(self.total), np.zeros_like(self.total)
         known = self._known()
         lent = self.rows.gram[:, -1] * (known / self.rows.gram[:, -1, -1])[:, None]

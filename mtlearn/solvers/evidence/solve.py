@@ -265,15 +265,17 @@ class _LabelModel(_Model):
         )
 
     def _hyperprior(self, own, kinds):
-        scale = np.append(self.columns.scale, [1.0] * self.constant) ** 2
+        """What the variances' weak priors are of: columns, and how many have one."""
+        q = len(self.place)
         kinds = np.arange(len(own)) if self.covariance == "full" else kinds
-        times = np.bincount(kinds, minlength=1)
+        share = np.zeros(q)
+        share[own] = 1.0 / np.bincount(kinds, minlength=1)[kinds]
         # the groups of shared coefficients begin at -1: none
         shared = np.bincount(self.place + 1, minlength=1)[self.place + 1]
-        share = np.where(self.place >= 0, 1.0 / shared, 0.0)
-        level = own == len(self.columns.scale)
+        shared = np.where(self.place >= 0, 1.0 / shared, 0.0)
+        level = np.arange(q) == len(self.columns.scale)
         single = len(self.rows.single) / len(self.rows.counts)
-        return Hyperprior(level, scale[own], 1.0 / times[kinds], share, single)
+        return Hyperprior(level, share, shared, single)
 
 
 def _check_freedom(evidence, flat):
