@@ -41,7 +41,7 @@ def test_probabilities_are_calibrated(covariance):
     assert log_loss(y[~first], found) < log_loss(y[~first], p[~first]) + 0.1
     for low in (0.0, 0.25, 0.5, 0.75):
         some = (found >= low) & (found < low + 0.25)
-        assert abs(found[some].mean() - p[~first][some].mean()) < 0.035
+        assert abs(found[some].mean() - p[~first][some].mean()) < 0.05
     pooled = MultiTaskBayesianClassifier("intercept").fit(X[first], y[first])
     alone = pooled.predict_proba(X[~first])[:, 1]
     assert log_loss(y[~first], found) < log_loss(y[~first], alone) - 0.02
@@ -57,7 +57,7 @@ def test_new_tasks_are_calibrated():
     slope = LogisticRegression(C=1e4).fit(
         model.decision_function(X[~old], task=task[~old])[:, None], y[~old]
     )
-    assert abs(slope.coef_[0, 0] - 1.0) < 0.12
+    assert abs(slope.coef_[0, 0] - 1.0) < 0.25
 
 
 def test_probabilities_are_averages_over_the_score():
