@@ -122,18 +122,19 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     The likelihood is Laplace's approximation around the mode of all coefficients. It is
     poor where tasks have a few labels and large variances, which it takes for too
     small: with pairs of labels by a half. Tasks of a single label are integrated
-    exactly. So are, with ``covariance="intercept"``, the levels of small tasks, by
-    adaptive Gauss-Hermite quadrature.
+    exactly. So are, with ``covariance="intercept"``, the levels of tasks of at most 100
+    labels in the mean, by adaptive quadrature.
 
     What labels leave open, weak priors settle: the variance of the levels of tasks
     with one label each cannot be told from none, and a slope's is boundless where the
-    classes can be separated. The first has a prior worth two tasks of variance 0.7, the
-    others a Cauchy distribution of their root with scale 2.5, for a standard deviation
-    of the feature. Flat coefficients that the labels do not determine are told.
+    classes can be separated. The first has a prior worth two tasks of variance 0.35,
+    the others a Cauchy distribution of their root, for a standard deviation of the
+    feature. `optimality_` counts them, `log_likelihood_` does not. Flat coefficients
+    that the labels do not determine are told.
 
-    Probabilities are averaged over what is not known of the coefficients, so that
-    they are nearer to one half than those of `coef_`; `decision_function` is their
-    logit. In the long layout every task can have every class, and a task's probability
+    Probabilities are averaged over what is not known of the coefficients, around their
+    posterior means, so that they are nearer to one half than those of `coef_`;
+    `decision_function` is their logit. In the long layout every task can have every class, and a task's probability
     of a class that it had no label of comes from the others'.
 
     The log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
