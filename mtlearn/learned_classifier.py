@@ -134,8 +134,9 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
 
     Probabilities are averaged over what is not known of the coefficients, around their
     posterior means, so that they are nearer to one half than those of `coef_`;
-    `decision_function` is their logit. In the long layout every task can have every class, and a task's probability
-    of a class that it had no label of comes from the others'.
+    `decision_function` is their logit. In the long layout every task can have every
+    class, and a task's probability of a class that it had no label of comes from the
+    others'.
 
     The log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
     weight two is two rows. `tol` is not relative to an objective, as derivatives in
