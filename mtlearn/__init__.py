@@ -6,6 +6,7 @@ shape of scikit-learn estimators.
 
 from .additive import MultiTaskAdditiveRegressor
 from .learned import MultiTaskBayesianRidge
+from .learned_classifier import MultiTaskBayesianClassifier
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import (
     Composition,
@@ -30,6 +31,7 @@ __all__ = [
     "Independent",
     "LearnedCovariance",
     "MultiTaskAdditiveRegressor",
+    "MultiTaskBayesianClassifier",
     "MultiTaskBayesianRidge",
     "MultiTaskSVM",
     "MultiTaskSVR",

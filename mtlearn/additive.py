@@ -9,13 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from .fitting import checks
 from .fitting.categories import encode_categories, find_categories
 from .fitting.constrained import feature_names
-from .learned import (
-    MultiTaskBayesianRidge,
-    Summary,
-    chosen_features,
-    data_frame,
-    feature_position,
-)
+from .fitting.learned import Summary, chosen_features, data_frame, feature_position
+from .learned import MultiTaskBayesianRidge
 from .problem.terms import LEVEL, LINE, WIGGLE, Levels, make_terms
 from .solvers.evidence.solve import solve_evidence
 
@@ -303,8 +298,8 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
     def _represent(self, X):
         return self._terms.columns(_dense(X))
 
-    def _label_std(self, X, codes):
-        return super()._label_std(self._represent(X), codes)
+    def _variance(self, known, X, codes):
+        return super()._variance(known, self._represent(X), codes)
 
     # ------------------------------------------------------------ reports
 

@@ -1,48 +1,14 @@
 """Nothing to choose: how much the tasks share is learned by marginal likelihood."""
 
-import numbers
-from dataclasses import dataclass
-
 import numpy as np
-import scipy.sparse as sp
-from scipy.special import ndtri
-from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
 from .fitting.base import TaskRegressor
-from .fitting.constrained import feature_names
-from .problem.ids import shorten
-from .relations import Independent
+from .fitting.learned import LearnedModel, half_width
 from .solvers.evidence.solve import solve_evidence
 
-_COVARIANCES = ("diag", "full", "scalar", "intercept")
-_CHUNK = 1 << 21  # entries of dense rows that are held at once
 
-
-@dataclass(frozen=True)
-class Summary:
-    """What a learned model says of all tasks, in two frames.
-
-    Attributes
-    ----------
-    coefficients : DataFrame or dict of arrays
-        The shared coefficients, a row for each feature and one for the intercept:
-        `effect`, `estimate`, `standard_error`, `lower`, `upper`.
-    variances : DataFrame or dict of arrays
-        For each of these `effect`: `variance` and `deviation` (its root) of the tasks'
-        own part, `sharing`, and `shared_variance`, the prior's; the noise last.
-    """
-
-    coefficients: object
-    variances: object
-
-    def __str__(self):
-        return (
-            f"Shared coefficients\n{self.coefficients}\n\nVariances\n{self.variances}"
-        )
-
-
-class MultiTaskBayesianRidge(TaskRegressor):
+class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
     r"""Linear regression of every task, with strengths of sharing that are learned.
 
     A task's coefficients vary around shared ones:
@@ -162,10 +128,6 @@ class MultiTaskBayesianRidge(TaskRegressor):
     ((2,), (2,), (2, 2))
     """
 
-    # a likelihood weighs no tasks, and its starts are its own
-    task_weight = None
-    warm_start = False
-
     def __init__(
         self,
         covariance="diag",
@@ -197,41 +159,20 @@ class MultiTaskBayesianRidge(TaskRegressor):
 
     # ------------------------------------------------------------ fit
 
-    def _relation(self):
-        return Independent()
-
     def _check_parameters(self):
-        checks.check_choice("covariance", self.covariance, _COVARIANCES)
-        checks.check_choice("shared_prior", self.shared_prior, ("learned", "flat"))
+        super()._check_parameters()
         checks.check_choice("noise", self.noise, ("common", "task"))
-        checks.check_choice("method", self.method, ("reml", "ml"))
-        if self.fit_intercept not in (True, False):
-            raise ValueError(
-                f"`fit_intercept` must be True or False, got {self.fit_intercept!r}: "
-                "the levels of the tasks are shrunk by what the likelihood says."
-            )
 
     def _solution(self, fit, start):
-        names, d = feature_names(self), fit.n_features
-        return solve_evidence(
-            fit.gathered(),
-            covariance=self.covariance,
-            varying=chosen_features(self.varying, names, d),
-            groups=_group_codes(self.groups, d),
-            flat=self.shared_prior == "flat",
-            own_noise=self.noise == "task",
-            restricted=self.method == "reml",
-            constant=bool(self.fit_intercept),
-            tol=float(self.tol),
-            max_iter=self.max_iter,
-        )
+        own = self.noise == "task"
+        settings = self._settings(fit.n_features)
+        return solve_evidence(fit.gathered(), own_noise=own, **settings)
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
         posterior = solution.posterior
-        self._posterior, self._place = posterior, np.full(len(fit.part) + 1, -1)
-        self._place[:-1][fit.part] = np.arange(len(posterior.ratio))
-        self._place[self._place < 0] = len(posterior.ratio)
+        self._posterior = posterior
+        self._keep_places(fit, len(posterior.ratio))
         self.covariance_ = solution.covariance
         self.shared_variance_ = solution.shared_variance
         self.sharing_ = solution.pooled
@@ -274,24 +215,8 @@ class MultiTaskBayesianRidge(TaskRegressor):
             return super().predict(X, task=task)
         fitted, codes = self._scores(X, task)
         X, _ = checks.check_features(self, X, task, reset=False)
-        n_rows = X.shape[0]
-        if self._layout == "wide":
-            every = range(len(self.tasks_))
-            std = [self._label_std(X, np.full(n_rows, t)) for t in every]
-            return fitted, np.column_stack(std)
-        codes = np.zeros(n_rows, dtype=np.int64) if codes is None else codes
-        return fitted, self._label_std(X, codes)
-
-    def _label_std(self, X, codes):
-        """Standard deviations of new labels at checked rows of tasks."""
-        out = np.empty(X.shape[0])
-        step = max(1, _CHUNK // max(1, X.shape[1]))
-        for low in range(0, len(out), step):
-            part = slice(low, low + step)
-            rows = X[part].toarray() if sp.issparse(X) else X[part]
-            place = self._place[codes[part]]
-            out[part] = np.sqrt(self._posterior.label_variance(rows, place))
-        return out
+        variance = self._variance(self._posterior.label_variance, X, codes)
+        return fitted, np.sqrt(variance)
 
     def predict_interval(self, X, coverage=0.9, *, task=None):
         """Intervals for new labels.
@@ -313,157 +238,3 @@ class MultiTaskBayesianRidge(TaskRegressor):
         width = half_width(coverage)
         mean, std = self.predict(X, return_std=True, task=task)
         return np.stack([mean - width * std, mean + width * std], axis=-1)
-
-    # ------------------------------------------------------------ reports
-
-    def summary(self, coverage=0.95):
-        """Shared coefficients and variance components.
-
-        Parameters
-        ----------
-        coverage : float, default=0.95
-            Of the intervals, given the variances.
-
-        Returns
-        -------
-        summary : Summary
-            With the frames `coefficients` and `variances`; dicts of arrays where pandas
-            is not installed.
-        """
-        check_is_fitted(self)
-        width, (m, C) = half_width(coverage), self._posterior.shared()
-        error, labels = np.sqrt(np.diag(C)), self._effect_names()
-        shared = np.append(self.shared_variance_[self._group_of()], np.inf)
-        variance, sharing = np.diag(self.covariance_), self.sharing_
-        if not self.fit_intercept:
-            labels, m, error, shared = labels[:-1], m[:-1], error[:-1], shared[:-1]
-            variance, sharing = variance[:-1], sharing[:-1]
-        coefficients = {
-            "effect": labels,
-            "estimate": m,
-            "standard_error": error,
-            "lower": m - width * error,
-            "upper": m + width * error,
-        }
-        noise = self._posterior.noise
-        variances = {
-            "effect": np.append(labels, "noise"),
-            "variance": np.append(variance, noise),
-            "deviation": np.sqrt(np.append(variance, noise)),
-            "sharing": np.append(sharing, np.nan),
-            "shared_variance": np.append(shared, np.nan),
-        }
-        return Summary(data_frame(coefficients), data_frame(variances))
-
-    def task_effects(self, coverage=0.95):
-        """Deviations of the tasks from the shared coefficients.
-
-        Parameters
-        ----------
-        coverage : float, default=0.95
-            Of the intervals, given the variances (which are estimates themselves: with
-            few tasks the intervals are somewhat too short).
-
-        Returns
-        -------
-        effects : DataFrame or dict of arrays
-            `task`, `rows` (labels, counted by their weights), `effect`, `estimate`,
-            `standard_error`, `lower`, `upper`; effect by effect, in the order of the
-            estimates. A dict where pandas is not installed.
-        """
-        check_is_fitted(self)
-        width, posterior = half_width(coverage), self._posterior
-        chosen = posterior.varying
-        part = self._place[:-1] < len(posterior.ratio)
-        n_tasks, n_effects = int(part.sum()), len(chosen)
-        estimate = posterior.effects()[0][:, chosen].T.ravel()
-        error = posterior.effect_errors().T.ravel()
-        effect = np.repeat(np.arange(n_effects), n_tasks)
-        order = np.lexsort([estimate, effect])
-        task = np.tile(np.arange(n_tasks), n_effects)[order]
-        estimate, error = estimate[order], error[order]
-        return data_frame(
-            {
-                "task": self.tasks_[part][task],
-                "rows": posterior.rows.counts[task],
-                "effect": self._effect_names()[chosen][effect[order]],
-                "estimate": estimate,
-                "standard_error": error,
-                "lower": estimate - width * error,
-                "upper": estimate + width * error,
-            }
-        )
-
-    def _effect_names(self):
-        """Names of the features, or their positions; the intercept last."""
-        names = feature_names(self)
-        if names is None:
-            names = [f"x{j}" for j in range(self.coef_.shape[1])]
-        return np.array([*names, "intercept"], dtype=object)
-
-    def _group_of(self):
-        """Group of every feature."""
-        codes = _group_codes(self.groups, self.coef_.shape[1])
-        return np.arange(self.coef_.shape[1]) if codes is None else codes
-
-
-def half_width(coverage):
-    """Half the width of an interval, in standard deviations."""
-    checks.check_number("coverage", coverage, 0, 1, strict=True)
-    return ndtri(0.5 + 0.5 * float(coverage))
-
-
-def data_frame(columns):
-    """A data frame where pandas is installed."""
-    try:
-        import pandas as pd
-    except ImportError:
-        return columns
-    return pd.DataFrame(columns)
-
-
-def chosen_features(varying, names, d, parameter="varying"):
-    """Mask of the features that a parameter lists, (d,) bool; None for all."""
-    if varying is None:
-        return None
-    if isinstance(varying, (str, bytes)) or not hasattr(varying, "__iter__"):
-        raise TypeError(
-            f"`{parameter}` must be a list of names or positions, got {varying!r}."
-        )
-    mask = np.zeros(d, dtype=bool)
-    for one in varying:
-        mask[feature_position(one, names, d, parameter)] = True
-    return mask
-
-
-def feature_position(feature, names, d, parameter="varying"):
-    """Number of the feature, the ids not counted, of one name or position."""
-    if isinstance(feature, str):
-        if names is None or feature not in names:
-            known = (
-                "X has no column names"
-                if names is None
-                else (f"the features are {shorten(names)}")
-            )
-            raise ValueError(f"`{parameter}` names {feature!r}, but {known}.")
-        return names.index(feature)
-    whole = isinstance(feature, numbers.Integral) and not isinstance(feature, bool)
-    if not whole or not -d <= feature < d:
-        raise ValueError(
-            f"`{parameter}` must hold names, or positions in `coef_` of {d} columns, "
-            f"got {feature!r}."
-        )
-    return int(feature)
-
-
-def _group_codes(groups, d):
-    """Group of each feature as a number, in the sorted order of the labels."""
-    if groups is None:
-        return None
-    labels = np.asarray(groups)
-    if labels.shape != (d,):
-        raise ValueError(
-            f"`groups` must have a label for each of the {d} features, got shape "
-            f"{labels.shape}."
-        )
-    return np.unique(labels, return_inverse=True)[1].reshape(-1)

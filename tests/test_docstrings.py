@@ -154,7 +154,8 @@ ESTIMATORS = [
     name for name in mtlearn.__all__ if hasattr(getattr(mtlearn, name), "fit")
 ]
 RIDGE, CURVES = "MultiTaskBayesianRidge", "MultiTaskAdditiveRegressor"
-BAYES = f"{RIDGE} {CURVES}"
+CLASSIFIER = "MultiTaskBayesianClassifier"
+BAYES = f"{RIDGE} {CURVES} {CLASSIFIER}"
 SVMS = "MultiTaskSVM MultiTaskSVR"
 GRIDS = "PerTaskRegressorCV SharedFeatureRegressorCV"
 RIDGES = "PerTaskRegressor PerTaskRegressorCV"
@@ -172,7 +173,8 @@ OTHERWISE = {
         "SharedFeatureRegressor SharedFeatureRegressorCV",
         *MAPPINGS.split(),
     ],
-    "handle_unknown": [RIDGE, CURVES, GRIDS, MAPPINGS],
+    "handle_unknown": [RIDGE, CURVES, CLASSIFIER, GRIDS, MAPPINGS],
+    "method": [RIDGE],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
     "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
     "verbose": [BAYES, GRIDS],
@@ -192,22 +194,24 @@ OTHERWISE = {
     "penalty": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "n_components": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "loss": ["MultiTaskSVR"],
-    "covariance_": [RIDGE],
-    "shared_variance_": [RIDGE],
+    "covariance_": [RIDGE, CLASSIFIER],
+    "shared_variance_": [f"{RIDGE} {CLASSIFIER}"],
     "noise_variance_": [RIDGE],
-    "sharing_": [RIDGE],
-    "log_likelihood_": [RIDGE],
-    "coef_": [RIDGE, CURVES, SCORES],
+    "sharing_": [f"{RIDGE} {CLASSIFIER}"],
+    "log_likelihood_": [RIDGE, CLASSIFIER],
+    "coef_": [RIDGE, CURVES, CLASSIFIER, SCORES],
     "coefs_": ["SharedMappingClassifier"],
-    "intercept_": [SCORES],
+    "intercept_": [f"{CLASSIFIER} {SCORES}"],
     "shared_coef_": [
         RIDGE,
         CURVES,
+        CLASSIFIER,
         "MultiTaskSVM",
         "PerTaskClassifier SharedFeatureClassifier",
     ],
     "shared_intercept_": [
-        BAYES,
+        f"{RIDGE} {CURVES}",
+        CLASSIFIER,
         "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier",
     ],
     "n_iter_": [SVMS],

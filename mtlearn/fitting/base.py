@@ -269,7 +269,10 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
 
     def _evaluate(self, X, codes):
         """Scores of checked features, of the rows' own tasks or of all."""
-        X, (coef, intercept) = self._represent(X), self._models()
+        return self._apply(self._represent(X), codes, *self._models())
+
+    def _apply(self, X, codes, coef, intercept):
+        """Scores of linear models, those of an unknown task last."""
         if coef.ndim == 2:
             return self._linear(X, codes, coef, intercept)
         columns = [

@@ -181,10 +181,14 @@ class LogisticClassifier(TaskClassifier):
         if len(self._labels) == 2:
             p = expit(z)
             return p if self._layout == "wide" else np.column_stack([1.0 - p, p])
-        p = softmax(z, axis=-1)
+        p = self._shares(z)
         if self._layout != "wide":
             return p
         return [p[:, t][:, own] for t, own in enumerate(self._own)]
+
+    def _shares(self, z):
+        """Probabilities of more than two classes, minus infinity for absent ones."""
+        return softmax(z, axis=-1)
 
     def predict_log_proba(self, X, *, task=None):
         """Logarithms of the probabilities of the classes.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
 _CHUNK = 64  # Gram matrices that are rescaled at once
 _CONSTANT = 1e-24  # variance of a feature, against its square, that is rounding
@@ -69,6 +70,41 @@ class Rows:
         gram = self.gram[self.group[tasks]]
         squares, counts = self.squares[tasks], self.counts[tasks]
         return Rows(gram, np.arange(len(tasks)), self.cross[tasks], squares, counts)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled rows, task after task.
+
+    Attributes
+    ----------
+    U : ndarray of shape (n_rows, q)
+    place : ndarray of shape (n_labels,), int
+        Row of U of each label.
+    starts : ndarray of shape (n_tasks + 1,), int
+    sign : ndarray of shape (n_labels,)
+        -1 or +1.
+    weight : ndarray of shape (n_labels,)
+    """
+
+    U: np.ndarray
+    place: np.ndarray
+    starts: np.ndarray
+    sign: np.ndarray
+    weight: np.ndarray
+
+    def __post_init__(self):
+        first = self.starts[:-1][np.diff(self.starts) == 1]
+        self.__dict__.update(
+            # a label of weight two is two labels
+            single=first[self.weight[first] == 1.0],
+            task=np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts)),
+        )
+
+    @property
+    def counts(self):
+        """Labels of each task, by weight."""
+        return np.add.reduceat(self.weight, self.starts[:-1])
 
 
 @dataclass(frozen=True)
@@ -161,3 +197,23 @@ def gather_rows(moments, constant):
     squares = moments.y_square + counts * y_off**2
     rows = Rows(gram, group, cross, squares, counts)
     return rows, Columns(mean, scale, float(level), constant, moves)
+
+
+def gather_labels(data, constant):
+    """`Labels` and `Columns` of rows with labels of -1 and +1."""
+    place, weight = data.place.astype(np.int64), data.weights
+    X = data.features.toarray() if sp.issparse(data.features) else data.features
+    mass = np.bincount(place, weights=weight, minlength=len(X))
+    total = mass.sum()
+    mean = mass @ X / total if constant else np.zeros(X.shape[1])
+    off = X - mean
+    var = mass @ off**2 / total
+    moves = var > _CONSTANT * mean**2
+    scale = np.sqrt(np.where(moves, var, 1.0))
+    columns = Columns(mean, scale, 0.0, constant, moves)
+    U = np.zeros((len(X), len(scale) + constant))
+    np.divide(off, scale, out=U[:, : len(scale)])
+    U[:, : len(scale)][:, ~moves] = 0.0
+    if constant:
+        U[:, -1] = 1.0
+    return Labels(U, place, data.starts, data.labels, weight), columns

@@ -260,8 +260,8 @@ def label_variances(U, order, starts, gram, root, spread, out):
     root : ndarray of shape (q, k)
     spread : ndarray of shape (m, q)
         A root of the covariance of the shared coefficients.
-    out : ndarray of shape (n_rows,)
-        Written.
+    out : ndarray of shape (len(order),)
+        Written, in that order.
     """
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
@@ -294,4 +294,73 @@ def label_variances(U, order, starts, gram, root, spread, out):
                 for j in range(q):
                     value += spread[i, j] * h[j]
                 total += value * value
-            out[order[s]] = total
+            out[s] = total
+
+
+@njit(cache=True)
+def score_rows(U, place, starts, sign, weight, shifts, eta):
+    """Scores of all labels, written to `eta`; returns their logistic loss.
+
+    Parameters
+    ----------
+    U : ndarray of shape (n_rows, q)
+    place : ndarray of shape (n_labels,), int
+        Row of each label; the labels of task t are starts[t]:starts[t + 1].
+    sign, weight : ndarray of shape (n_labels,)
+    shifts : ndarray of shape (n_tasks, q)
+        Coefficients of every task.
+    """
+    q, total = U.shape[1], 0.0
+    for t in range(len(shifts)):
+        for i in range(starts[t], starts[t + 1]):
+            u, z = U[place[i]], 0.0
+            for j in range(q):
+                z += u[j] * shifts[t, j]
+            eta[i] = z
+            z *= sign[i]
+            loss = np.log1p(np.exp(-abs(z)))
+            total += weight[i] * (loss if z > 0 else loss - z)
+    return total
+
+
+@njit(cache=True)
+def gather_working(U, place, starts, sign, weight, eta, gram, cross):
+    """Add the moments of the working linear models of all tasks.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_tasks, q, q)
+        Gains U' W U, W the curvatures.
+    cross : ndarray of shape (n_tasks, q)
+        Gains U' (W eta + residuals).
+    """
+    q = U.shape[1]
+    for t in range(len(gram)):
+        G, c = gram[t], cross[t]
+        for i in range(starts[t], starts[t + 1]):
+            u, e = U[place[i]], np.exp(-abs(eta[i]))
+            w = weight[i] * e / (1.0 + e) ** 2
+            # the residual is the label's probability of being the other one
+            p = 1.0 / (1.0 + e) if eta[i] * sign[i] < 0 else e / (1.0 + e)
+            target = w * eta[i] + weight[i] * sign[i] * p
+            for j in range(q):
+                a = w * u[j]
+                c[j] += target * u[j]
+                for k in range(j + 1):
+                    G[j, k] += a * u[k]
+        for j in range(q):
+            for k in range(j):
+                G[k, j] = G[j, k]
+
+
+@njit(cache=True)
+def gather_adjoint(U, place, starts, weight, eta, lent, cross):
+    """Add U' (h w'), w' the derivatives of the curvatures, h = `lent`, to `cross`."""
+    q = U.shape[1]
+    for t in range(len(cross)):
+        for i in range(starts[t], starts[t + 1]):
+            e = np.exp(-abs(eta[i]))
+            slope = weight[i] * e * (e - 1.0) / (1.0 + e) ** 3
+            slope *= lent[i] if eta[i] > 0 else -lent[i]
+            for j in range(q):
+                cross[t, j] += slope * U[place[i], j]

@@ -110,14 +110,20 @@ class Posterior:
         codes : ndarray of shape (n_rows,), int
             Position of each row's task; n_tasks for a new one.
         """
+        ratio = np.append(self.ratio, 1.0)[codes]
+        return self.noise * ratio + self.score_variance(X, codes)
+
+    def score_variance(self, X, codes):
+        """Variances of the tasks' functions at rows, as `label_variance`."""
         rows, n_tasks = self.rows, len(self.ratio)
         seen, codes = np.unique(codes, return_inverse=True)
         order, starts = sort_codes(codes.astype(np.int64), len(seen))
         old = seen < n_tasks
         q = len(self.beta)
-        gram, ratio = np.zeros((len(seen), q, q)), np.ones(len(seen))
-        gram[old], ratio[old] = rows.gram[rows.group[seen[old]]], self.ratio[seen[old]]
-        out = np.empty(len(X))
+        gram = np.zeros((len(seen), q, q))
+        gram[old] = rows.gram[rows.group[seen[old]]]
+        sorted_, out = np.empty(len(X)), np.empty(len(X))
         U = np.ascontiguousarray(self.columns.of(X))
-        label_variances(U, order, starts, gram, self._lift, self.spread, out)
-        return self.noise * (ratio[codes] + out)
+        label_variances(U, order, starts, gram, self._lift, self.spread, sorted_)
+        out[order] = self.noise * sorted_
+        return out

@@ -54,6 +54,9 @@ class Evidence:
         Squares of the columns that differ between tasks, over all rows.
     """
 
+    secants = False  # whether the information leaves something to learn from steps
+    ridge = 1e-9  # of the information in a step, where variances cannot be told apart
+
     def __init__(
         self, rows, basis, flat, restricted=True, least_noise=LEAST_NOISE, spent=0.0
     ):
@@ -103,7 +106,7 @@ class Evidence:
         self, kind, rows, root, prior, logs, explained, total, target, inner, pulled
     ):
         """The point of what the tasks leave: shared coefficients and the noise."""
-        spread, log_det = _posterior(total, prior, self.flat, self.open)
+        spread, log_det = shared_posterior(total, prior, self.flat, self.open)
         beta = spread.T @ (spread @ target)
         left = rows.square - explained - float(target @ beta)
         left = max(left, 0.0) + self.least_noise * self.rows.square + _TINY
@@ -111,7 +114,7 @@ class Evidence:
         rounding = _ROUNDING * (self.freedom * self.rows.square / left)
         lent = spread
         if not self.restricted:
-            lent, log_det = _posterior(
+            lent, log_det = shared_posterior(
                 total, prior, np.zeros_like(self.flat), ~self.flat
             )
         deviance = logs + log_det
@@ -199,6 +202,10 @@ class Point:
         lent = lent.reshape(-1, inner.shape[1])
         return self.total - lent.T @ lent, self.pulled.T @ self.pulled
 
+    def shared_squares(self):
+        """Squares of the shared coefficients' scores, (q,)."""
+        return (self.target - self.total @ self.beta) ** 2 / self.noise
+
     def informations(self, B, near, pairs=None):
         """Expected and observed information of variances; after `scores`.
 
@@ -238,7 +245,7 @@ def _products(blocks, others, times, pairs):
     return np.triu(out) + np.triu(out, 1).T
 
 
-def _posterior(total, prior, flat, open_):
+def shared_posterior(total, prior, flat, open_):
     """Root of the covariance of the shared coefficients, and log |its scaled inverse|.
 
     In units of the prior's standard deviations, so that a variance of zero holds its

@@ -5,7 +5,9 @@ its curvature, over all variances of zero or more: those that belong at zero are
 exactly, after a step or two, and come back where the likelihood wants them.
 """
 
+from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import linalg
@@ -15,13 +17,14 @@ from ...problem.solution import Status
 from .noise import OwnNoise
 
 _TRIES = 20
-_RIDGE = 1e-9  # of the information, where variances cannot be told apart
+_RIDGE = 1e-9  # of the information: below it variances cannot be told apart
 _PAIRS = 400  # entries of a covariance up to which they have the exact information
 _IDLE = 15  # steps without a gain, after which there will be none
 _NEAR = 1.0  # gain in the deviance of a step that is short
 _CONVEX = 0.1  # least curvature, over the expected one, that is taken as it is
 _GONE = 1e-10  # eigenvalue, against the largest, that is none
 _UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
+_SECANTS = 8  # steps of which the curvature is remembered
 _STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
 
 
@@ -43,6 +46,13 @@ class Local:
         Largest derivative in the logarithms; for zeros, what going up would gain.
     move : callable
         From a step to the new variances, and what the deviance gains to first order.
+    gradient : ndarray
+        Derivatives of the deviance in the variances as they are.
+    along : callable
+        From a difference of variances and one of gradients to those of these
+        coordinates.
+    bends : ndarray of shape (m,)
+        Curvature of the coordinates themselves, to be added to the information.
     """
 
     slope: np.ndarray
@@ -51,6 +61,9 @@ class Local:
     low: np.ndarray
     slack: float
     move: object
+    gradient: np.ndarray
+    along: object
+    bends: np.ndarray
 
 
 def _curvature(expected, observed, positive, noise, seen):
@@ -92,7 +105,11 @@ def _of_variances(theta, slope, expected, observed, bends, seen):
         new = np.maximum(theta + step, 0.0)
         return new, float(slope @ (new - theta))
 
-    return Local(slope, info, noise, -theta, float(slack.max(initial=0.0)), move)
+    slack = float(slack.max(initial=0.0))
+    none = np.zeros(len(theta))
+    return Local(
+        slope, info, noise, -theta, slack, move, slope, lambda *pair: pair, none
+    )
 
 
 class Shared:
@@ -131,7 +148,8 @@ class Shared:
         rest = (point.total - lent.T @ lent)[np.ix_(self.own, self.own)]
         e = (point.target - point.total @ point.beta)[self.own]
         bends = np.diag(rest)
-        bends, seen = self.take @ bends, self.take @ (e**2 / point.noise)
+        bends = self.take @ bends
+        seen = self.take @ point.shared_squares()[self.own]
         expected = 0.5 * self.take @ rest**2 @ self.take.T
         mixed = self.take @ (rest * np.outer(e, e) / point.noise) @ self.take.T
         return _of_variances(tau, bends - seen, expected, mixed - expected, bends, seen)
@@ -227,22 +245,27 @@ class Unstructured:
         """`Local` at a point."""
         B, n_tasks = point.evidence.basis, len(point.rows.counts)
         L, inverse = self._whiten(B.T @ star @ B, n_tasks)
-        S = n_tasks * np.eye(L.shape[1]) - L.T @ (B.T @ outer @ B) @ L / point.noise
+        outer = B.T @ outer @ B / point.noise
+        S, G = n_tasks * np.eye(L.shape[1]) - L.T @ outer @ L, B.T @ star @ B - outer
         values, V = linalg.eigh(inverse @ theta @ inverse.T)
         gone = values <= _GONE * max(values.max(initial=0.0), 1e-300)
         values = np.where(gone, 0.0, values)
         V[:, gone] = V[:, gone] @ linalg.eigh(V[:, gone].T @ S @ V[:, gone])[1]
         lift = np.ascontiguousarray((B @ L @ V).T)
-        return _of_covariance(values, V.T @ S @ V, L @ V, lift, point, near)
+        frame = L @ V, V.T @ inverse
+        return _of_covariance(values, V.T @ S @ V, frame, G, lift, point, near)
 
 
-def _of_covariance(values, S, L, lift, point, near):
+def _of_covariance(values, S, frame, G, lift, point, near):
     """`Local` of a covariance L C L', where C is diagonal and S its slope.
+
+    The frame is L and its inverse, G the slope of the covariance itself.
 
     A direction without variance takes part with the others, by turning them, and for
     itself where the likelihood gains.
     """
-    n_tasks, gone = len(point.rows.counts), values == 0.0
+    (L, inverse), n_tasks = frame, len(point.rows.counts)
+    gone = values == 0.0
     first, second = np.triu_indices(len(values))
     out = gone & (np.diag(S) >= 0)
     use = ~(gone[first] & gone[second]) | ((first == second) & ~out[first])
@@ -257,8 +280,8 @@ def _of_covariance(values, S, L, lift, point, near):
         info, noise = _curvature(info, observed, inside, noise, seen)
     else:
         info = 0.5 * n_tasks * np.eye(len(first))
-    info[np.diag_indices(len(first))] += _bends(values, np.diag(S), first, second)
-    slack = _slacks(values, slope, np.diag(info), first, second)
+    bends = _bends(values, np.diag(S), first, second)
+    slack = _slacks(values, slope, np.diag(info) + bends, first, second)
 
     def move(step):
         D = np.zeros_like(S)
@@ -268,8 +291,12 @@ def _of_covariance(values, S, L, lift, point, near):
         gain = float(np.sum(S * (new - np.diag(values))))
         return L @ new @ L.T, gain
 
-    low = np.full(len(slope), -np.inf)
-    return Local(slope, info, noise, low, float(slack.max(initial=0.0)), move)
+    def along(change, bend):
+        D, S = inverse @ change @ inverse.T, L.T @ bend @ L
+        return D[first, second] * scale, S[first, second] * scale
+
+    low, slack = np.full(len(slope), -np.inf), float(slack.max(initial=0.0))
+    return Local(slope, info, noise, low, slack, move, G, along, bends)
 
 
 def _bends(values, slopes, first, second):
@@ -342,7 +369,8 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
     """
     theta, tau, point = _start(evidence, shape, shared, start)
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
-    history, status, damping = [], Status.CONVERGED, _RIDGE
+    history, status, damping = [], Status.CONVERGED, evidence.ridge
+    path = deque(maxlen=_SECANTS + 1)
     for n_iter in range(max_iter + 1):
         near = n_iter > 0 and history[-1][0] - point.deviance < _NEAR
         star, outer = point.scores()
@@ -359,9 +387,16 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
         if n_iter == max_iter:
             status = Status.MAX_ITER
             break
+        info = linalg.block_diag(*[part.info for part in parts])
+        if evidence.secants:
+            if not near:  # curvatures change along a long step
+                path.clear()
+            path.append((theta, parts[0].gradient, tau, parts[1].gradient))
+            info = _bent(info, parts, path)
+        info += np.diag(np.concatenate([part.bends for part in parts]))
         found = None
         if not _idle(history, point.rounding):
-            found = _search(evidence, shape, shared, parts, own, point, damping)
+            found = _search(evidence, shape, shared, parts, info, own, point, damping)
         if found is None:
             # labels without noise leave no digits for a smaller certificate
             status = Status.CONVERGED if point.noiseless else Status.STALLED
@@ -389,13 +424,30 @@ def _start(evidence, shape, shared, given):
     return starts[best], tau, points[best]
 
 
-def _search(evidence, shape, shared, parts, own, point, damping):
+def _bent(info, parts, path):
+    """The information, made to agree with the last steps (by BFGS, damped)."""
+    for before, after in pairwise(path):
+        change = [b - a for a, b in zip(before, after, strict=True)]
+        ends = parts[0].along(*change[:2]), parts[1].along(*change[2:])
+        step, bend = (np.concatenate(end) for end in zip(*ends, strict=True))
+        bend, bent = 0.5 * bend, info @ step
+        size, seen = float(step @ bent), float(step @ bend)
+        if size <= 0.0:
+            continue
+        if seen < _CONVEX * size:
+            share = (1.0 - _CONVEX) * size / (size - seen)
+            bend = share * bend + (1.0 - share) * bent
+        info = info - np.outer(bent, bent) / size
+        info += np.outer(bend, bend) / float(step @ bend)
+    return info
+
+
+def _search(evidence, shape, shared, parts, info, own, point, damping):
     """The first step, of ever more damped ones, that the likelihood gains by."""
     slope, noise, low = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("slope", "noise", "low")
     )
-    info = linalg.block_diag(*[part.info for part in parts])
     cut = len(parts[0].slope)
     for _ in range(_TRIES):
         step = _step(low, slope, info, noise, 0.5 * evidence.freedom, damping)
@@ -413,7 +465,7 @@ def _search(evidence, shape, shared, parts, own, point, damping):
             continue
         most = point.deviance + 1e-2 * min(expected, 0.0) + point.rounding
         if there.deviance <= most:
-            damping = 0.1 * damping if damping > 1e-6 else _RIDGE
+            damping = 0.1 * damping if damping > 1e-6 else evidence.ridge
             return theta, tau, rho, there, damping
         damping = max(10.0 * damping, 1e-3)
     return None

@@ -1,18 +1,21 @@
 """Variances by marginal likelihood, and the coefficients that follow from them."""
 
-from dataclasses import InitVar, dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...problem.solution import Solution
-from .columns import gather_rows
+from .columns import gather_labels, gather_rows
 from .growth import grow
+from .laplace import Hyperprior, LaplaceEvidence
 from .partial import PartialEvidence
 from .posterior import Posterior
 from .profile import LEAST_NOISE, Evidence
+from .quadrature import MOST_LABELS, QuadratureEvidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
 _FEW = 0.5  # part of the columns that vary, up to which steps of their own are cheap
+_FINER = 0.1  # of `tol`: where Laplace's likelihood stops
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class LearnedSolution(Solution):
     ----------
     log_likelihood : float
     posterior : Posterior
+    means : ndarray of shape (n_tasks + 1, n_features + 1) or None
+        Posterior means of the coefficients, where they are not their modes; the
+        intercept last, and the shared ones last.
     covariance : ndarray of shape (n_features + 1, n_features + 1)
         Of the tasks' deviations, the intercept last.
     shared_variance : ndarray of shape (n_groups,)
@@ -37,6 +43,7 @@ class LearnedSolution(Solution):
 
     log_likelihood: float = np.nan
     posterior: Posterior | None = None
+    means: np.ndarray | None = None
     covariance: np.ndarray | None = None
     shared_variance: np.ndarray | None = None
     pooled: np.ndarray | None = None
@@ -102,16 +109,10 @@ def solve_evidence(
     -------
     LearnedSolution
     """
-    model = _Model(
-        moments,
-        covariance,
-        groups,
-        flat,
-        own_noise,
-        restricted,
-        constant,
-        least_noise,
-    )
+    rows, columns = gather_rows(moments, constant)
+    rows = rows.weighted(np.ones(len(rows.counts))) if own_noise else rows
+    settings = covariance, groups, flat, own_noise, restricted, least_noise
+    model = _Model(rows, columns, *settings)
     d = len(model.columns.scale)
     varying = np.ones(d, dtype=bool) if varying is None else varying
     model.spent = variance_cost * model.count_variances(varying)
@@ -119,6 +120,51 @@ def solve_evidence(
     if optional is not None:
         trial = grow(model, trial, varying, optional, tol, max_iter)
     return model.solution(trial)
+
+
+def solve_laplace(
+    data,
+    *,
+    covariance="diag",
+    varying=None,
+    groups=None,
+    flat=False,
+    restricted=True,
+    constant=True,
+    tol=1e-6,
+    max_iter=200,
+):
+    r"""Learn the variances of a logistic mixed model by Laplace's approximation.
+
+    The model is that of `solve_evidence` for the scores of labels of -1 and +1:
+
+    .. math:: \Pr(y_i = 1) = \sigma(x_i \cdot (m + v_t) + b + a_t)
+
+    Where only levels vary and the tasks are small, they are integrated by quadrature.
+
+    Parameters
+    ----------
+    data : TaskData
+        With labels -1 and +1; weights count labels.
+    covariance, varying, groups, flat, restricted, constant, tol, max_iter
+        As in `solve_evidence`.
+
+    Returns
+    -------
+    LearnedSolution
+        Its `objective` is without what the variances' weak priors add.
+    """
+    labels, columns = gather_labels(data, constant)
+    model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
+    varying = np.ones(len(columns.scale), dtype=bool) if varying is None else varying
+    # the last steps converge fast: what tells two fits apart is not what tol allows
+    trial = model.fit(varying, None, _FINER * tol, max_iter)
+    solution = model.solution(trial)
+    rows, beta = trial.best.point.means()
+    centre = replace(solution.posterior, rows=rows, beta=beta)
+    shared = centre.shared()[0]
+    means = np.vstack([shared + centre.effects()[0], shared])
+    return replace(solution, means=means)
 
 
 @dataclass
@@ -141,32 +187,32 @@ class _Trial:
     best: object
 
 
-@dataclass
 class _Model:
     """A mixed model of given rows; which columns differ between tasks is left open."""
 
-    moments: InitVar[object]
-    covariance: str
-    groups: np.ndarray | None
-    flat: bool
-    own_noise: bool
-    restricted: bool
-    constant: bool
-    least_noise: float
-    spent: float = 0.0
+    spent = 0.0  # labels that the noise is not judged by
 
-    def __post_init__(self, moments):
-        rows, self.columns = gather_rows(moments, self.constant)
-        self.rows = rows
-        if self.own_noise:
-            self.rows = rows.weighted(np.ones(len(rows.counts)))
-        d = len(self.columns.scale)
-        self.groups = np.arange(d) if self.groups is None else self.groups
-        learned = self.columns.moves & (not self.flat)
-        place, last = np.where(learned, self.groups, -1), [-1] * self.constant
-        self.place = np.append(place, last).astype(np.intp)
-        units = np.append(self.columns.scale, [1.0] * self.constant)
-        n_groups = 0 if self.flat else int(self.groups.max(initial=-1)) + 1
+    def __init__(
+        self,
+        rows,
+        columns,
+        covariance,
+        groups,
+        flat,
+        own_noise,
+        restricted,
+        least_noise=LEAST_NOISE,
+    ):
+        d, constant = len(columns.scale), columns.constant
+        self.rows, self.columns = rows, columns
+        self.groups = np.arange(d) if groups is None else groups
+        self.covariance, self.constant = covariance, constant
+        self.flat, self.own_noise, self.restricted = flat, own_noise, restricted
+        self.least_noise = least_noise
+        place = np.where(columns.moves & (not flat), self.groups, -1)
+        n_groups = 0 if flat else int(self.groups.max(initial=-1)) + 1
+        self.place = np.append(place, [-1] * constant).astype(np.intp)
+        units = np.append(self.columns.scale, [1.0] * constant)
         self.shared = Shared(self.place, units, n_groups)
 
     def may_vary(self, varying):
@@ -232,6 +278,41 @@ class _Model:
     def solution(self, trial):
         """The model at the variances that were found."""
         return _solution(trial, self.columns, self.groups, self.flat)
+
+
+class _LabelModel(_Model):
+    """A mixed model of the scores of labels of two classes."""
+
+    def __init__(self, labels, columns, covariance, groups, flat, restricted):
+        super().__init__(labels, columns, covariance, groups, flat, False, restricted)
+
+    def evidence(self, varying, partial=False, tasks=None):
+        """The approximate likelihood."""
+        columns = self.columns
+        free = np.append(columns.moves & self.flat, [True] * columns.constant)
+        small = self.rows.weight.sum() <= MOST_LABELS * len(self.rows.counts)
+        levels = columns.constant and not varying.any() and len(self.rows.counts) > 1
+        kind = QuadratureEvidence if levels and small else LaplaceEvidence
+        return kind(
+            self.rows,
+            columns.basis(varying),
+            free.astype(bool),
+            self.restricted,
+            self._hyperprior(*self.own(varying)),
+        )
+
+    def _hyperprior(self, own, kinds):
+        """What the variances' weak priors are of: columns, and how many have one."""
+        q = len(self.place)
+        kinds = np.arange(len(own)) if self.covariance == "full" else kinds
+        share = np.zeros(q)
+        share[own] = 1.0 / np.bincount(kinds, minlength=1)[kinds]
+        # the groups of shared coefficients begin at -1: none
+        shared = np.bincount(self.place + 1, minlength=1)[self.place + 1]
+        shared = np.where(self.place >= 0, 1.0 / shared, 0.0)
+        level = np.arange(q) == len(self.columns.scale)
+        single = len(self.rows.single) / len(self.rows.counts)
+        return Hyperprior(level, share, shared, single)
 
 
 def _check_freedom(evidence, flat):
