@@ -146,9 +146,9 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
     strings or categories become levels that are shrunk towards zero; one that `fit` did
     not see is zero. Of more than a hundred levels the rarest are zero, too. The
     log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
-    weight two is two rows (weights that are no counts are better scaled to mean one). `tol` is not relative to an objective. Sparse `X`
-    is made dense. Noise of less than a thousandth of the labels' spread is not told
-    from none.
+    weight two is two rows (weights that are no counts are better scaled to mean one).
+    `tol` is not relative to an objective. Sparse `X` is made dense. Noise of less than
+    a thousandth of the labels' spread is not told from none.
 
     References
     ----------
