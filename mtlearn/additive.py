@@ -17,6 +17,10 @@ from .solvers.evidence.solve import solve_evidence
 _LEVELS_PRICE = 2.0  # variances that a task's own levels of a category must be worth
 _LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
 _VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
+_REFINEMENTS = 2  # times that a curve gets twice as many knots
+_DETERMINED = 0.5  # posterior over prior variance of the finest wiggle that is known
+_WORTH = 2.0  # gain in the log-likelihood by which finer curves stay
+_REPEATED = 1.5  # mean weight of rows from which they count as repeated
 _MOST_KNOTS = 100
 
 
@@ -65,7 +69,8 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
     ----------
     n_knots : int, default=6
         Inner knots of each curve, at quantiles of the feature's distinct values. As the
-        curvature is penalised, more of them change little.
+        curvature is penalised, more of them change little; where the rows know even the
+        finest wiggle, there are twice or four times as many, if the likelihood gains.
     own_curves : {"auto"}, bool or array-like of str or int, default="auto"
         Features of which every task has a curve of its own (a level of its own, if they
         are categories), beside its own slope. "auto": those for which the likelihood
@@ -136,9 +141,9 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
     strings or categories become levels that are shrunk towards zero; one that `fit` did
     not see is zero. Of more than a hundred levels the rarest are zero, too. The
     log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
-    weight two is two rows. `tol` is not relative to an objective. Sparse `X`
-    is made dense. Noise of less than a thousandth of the labels' spread is not told
-    from none.
+    weight two is two rows (weights that are no counts are better scaled to mean one).
+    `tol` is not relative to an objective. Sparse `X` is made dense. Noise of less than
+    a thousandth of the labels' spread is not told from none.
 
     References
     ----------
@@ -215,11 +220,29 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
         X = _dense(data.X)
         mass = np.bincount(data.rows, weights=data.weights, minlength=len(X))
         self._categories = self._categories or [None] * X.shape[1]
-        categorical = np.array([levels is not None for levels in self._categories])
-        self._terms = make_terms(X, mass, categorical, self.n_knots + 2)
+        knots = np.full(X.shape[1], self.n_knots)
+        solution = self._learn(fit, X, mass, knots, self._may_vary)
+        for _ in range(_REFINEMENTS):
+            coarse, terms = self._coarse(solution), self._terms
+            if not coarse.any():
+                break
+            knots = np.where(coarse, 2 * knots + 1, knots)
+            own = np.isin(np.arange(len(knots)), self._own_features(solution))
+            finer = self._learn(fit, X, mass, knots, lambda own=own: self._vary(own))
+            gain = solution.objective - finer.objective
+            if gain < _WORTH or self._interpolates(finer, data.weights):
+                self._terms = terms
+                break
+            solution = finer
         self.term_names_ = self._name_terms()
-        varying, optional = self._may_vary(X.shape[1])
-        columns = replace(data, X=self._terms.columns(X), _shared={})
+        return solution
+
+    def _learn(self, fit, X, mass, knots, may_vary):
+        """The model with so many inner knots for each feature."""
+        categorical = np.array([levels is not None for levels in self._categories])
+        self._terms = make_terms(X, mass, categorical, knots + 2)
+        varying, optional = may_vary()
+        columns = replace(fit.data, X=self._terms.columns(X), _shared={})
         return solve_evidence(
             fit.with_rows(columns).gathered(),
             varying=varying,
@@ -232,16 +255,48 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
             max_iter=self.max_iter,
         )
 
-    def _may_vary(self, d):
+    def _coarse(self, solution):
+        """Features whose finest wiggle the rows determine: finer ones may be there."""
+        terms, D = self._terms, np.diag(solution.covariance)
+        tau = solution.shared_variance[terms.groups]
+        after = np.diag(solution.posterior.shared()[1])
+        coarse = np.zeros(len(terms.parts), dtype=bool)
+        for j, part in enumerate(terms.parts):
+            last = terms.of(j).stop - 1
+            if terms.kind[last] == WIGGLE and part.has_all_knots:
+                own = D[last] > 0 and solution.pooled[last] < _DETERMINED
+                coarse[j] = own or after[last] < _DETERMINED * tau[last]
+        return coarse
+
+    def _interpolates(self, solution, weights):
+        """Whether any labels could be met, so that little noise is no finding.
+
+        Rows that count several times look as if they had been measured so often.
+        """
+        own = int((np.diag(solution.covariance) > 0).sum())
+        shared = int((solution.shared_variance[self._terms.groups] > 0).sum())
+        able = len(solution.coef) * own + shared >= len(weights)
+        return able and (solution.noiseless or weights.mean() > _REPEATED)
+
+    def _own_features(self, solution):
+        """Features of which the tasks have curves or levels of their own."""
+        varies = np.diag(solution.covariance)[:-1] > 0
+        return np.unique(self._terms.feature[varies & (self._terms.kind != LINE)])
+
+    def _may_vary(self):
         """Terms that differ between tasks, and what others must gain for it."""
-        terms, own = self._terms, self.own_curves
-        line = terms.kind == LINE
+        own, d = self.own_curves, len(self._terms.parts)
         if isinstance(own, str):
-            return line, np.where(line, 0.0, 1.0 + (terms.kind == LEVEL))
+            line = self._terms.kind == LINE
+            price = np.where(self._terms.kind == LEVEL, _LEVELS_PRICE, 1.0)
+            return line, np.where(line, 0.0, price)
         if isinstance(own, (bool, np.bool_)):
-            return line | bool(own), None
-        chosen = chosen_features(own, feature_names(self), d, "own_curves")
-        return line | chosen[terms.feature], None
+            return self._vary(np.full(d, bool(own)))
+        return self._vary(chosen_features(own, feature_names(self), d, "own_curves"))
+
+    def _vary(self, own):
+        """All lines, and all other terms of some features."""
+        return (self._terms.kind == LINE) | own[self._terms.feature], None
 
     def _features(self):
         """Names of the features, or x0, x1, ..."""
@@ -263,8 +318,7 @@ class MultiTaskAdditiveRegressor(MultiTaskBayesianRidge):
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
-        terms, D = self._terms, np.diag(self.covariance_)[:-1]
-        own = np.unique(terms.feature[(D > 0) & (terms.kind != LINE)])
+        own = self._own_features(solution)
         named = feature_names(self) is not None
         self.own_curves_ = [self._features()[j] if named else int(j) for j in own]
 

@@ -75,6 +75,22 @@ def test_curves_beat_lines_and_lines_are_not_spoilt():
     assert wiggles.max() < 1e-2 * model.shared_variance_[0]
 
 
+def test_functions_that_turn_often_get_more_knots():
+    X, _, task, _ = waves(T=20, n=50)
+    truth = np.sin(16.0 * X[:, 0]) + (task % 5)
+    y = truth + 0.3 * np.random.default_rng(4).normal(size=len(truth))
+    model = MultiTaskAdditiveRegressor().fit(X, y, task=task)
+    assert root_mean_square(model.predict(X, task=task), truth) < 0.12
+    widths = np.bincount(model._terms.feature)
+    assert widths[0] > 12 and np.all(widths[1:] == 7)
+    # also where they are those of the tasks
+    truth = np.sin(9.0 * X[:, 0]) * (task - 9.5) / 5.0
+    y = truth + 0.3 * np.random.default_rng(4).normal(size=len(truth))
+    model = MultiTaskAdditiveRegressor().fit(X, y, task=task)
+    assert model.own_curves_ == [0]
+    assert root_mean_square(model.predict(X, task=task), truth) < 0.25
+
+
 def test_long_tails_do_no_harm():
     rng = np.random.default_rng(3)
     task = np.repeat(np.arange(20), 20)
@@ -135,6 +151,12 @@ def test_intervals_of_old_and_new_tasks_cover():
             inside[name].append((ends[:, 0] <= y[rows]) & (y[rows] <= ends[:, 1]))
     assert 0.87 < np.mean(inside["old"]) < 0.93
     assert 0.87 < np.mean(inside["new"]) < 0.93
+
+
+def test_rows_of_large_weight_are_not_taken_for_noiseless():
+    X, y, task, _ = waves(T=5, n=12)
+    model = MultiTaskAdditiveRegressor().fit(X, y, np.full(60, 100.0), task=task)
+    assert model.noise_variance_ > 0.01
 
 
 def test_few_rows_and_many_features_are_not_taken_for_noiseless():

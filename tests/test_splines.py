@@ -107,7 +107,8 @@ def test_constant_features_and_features_of_few_values():
         make_curve(np.full(9, 7.0), np.ones(9), 8).columns(np.array([7.0])), 0.0
     )
     X = np.column_stack([np.arange(30) % 5, np.arange(30) % 6, np.arange(30) % 3])
-    terms = make_terms(X.astype(float), np.ones(30), np.array([False, False, True]), 8)
+    categorical = np.array([False, False, True])
+    terms = make_terms(X.astype(float), np.ones(30), categorical, [8, 8, 8])
     assert_array_equal(terms.kind, [LINE, LINE, *[WIGGLE] * 4, *[LEVEL] * 3])
     assert_array_equal(terms.groups, [0, 1, 2, 2, 2, 2, 3, 3, 3])
     assert terms.of(1) == slice(1, 6)
@@ -115,12 +116,12 @@ def test_constant_features_and_features_of_few_values():
 
 def test_levels():
     X = np.array([[0.0], [1.0], [1.0], [2.0]])
-    three = make_terms(X, np.ones(4), np.array([True]), 8)
+    three = make_terms(X, np.ones(4), np.array([True]), [8])
     assert_array_equal(three.columns(np.array([[2.0], [-1.0]])), [[0, 0, 1], [0, 0, 0]])
     # a row that does not count has no level of its own, and two are one contrast
-    two = make_terms(X, np.array([1.0, 1.0, 1.0, 0.0]), np.array([True]), 8)
+    two = make_terms(X, np.array([1.0, 1.0, 1.0, 0.0]), np.array([True]), [8])
     codes = np.array([[0.0], [1.0], [2.0], [-1.0]])
     assert_array_equal(two.columns(codes), [[-0.5], [0.5], [0.0], [0.0]])
     many = np.concatenate([np.arange(150), np.arange(50, 150)])[:, None].astype(float)
-    kept = make_terms(many, np.ones(250), np.array([True]), 8).parts[0].codes
+    kept = make_terms(many, np.ones(250), np.array([True]), [8]).parts[0].codes
     assert_array_equal(kept, np.arange(50, 150))

@@ -37,6 +37,8 @@ class Curve:
         From hats to wiggles.
     plane : ndarray of shape (2, n_wiggles)
         Level and slope that are taken out of each wiggle.
+    has_all_knots : bool
+        Whether there were values enough for the knots that were asked for.
     """
 
     axis: object
@@ -45,6 +47,7 @@ class Curve:
     knots: np.ndarray
     turn: np.ndarray
     plane: np.ndarray
+    has_all_knots: bool = True
 
     @property
     def width(self):
@@ -156,7 +159,8 @@ def make_curve(x, mass, n_knots):
     values, vectors = linalg.eigh(wiggles.T @ wiggles)
     keep = np.flatnonzero(values > _GONE * values[-1])[::-1]
     vectors = vectors[:, keep] / np.sqrt(values[keep].sum())
-    return Curve(axis, center, scale, knots, turn @ vectors, plane @ vectors)
+    full = len(knots) == n_knots
+    return Curve(axis, center, scale, knots, turn @ vectors, plane @ vectors, full)
 
 
 def place_knots(values, n_knots):

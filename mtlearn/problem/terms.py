@@ -88,7 +88,7 @@ def make_terms(X, mass, categorical, n_knots):
     mass : ndarray of shape (n_rows,)
         How often each row counts; those of none are not looked at.
     categorical : ndarray of shape (n_features,), bool
-    n_knots : int
+    n_knots : ndarray of shape (n_features,), int
         Of each curve.
 
     Returns
@@ -98,12 +98,12 @@ def make_terms(X, mass, categorical, n_knots):
     seen = mass > 0
     X, mass = X[seen], mass[seen]
     parts = []
-    for x, is_categorical in zip(X.T, categorical, strict=True):
+    for x, is_categorical, most in zip(X.T, categorical, n_knots, strict=True):
         if is_categorical:
             parts.append(make_levels(x, mass))
             continue
         few = len(np.unique(x)) <= _FEW
-        parts.append(make_curve(x, mass, 2 if few else n_knots))
+        parts.append(make_curve(x, mass, 2 if few else int(most)))
     feature = np.repeat(np.arange(len(parts)), [part.width for part in parts])
     kind = [
         np.full(part.width, LEVEL)

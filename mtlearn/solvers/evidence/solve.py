@@ -39,6 +39,8 @@ class LearnedSolution(Solution):
         Infinite where it is flat.
     pooled : ndarray of shape (n_features + 1,)
         Mean over the tasks of a deviation's posterior variance over the prior's.
+    noiseless : bool
+        Whether next to nothing is left of the labels.
     """
 
     log_likelihood: float = np.nan
@@ -47,6 +49,7 @@ class LearnedSolution(Solution):
     covariance: np.ndarray | None = None
     shared_variance: np.ndarray | None = None
     pooled: np.ndarray | None = None
+    noiseless: bool = False
 
 
 def solve_evidence(
@@ -366,4 +369,5 @@ def _solution(trial, columns, groups, flat):
         covariance=D,
         shared_variance=tau if flat else point.noise * best.tau,
         pooled=pooled,
+        noiseless=point.noiseless,
     )
