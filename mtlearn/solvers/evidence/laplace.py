@@ -357,6 +357,8 @@ class LaplacePoint(Point):
     mode: Mode
     value: float
 
+    noiseless = False  # classes have no noise that could leave no digits
+
     @property
     def likelihood(self):
         """Minus twice the approximate log-likelihood."""

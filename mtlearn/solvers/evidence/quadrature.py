@@ -173,6 +173,8 @@ class QuadraturePoint(Point):
     found: Integrals
     variance: float
 
+    noiseless = False  # classes have no noise that could leave no digits
+
     @property
     def likelihood(self):
         """Minus twice the approximate log-likelihood."""
