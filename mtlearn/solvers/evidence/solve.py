@@ -14,8 +14,6 @@ from .profile import Evidence
 from .quadrature import MOST_LABELS, QuadratureEvidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
-_FINER = 0.1  # of `tol`: where Laplace's likelihood stops
-
 
 @dataclass(frozen=True)
 class LearnedSolution(Solution):
@@ -143,8 +141,7 @@ def solve_laplace(
     labels, columns = gather_labels(data, constant)
     model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
     varying = np.ones(len(columns.scale), dtype=bool) if varying is None else varying
-    # the last steps converge fast: what tells two fits apart is not what tol allows
-    trial = model.fit(varying, None, _FINER * tol, max_iter)
+    trial = model.fit(varying, None, tol, max_iter)
     solution = model.solution(trial)
     rows, beta = trial.best.point.means()
     centre = replace(solution.posterior, rows=rows, beta=beta)
