@@ -7,7 +7,14 @@ shape of scikit-learn estimators.
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
-from .relations import Composition, Independent, SharedMean, TaskCovariance, TaskGraph
+from .relations import (
+    Composition,
+    Independent,
+    LearnedCovariance,
+    SharedMean,
+    TaskCovariance,
+    TaskGraph,
+)
 from .shared_feature import (
     SharedFeatureClassifier,
     SharedFeatureRegressor,
@@ -21,6 +28,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Composition",
     "Independent",
+    "LearnedCovariance",
     "MultiTaskBayesianClassifier",
     "MultiTaskBayesianRidge",
     "MultiTaskSVM",

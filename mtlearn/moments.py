@@ -144,6 +144,20 @@ class TaskMoments:
             self.cross,
         )
 
+    def with_constant(self):
+        """The same moments with a last feature of ones."""
+        one = ((0, 0), (0, 1))
+        return TaskMoments(
+            self.weight,
+            np.pad(self.mean, one, constant_values=1.0),
+            np.pad(self.gram, ((0, 0), (0, 1), (0, 1))),
+            self.group,
+            self.scale,
+            self.y_mean,
+            self.y_square,
+            np.pad(self.cross, one),
+        )
+
     def __add__(self, other):
         """Moments of both sets of rows of the same tasks."""
         return _combine(self, other, 1.0)

@@ -15,6 +15,7 @@ from .problem.ids import as_floats, shorten
 from .problem.losses import Squared
 from .problem.solution import Status
 from .relations import SharedMean, check_relation
+from .solvers.features.covariance import solve_learned
 from .solvers.related.newton import solve_newton
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum
 from .solvers.related.squared import solve_moments, solve_squared
@@ -41,8 +42,8 @@ class PerTaskRegressor(Constrained, TaskRegressor):
         rows leave coefficients open, those of smallest Omega.
     relation : str or relation, default="independent"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
-        `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`, `Composition`.
+        `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
+        `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     constraints : list, default=None
         What the coefficients must obey: objects of `mtlearn.constraints`, or callables
         that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
@@ -88,6 +89,9 @@ class PerTaskRegressor(Constrained, TaskRegressor):
     n_iter_ : int
     optimality_ : float
         The certificate, in the units of `tol`.
+    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
+        Only with `relation` "learned": the covariance that was found, its trace the
+        number of tasks with labels; NaN for the others.
     constraint_duals_ : list of ConstraintDual
         In the order of `constraints`: where each binds (`binding`) and what it costs
         (`price`), the derivative of the smallest objective by its limit; each
@@ -173,6 +177,10 @@ class PerTaskRegressor(Constrained, TaskRegressor):
 
     def _solve(self, fit, start):
         alpha = float(self.alpha)
+        if fit.form.learned and alpha > 0:
+            how = {"tol": self.tol, "max_iter": 10 * self.max_iter, "start": start}
+            return solve_learned(fit, None, alpha, **how)
+        fit = replace(fit, form=fit.form.untied()) if fit.form.learned else fit
         options = {"intercept": fit.intercept, "tol": self.tol}
         if fit.moments is not None and (alpha > 0 or fit.data is None):
             solution = solve_moments(fit.moments, fit.form, alpha, **options)
@@ -208,7 +216,8 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         is.
     relation : str or relation, default="shared_mean"
         "shared_mean" tries all `correlations`; everything else ("independent",
-        "pooled", `SharedMean(0.7)`, `TaskGraph`, `TaskCovariance`) is taken as it is.
+        "pooled", "learned", `SharedMean(0.7)`, `TaskGraph`, `TaskCovariance`) is taken
+        as it is.
     cv : None, int, splitter or iterable, default=None
         The folds. None is 5; a number gives as many folds with their share of every
         task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
@@ -281,6 +290,9 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     n_iter_ : int
     optimality_ : float
         The certificate of the last fit, in the units of `tol`.
+    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
+        Only with `relation` "learned": the covariance that was found, its trace the
+        number of tasks with labels; NaN for the others.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -463,8 +475,8 @@ class PerTaskClassifier(LogisticClassifier):
         Strength of the loss, greater than 0; the smaller, the stronger the penalty.
     relation : str or relation, default="independent"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
-        `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`, `Composition`.
+        `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
+        `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     task_weight : None, "balanced", dict or array-like, default=None
@@ -510,6 +522,9 @@ class PerTaskClassifier(LogisticClassifier):
     n_iter_ : int
     optimality_ : float
         The certificate, in the units of `tol`.
+    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
+        Only with `relation` "learned": the covariance that was found, its trace the
+        number of tasks with labels; NaN for the others.
     n_features_in_ : int
         Columns of `X`, that of the ids included.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -583,6 +598,14 @@ class PerTaskClassifier(LogisticClassifier):
     def _solve(self, fit, start):
         data, loss = self._log_loss(fit)
         solver = self.solver
+        if fit.form.learned:
+            if loss.n_scores > 1:
+                raise ValueError(
+                    "`relation`='learned' is for two classes, got "
+                    f"{loss.n_scores}: use MultiTaskSVM, or another relation."
+                )
+            how = {"tol": self.tol, "max_iter": 10 * self.max_iter, "start": start}
+            return solve_learned(fit.with_rows(data), loss, 1.0, **how)
         if solver == "newton-dual" and loss.n_scores > 1:
             raise ValueError(
                 "`solver`='newton-dual' is for two classes, got "

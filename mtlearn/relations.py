@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy import linalg
 from sklearn.base import BaseEstimator
 
-from .problem.forms import ArrowForm, ComposedForm, MatrixForm
+from .problem.forms import ArrowForm, ComposedForm, LearnedForm, MatrixForm
 from .problem.ids import (
     LARGEST,
     as_floats,
@@ -238,6 +238,62 @@ class SharedMean(Relation):
                 f"`correlation` of SharedMean must be a number in [0, 1], got {rho!r}."
             )
         return ArrowForm(len(tasks), float(np.sqrt(rho)), float(np.sqrt(1.0 - rho)))
+
+
+class LearnedCovariance(Relation):
+    r"""How the tasks are related is found with the coefficients.
+
+    .. math:: \Omega(W) = \min_K \operatorname{tr}(W^\top K^{-1} W),
+              \qquad K \succeq 0, \; \operatorname{tr} K = n_{tasks}
+
+    which is the squared nuclear norm of W over n_tasks: tasks that need the same few
+    directions are related, and K may have any rank and negative covariances. It is for
+    smooth losses of one score (numbers, two classes, the squared margin losses) and up
+    to some hundreds of tasks. `task_covariance_` of the estimator is what was found.
+
+    References
+    ----------
+    Zhang and Yeung, A convex formulation for learning task relationships in multi-task
+    learning, UAI 2010.
+
+    Examples
+    --------
+    >>> LearnedCovariance().omega([[3.0, 0.0], [0.0, 1.0]])
+    8.0
+    """
+
+    def form(self, tasks):
+        """Bind to the tasks of a fit.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_tasks,)
+            Ids of all tasks of the model, in the order of the rows of W.
+
+        Returns
+        -------
+        form : LearnedForm
+            Says that there is no quadratic form yet.
+        """
+        return LearnedForm(len(tasks))
+
+    def kernel(self, tasks):
+        """There is none before a fit.
+
+        Parameters
+        ----------
+        tasks : int or ndarray of ids
+            The tasks, or how many.
+
+        Raises
+        ------
+        ValueError
+            Always: the estimator has it after `fit`, as `task_covariance_`.
+        """
+        raise ValueError(
+            "LearnedCovariance has no kernel of its own: it is `task_covariance_` of "
+            "the estimator after `fit`."
+        )
 
 
 class _MatrixRelation(Relation):
@@ -501,6 +557,10 @@ class Composition(Related, Relation):
                 "`relation` of Composition says how the free tasks are tied and cannot "
                 "be a Composition itself: put all rules into one."
             )
+        if isinstance(base, LearnedCovariance):
+            raise TypeError(
+                "`relation` of Composition must be known before the fit, got 'learned'."
+            )
         return base
 
     def model_tasks(self, tasks):
@@ -668,6 +728,7 @@ _NAMES = {
     "independent": Independent,
     "shared_mean": SharedMean,
     "pooled": lambda: SharedMean(1.0),
+    "learned": LearnedCovariance,
 }
 
 

@@ -12,6 +12,7 @@ from .fitting.constrained import Constrained
 from .fitting.machine import KernelMachine
 from .problem.margins import margin_loss
 from .problem.solution import stack_classes
+from .solvers.features.covariance import solve_learned
 from .solvers.margins.kinked import solve_margin
 from .solvers.related.steps import SOLVERS
 
@@ -39,6 +40,8 @@ class _Margins(KernelMachine, Constrained):
         return self._margin, 1.0
 
     def _solve_one(self, fit, start):
+        if fit.form.learned:
+            return self._solve_learned(fit, start)
         if self._is_machine:
             return self._solve_kernel(fit)
         return solve_margin(
@@ -52,6 +55,21 @@ class _Margins(KernelMachine, Constrained):
             solver=self.solver,
             start=start,
         )
+
+    def _solve_learned(self, fit, start):
+        """Solve under a covariance of the tasks that is learned."""
+        if self._is_machine or not self._margin.squared:
+            what = (
+                f"`kernel`={self.kernel!r}"
+                if self._is_machine
+                else f"`loss`={self.loss!r}"
+            )
+            raise ValueError(
+                "`relation`='learned' is for the linear kernel and squared losses, got "
+                f"{what}."
+            )
+        how = {"tol": self._tolerance(), "max_iter": 10 * self.max_iter}
+        return solve_learned(fit, self._margin.smooth(), 1.0, start=start, **how)
 
 
 class MultiTaskSVM(_Margins, TaskClassifier):
@@ -79,8 +97,8 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         Strength of the loss, greater than 0; the smaller, the stronger the penalty.
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
-        `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`, `Composition`.
+        `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
+        `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     loss : {"squared_hinge", "hinge"}, default="squared_hinge"
         The loss of one margin: max(0, 1 - y f)^2, or without the square. The hinge
         minds rows that are far on the wrong side less, and has fewer support vectors;
@@ -332,8 +350,8 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         plain square (twice that of `PerTaskRegressor`), or the absolute error.
     relation : str or relation, default="shared_mean"
         How the tasks are tied: "independent", "shared_mean", "pooled" (which is
-        `SharedMean(1.0)`), or an object: `Independent`, `SharedMean`, `TaskGraph`,
-        `TaskCovariance`, `Composition`.
+        `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
+        `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     loss : str, default="squared_epsilon_insensitive"
         The loss of one error e: "squared_epsilon_insensitive", the square of
         max(0, abs(e) - epsilon), or "epsilon_insensitive", without the square. The
@@ -411,6 +429,9 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         "dual-descent"; with a kernel, tens of passes.
     optimality_ : float
         The certificate, in the units of `tol`.
+    task_covariance_ : ndarray of shape (n_tasks, n_tasks)
+        Only with `relation` "learned": the covariance that was found, its trace the
+        number of tasks with labels; NaN for the others.
     constraint_duals_ : list of ConstraintDual
         In the order of `constraints`: where each binds (`binding`) and what it costs
         (`price`), the derivative of the smallest objective by its limit; each

@@ -50,6 +50,14 @@ def test_slopes_on_which_newton_alone_runs_away_or_creeps(root, power):
     assert abs(slope(found)) <= 1e-3 * abs(slope(0.0))
 
 
+def test_no_step_is_longer_than_the_longest():
+    along, steps = counted(lambda s: s - 50.0, lambda s: 1.0)
+    assert find_step(along, -50.0, 1e-6, longest=1.0) == 1.0
+    assert find_step(along, -50.0, 1e-6, longest=8.0) == 8.0
+    assert max(steps) == 8.0
+    assert find_step(along, -50.0, 1e-6, longest=64.0) == 50.0
+
+
 def test_a_jump_is_found_from_the_left():
     # the slope jumps past zero at 0.7, and no step has a slope of zero
     along, _ = counted(lambda s: -1.0 if s < 0.7 else 2.0, lambda s: 0.0)

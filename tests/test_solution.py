@@ -71,6 +71,8 @@ def test_a_solution_is_fixed():
         "status",
         "dual",
         "history",
+        "gap",
+        "covariance",
     ]
 
 

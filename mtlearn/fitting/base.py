@@ -229,6 +229,8 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         """Store the model and how it was found."""
         self._keep_model(fit, solution)
         self.n_iter_ = solution.n_iter
+        if fit.form is not None and fit.form.learned:
+            self.task_covariance_ = _covariance(fit, solution)
         self.optimality_ = solution.certificate
 
     def _keep_model(self, fit, solution):
@@ -441,6 +443,15 @@ def _drop_weightless(X, y, ids, weight):
     keep = np.flatnonzero(weight)
     ids = None if ids is None else ids[keep]
     return X[keep], y[keep], ids, weight[keep], keep
+
+
+def _covariance(fit, solution):
+    """What was learned of the tasks that took part; NaN for the others."""
+    found = solution.covariance
+    found = np.eye(fit.n_part) if found is None else found
+    every = np.full((*found.shape[:-2], len(fit.part), len(fit.part)), np.nan)
+    every[(..., *np.ix_(fit.part, fit.part))] = found
+    return every
 
 
 def _align(relation, tasks, codes, y, weight):

@@ -38,6 +38,10 @@ class Constrained:
             if hasattr(self, "constraints"):
                 self.constraint_duals_ = []
             return super()._solved(fit, start)
+        if fit.form.learned:
+            raise ValueError(
+                "`constraints` need a relation that is known, got `relation`='learned'."
+            )
         bound = _Bound(self, fit, constraints)
         if fit.labels is None:
             solution = bound.solve(self, fit, fit.data)

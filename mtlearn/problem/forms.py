@@ -16,6 +16,7 @@ class Form:
     """What forms have in common: every task is free, and knows nothing of composing."""
 
     composed = False  # whether tasks are made of others
+    learned = False  # whether it is found with the coefficients
     arrow = None  # (shared, private) where only a common part ties the tasks
     free = slice(None)  # positions of the free tasks
 
@@ -159,6 +160,24 @@ class ArrowForm(Form):
         if not np.allclose(self.lift(theta), W, rtol=1e-8, atol=1e-12):
             return np.inf
         return float(np.vdot(theta, theta))
+
+
+class LearnedForm(Form):
+    """A covariance of the tasks that is found with the coefficients; none is known yet.
+
+    Parameters
+    ----------
+    n_tasks : int
+    """
+
+    learned = True
+
+    def __init__(self, n_tasks):
+        self.n_tasks = n_tasks
+
+    def omega(self, W):
+        """The least of tr(W' K^-1 W) over K of trace n_tasks."""
+        return float(np.linalg.svd(W, compute_uv=False).sum()) ** 2 / self.n_tasks
 
 
 class MatrixForm(Form):

@@ -81,6 +81,10 @@ class SquaredHinge(_ScalarLoss):
 
     _code = _SQUARED_HINGE
 
+    def conjugate(self, y, g, weight):
+        """Sum of g^2 / (4 weight) + g y, where g y is not positive."""
+        return float(np.sum(g * g / (4.0 * weight) + np.minimum(g * y, 0.0)))
+
 
 class Logistic(_ScalarLoss):
     """log(1 + exp(-y z)), labels -1 and +1."""
@@ -100,6 +104,11 @@ class SquaredEpsilonInsensitive(_ScalarLoss):
 
     def __init__(self, epsilon=0.0):
         self.width = float(epsilon)
+
+    def conjugate(self, y, g, weight):
+        """Sum of g^2 / (4 weight) + g y + epsilon |g|."""
+        rest = g * y + self.width * np.abs(g)
+        return float(np.sum(g * g / (4.0 * weight) + rest))
 
     def __repr__(self):
         return f"SquaredEpsilonInsensitive(epsilon={self.width})"

@@ -45,6 +45,8 @@ class Solution:
         One entry per iteration.
     gap : float or None
         The certificate in units of the objective, where a model is to show it.
+    covariance : ndarray of shape (n_tasks, n_tasks) or None
+        Of the tasks, where it was learned.
     """
 
     coef: np.ndarray
@@ -56,6 +58,7 @@ class Solution:
     dual: np.ndarray | None = None
     history: list = field(default_factory=list)
     gap: float | None = None
+    covariance: np.ndarray | None = None
 
 
 def reached(solution, tol):
@@ -96,6 +99,9 @@ def stack_classes(solutions):
         status=statuses[0] if statuses else Status.CONVERGED,
         dual=dual,
         history=[step for s in solutions for step in s.history],
+        covariance=None
+        if solutions[0].covariance is None
+        else np.stack([s.covariance for s in solutions]),
     )
 
 

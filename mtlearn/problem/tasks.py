@@ -207,6 +207,16 @@ class TaskData:
         _gather_centred(self.X, self.rows, self.starts, means, shared["features"])
         return replace(self, _shared=shared), means
 
+    def with_constant(self):
+        """The same observations with a last feature of ones."""
+        ones = np.ones((self.X.shape[0], 1))
+        if self.sparse:
+            X = sp.hstack([self.X, sp.csr_array(ones)]).tocsr()
+        else:
+            X = np.hstack([self.X, ones])
+        shared = {k: v for k, v in self._shared.items() if k != "features"}
+        return replace(self, X=X, _shared=shared)
+
     def squared(self):
         """The same observations with every entry of the features squared."""
         features = self.features

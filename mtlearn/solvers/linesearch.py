@@ -5,7 +5,7 @@ import numpy as np
 _SEARCH_STEPS = 40
 
 
-def find_step(along, slope0, accuracy, most=_SEARCH_STEPS):
+def find_step(along, slope0, accuracy, most=_SEARCH_STEPS, longest=np.inf):
     """Where the slope of a convex function of a step is zero, nearly.
 
     Parameters
@@ -18,6 +18,8 @@ def find_step(along, slope0, accuracy, most=_SEARCH_STEPS):
         Share of that slope which may be left.
     most : int
         Most calls.
+    longest : float
+        Longest step, at least 1.
 
     Returns
     -------
@@ -31,10 +33,13 @@ def find_step(along, slope0, accuracy, most=_SEARCH_STEPS):
         slope, bend = along(step)
         if abs(slope) <= accuracy * abs(slope0):
             return step
+        if slope < 0 and step >= longest:
+            return step
         low, high = (step, high) if slope < 0 else (low, step)
         step -= slope / bend if bend > 0 else 0.0
         if not low < step < high:
             step = 2 * low if high == np.inf else 0.5 * (low + high)
+        step = min(step, longest)
         if high < np.inf and high - low <= 1e-12 * high:
             break
     return low

@@ -36,7 +36,7 @@ def duality_gap(dual, beta, f, order, starts):
     """
     b, z = _best_shifts(dual, f, order, starts), f.copy()
     if len(b):
-        z[order] += np.repeat(b, np.diff(starts))
+        z[order[starts[0] : starts[-1]]] += np.repeat(b, np.diff(starts))
     value, gap = excess(dual, z, beta)
     return Gap(value + 0.5 * float(beta @ f), gap, b)
 

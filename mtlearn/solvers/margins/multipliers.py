@@ -139,8 +139,9 @@ class Multipliers:
             direction = self.stepper.direction(problem, point)
             dz = self.levels.follow(direction, problem.scores(direction), self.h)
             left = -0.5 * self.gradient.slope(direction)
+            # farther out the envelope is flat, where multipliers are still wrong
             step = line_search(
-                problem, self.state, direction, self.z, dz, self.gradient
+                problem, self.state, direction, self.z, dz, self.gradient, 0.05, 1.0
             )
             if step == 0.0:
                 if self._lend_more() or self._turn_to_rows():

@@ -298,7 +298,9 @@ class Gradient:
         return float(coef + np.vdot(self.beta, direction.beta))
 
 
-def line_search(problem, state, direction, z, dz, gradient):
+def line_search(
+    problem, state, direction, z, dz, gradient, accuracy=0.1, longest=np.inf
+):
     """Minimise the convex objective along the direction by safeguarded Newton steps.
 
     Returns
@@ -316,7 +318,7 @@ def line_search(problem, state, direction, z, dz, gradient):
         _, slope, bend = loss.along(y, z, dz, weight, step)
         return slope + omega1 + step * omega2, bend + omega2
 
-    return find_step(along, slope0, 0.1)
+    return find_step(along, slope0, accuracy, longest=longest)
 
 
 def shift_intercepts(model, means, sign, q):

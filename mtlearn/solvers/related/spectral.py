@@ -94,7 +94,7 @@ class MomentSpectrum:
     def lowest(self, form):
         """Smaller strengths lose digits, or are solved one by one as fast."""
         one = len(self._blocks.hessian) == 1 and not form.composed
-        suits = form.arrow is not None or one
+        suits = form.arrow is not None or (one and not form.learned)
         return _ACCURATE * self._scale if suits else np.inf
 
     def path(self, form, alphas):
@@ -367,7 +367,7 @@ class RowSpectrum:
 
     def lowest(self, form):
         """Smaller strengths lose digits, or are solved one by one."""
-        if form.composed:
+        if form.composed or form.learned:
             return np.inf
         variances = np.diag(form.kernel())[self.data.task_of]
         return _ACCURATE * float(variances @ np.diag(self.gram))
