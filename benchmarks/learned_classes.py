@@ -190,6 +190,7 @@ def tables(problems, args):
             table.add(problem.name, "the truth", f"{np.mean(truth):.4f}", "", "", "")
     yield table
     yield variances(args.quick)
+    yield slopes(args.quick)
 
 
 def variances(quick):
@@ -213,6 +214,26 @@ tell nothing of it."""
 
 
 HOW = {"Laplace": "diag", "quadrature": "intercept"}
+
+
+def slopes(quick):
+    """Variances of slopes that are found, where they are known."""
+    note = """\
+Tasks of n labels each, 20000 labels in all, levels of variance 1 and five slopes of
+variance 0.25 each; what is found ("diag"), the mean over 5 draws."""
+    table = Table(
+        ["labels of a task", "slopes", "levels"], "Five slopes that differ", note, True
+    )
+    for n in (10, 20, 50, 100):
+        found = []
+        for seed in range(1 if quick else DRAWS):
+            facts = 20_000 // n, n, 5, 1.0, (0.5,)
+            X, y, task, *_ = simulate(*facts, seed, n_test=0)
+            model = MultiTaskBayesianClassifier().fit(X, y, task=task)
+            found.append(np.diag(model.covariance_))
+        found = np.mean(found, axis=0)
+        table.add(str(n), f"{found[:-1].mean():.3f}", f"{found[-1]:.3f}")
+    return table
 
 
 def found_level(n, D, covariance, seed):

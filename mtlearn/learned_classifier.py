@@ -121,7 +121,8 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     -----
     The likelihood is Laplace's approximation around the mode of all coefficients. It is
     poor where tasks have a few labels and large variances, which it takes for too
-    small: with pairs of labels by a half. Tasks of a single label are integrated
+    small: with pairs of labels by a half, of five slopes with 20 labels by a quarter.
+    Tasks of a single label are integrated
     exactly. So are, with ``covariance="intercept"``, the levels of tasks of at most 100
     labels in the mean, by adaptive quadrature.
 

@@ -102,7 +102,8 @@ def _of_variances(theta, slope, expected, observed, bends, seen):
     slack = np.where(theta > 0, np.abs(theta * slope), np.maximum(-slope, 0.0) / size)
 
     def move(step):
-        new = np.maximum(theta + step, 0.0)
+        new = theta + step
+        new[new <= 1e-14 * theta] = 0.0  # a step to zero, but for rounding
         return new, float(slope @ (new - theta))
 
     slack = float(slack.max(initial=0.0))

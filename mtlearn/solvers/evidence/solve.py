@@ -15,7 +15,6 @@ from .quadrature import MOST_LABELS, QuadratureEvidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
 _FEW = 0.5  # part of the columns that vary, up to which steps of their own are cheap
-_FINER = 0.1  # of `tol`: where Laplace's likelihood stops
 
 
 @dataclass(frozen=True)
@@ -160,8 +159,7 @@ def solve_laplace(
     labels, columns = gather_labels(data, constant)
     model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
     varying = np.ones(len(columns.scale), dtype=bool) if varying is None else varying
-    # the last steps converge fast: what tells two fits apart is not what tol allows
-    trial = model.fit(varying, None, _FINER * tol, max_iter)
+    trial = model.fit(varying, None, tol, max_iter)
     solution = model.solution(trial)
     rows, beta = trial.best.point.means()
     centre = replace(solution.posterior, rows=rows, beta=beta)
