@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from .canvas import canvas, plain_ticks, pyplot
 from .fitting import checks
 from .fitting.grid import best_point, within_one_standard_error
 from .problem.ids import column_position, shorten
@@ -88,7 +89,7 @@ class SharingDisplay:
         -------
         SharingDisplay
         """
-        _pyplot()  # before the work
+        pyplot()  # before the work
         comparison = compare_sharing(estimator, X, y, task=task, cv=cv, scoring=scoring)
         return cls.from_comparison(comparison, ax=ax, n_labels=n_labels)
 
@@ -126,7 +127,7 @@ class SharingDisplay:
         SharingDisplay
             Itself, with `ax_` and `figure_`.
         """
-        self.figure_, self.ax_ = _canvas(ax, (7.0, 4.6))
+        self.figure_, self.ax_ = canvas(ax, (7.0, 4.6))
         x, gain = self._positions(), self.comparison.gain
         dense = min(1.0, 8.0 / np.sqrt(len(gain)))
         self.points_ = self.ax_.scatter(
@@ -150,7 +151,7 @@ class SharingDisplay:
         if size.min() < size.max():
             if size.min() > 0 and size.max() > 4 * size.min():
                 self.ax_.set_xscale("log")
-                _plain_ticks(self.ax_.xaxis)
+                plain_ticks(self.ax_.xaxis)
             self.ax_.set_xlabel("rows of the task")
             return size
         self.ax_.set_xlabel("tasks in the order of their gain")
@@ -352,12 +353,12 @@ class PathDisplay:
         """
         self.error_ax_ = self.error_line_ = self.band_ = None
         if ax is None and errors:
-            plt = _pyplot()
+            plt = pyplot()
             self.figure_, (self.error_ax_, self.ax_) = plt.subplots(
                 2, 1, sharex=True, figsize=(7.0, 6.0), layout="constrained"
             )
         else:
-            self.figure_, self.ax_ = _canvas(ax, (7.0, 4.2))
+            self.figure_, self.ax_ = canvas(ax, (7.0, 4.2))
         positive = self.alphas > 0
         self.ax_.set_xscale("log")
         named = self._draw_coefficients(positive, feature, n_labels)
@@ -561,7 +562,7 @@ class TaskSimilarityDisplay:
         TaskSimilarityDisplay
             Itself, with `ax_` and `figure_`.
         """
-        self.figure_, self.ax_ = _canvas(ax, (6.0, 5.0))
+        self.figure_, self.ax_ = canvas(ax, (6.0, 5.0))
         self.order_ = _like_beside_like(self.similarity)
         lowest = float(self.similarity.min())
         one_sided = lowest >= 0
@@ -678,7 +679,7 @@ class CurveDisplay:
         checks.check_number("max_tasks", max_tasks, 0, whole=True)
         checks.check_number("coverage", self.coverage, 0, 1, strict=True)
         curves = self.curves
-        self.figure_, self.ax_ = _canvas(ax, (6.4, 4.4))
+        self.figure_, self.ax_ = canvas(ax, (6.4, 4.4))
         x, levels = np.arange(len(curves.values)), curves.values.dtype.kind not in "iuf"
         x = x if levels else curves.values
         self._draw_tasks(x, max_tasks)
@@ -743,31 +744,3 @@ def _like_beside_like(similarity):
         squareform(distance, checks=False), "average", len(similarity) <= 300
     )
     return hierarchy.leaves_list(tree)
-
-
-def _pyplot():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib, which is not installed. Install the extra: "
-            'pip install "scikit-multitask[plot]"'
-        ) from error
-    return plt
-
-
-def _canvas(ax, size):
-    """The figure and the axes to draw on."""
-    plt = _pyplot()
-    if ax is None:
-        _, ax = plt.subplots(figsize=size, layout="constrained")
-    return ax.figure, ax
-
-
-def _plain_ticks(axis):
-    """Plain numbers on a logarithmic axis: 20, 50, 100."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
-    axis.set_minor_formatter(NullFormatter())
