@@ -217,7 +217,7 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         for name in ("covariance", "shared_variance"):
             setattr(self, f"{name}_", _each([getattr(part, name) for part in parts]))
         self.sharing_ = _each([part.pooled for part in parts])
-        self.log_likelihood_ = -float(solution.objective)
+        self.log_likelihood_ = float(sum(part.log_likelihood for part in parts))
         self._means = self._models_of_means(fit, parts)
         self._warn_if_unknown()
 

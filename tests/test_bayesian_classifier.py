@@ -242,6 +242,16 @@ def test_weights_count_rows():
         assert_allclose(model.log_likelihood_, value, rtol=1e-8)
 
 
+def test_the_log_likelihood_is_without_the_priors_of_the_variances():
+    X, y, task, _ = drawn(15, 6, 2)
+    model = MultiTaskBayesianClassifier().fit(X, y, task=task)
+    fit = model._unfitted()._prepare(X, y, None, task)
+    (part,) = model._solution(fit, None).parts
+    assert model.log_likelihood_ == pytest.approx(part.log_likelihood)
+    # the objective, which they are part of, is higher
+    assert part.objective > -part.log_likelihood + 1e-3
+
+
 def test_both_layouts_agree():
     rng = np.random.default_rng(3)
     X = rng.normal(size=(40, 2))

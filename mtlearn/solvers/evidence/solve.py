@@ -154,7 +154,7 @@ def solve_laplace(
     Returns
     -------
     LearnedSolution
-        Its `objective` is without what the variances' weak priors add.
+        Its `log_likelihood` is without what the variances' weak priors add.
     """
     labels, columns = gather_labels(data, constant)
     model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
