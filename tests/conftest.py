@@ -170,6 +170,17 @@ def relation(request, adjacency, task_covariance):
 
 
 @pytest.fixture
+def canvas():
+    """The pyplot module, without windows; its figures are closed afterwards."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    yield pyplot
+    pyplot.close("all")
+
+
+@pytest.fixture
 def real_data():
     """Folder of optional real data; the test is skipped where there is none."""
     folder = data_dir()

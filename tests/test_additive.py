@@ -432,17 +432,6 @@ def test_features_that_are_not_numbers():
 # ---------------------------------------------------------------- the picture
 
 
-@pytest.fixture
-def canvas():
-    """The pyplot module, without windows; its figures are closed afterwards."""
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
-
-
 def test_picture_of_a_curve(canvas):
     X, y, task, _ = waves(T=12, n=20, own=0.5)
     model = MultiTaskAdditiveRegressor().fit(X, y, task=task)

@@ -59,17 +59,6 @@ def finer(monkeypatch, coarse):
         monkeypatch.setattr(sharing, name, grid)
 
 
-@pytest.fixture
-def canvas():
-    """The pyplot module, without windows; its figures are closed afterwards."""
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
-
-
 def regression(**changed):
     """X, y and ids of six related tasks, one of them with a single row."""
     options = {"correlation": 0.8, "noise": 0.7, "random_state": 0, **changed}

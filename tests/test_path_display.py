@@ -22,17 +22,6 @@ from mtlearn.metrics import TaskScorer
 N_ROWS = 94
 
 
-@pytest.fixture
-def canvas():
-    """The pyplot module, without windows; its figures are closed afterwards."""
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    yield pyplot
-    pyplot.close("all")
-
-
 def regression():
     return make_task_regression(
         6,

@@ -72,7 +72,7 @@ def test_a_solution_is_fixed():
         "dual",
         "history",
         "gap",
-        "covariance",
+        "task_covariance",
     ]
 
 

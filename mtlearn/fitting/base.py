@@ -447,7 +447,7 @@ def _drop_weightless(X, y, ids, weight):
 
 def _covariance(fit, solution):
     """What was learned of the tasks that took part; NaN for the others."""
-    found = solution.covariance
+    found = solution.task_covariance
     found = np.eye(fit.n_part) if found is None else found
     every = np.full((*found.shape[:-2], len(fit.part), len(fit.part)), np.nan)
     every[(..., *np.ix_(fit.part, fit.part))] = found

@@ -45,7 +45,7 @@ class Solution:
         One entry per iteration.
     gap : float or None
         The certificate in units of the objective, where a model is to show it.
-    covariance : ndarray of shape (n_tasks, n_tasks) or None
+    task_covariance : ndarray of shape (n_tasks, n_tasks) or None
         Of the tasks, where it was learned.
     """
 
@@ -58,7 +58,7 @@ class Solution:
     dual: np.ndarray | None = None
     history: list = field(default_factory=list)
     gap: float | None = None
-    covariance: np.ndarray | None = None
+    task_covariance: np.ndarray | None = None
 
 
 def reached(solution, tol):
@@ -99,9 +99,9 @@ def stack_classes(solutions):
         status=statuses[0] if statuses else Status.CONVERGED,
         dual=dual,
         history=[step for s in solutions for step in s.history],
-        covariance=None
-        if solutions[0].covariance is None
-        else np.stack([s.covariance for s in solutions]),
+        task_covariance=None
+        if solutions[0].task_covariance is None
+        else np.stack([s.task_covariance for s in solutions]),
     )
 
 

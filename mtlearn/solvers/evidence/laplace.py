@@ -342,19 +342,19 @@ class LaplaceEvidence:
 
 
 @dataclass
-class LaplacePoint(Point):
-    """`Point` of a working linear model whose weights move with the variances.
+class LabelPoint(Point):
+    """`Point` of labels of two classes.
 
     Attributes
     ----------
     prior : ndarray of shape (q,)
-    mode : Mode
+    mode : Mode or None
     value : float
         The deviance without that of the hyperprior.
     """
 
     prior: np.ndarray
-    mode: Mode
+    mode: Mode | None
     value: float
 
     noiseless = False  # classes have no noise that could leave no digits
@@ -363,6 +363,10 @@ class LaplacePoint(Point):
     def likelihood(self):
         """Minus twice the approximate log-likelihood."""
         return self.value
+
+
+class LaplacePoint(LabelPoint):
+    """That of a working linear model whose weights move with the variances."""
 
     def scores(self):
         """As `Point.scores`, with what the moving mode adds taken from the second."""

@@ -20,8 +20,8 @@ import numpy as np
 from numba import njit
 
 from .columns import Rows
-from .laplace import LaplaceEvidence
-from .profile import Point, shared_posterior
+from .laplace import LabelPoint, LaplaceEvidence
+from .profile import shared_posterior
 
 MOST_LABELS = 100.0  # a task in the mean: beyond it Laplace's approximation is as good
 _NODES = 512  # at most
@@ -164,21 +164,11 @@ class Integrals:
 
 
 @dataclass
-class QuadraturePoint(Point):
-    """`Point` of a `QuadratureEvidence`."""
+class QuadraturePoint(LabelPoint):
+    """That of a `QuadratureEvidence`."""
 
-    prior: np.ndarray
-    mode: None
-    value: float
     found: Integrals
     variance: float
-
-    noiseless = False  # classes have no noise that could leave no digits
-
-    @property
-    def likelihood(self):
-        """Minus twice the approximate log-likelihood."""
-        return self.value
 
     def scores(self):
         """The information that labels have in levels, and it less the slope in D."""

@@ -163,5 +163,5 @@ def _as_user(found, shrunk, n_tasks, history, n_iter, status):
         max(n_iter, 1),
         status,
         history=history,
-        covariance=0.5 * (K + K.T),
+        task_covariance=0.5 * (K + K.T),
     )
