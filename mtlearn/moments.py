@@ -22,20 +22,17 @@ _CHUNK = 1024  # rows that are centred at once
 # ---------------------------------------------------------------- moments or rows?
 
 
-def grams_fit(data, width=None, copies=1):
+def grams_fit(data, copies=1):
     """Whether Gram matrices of the tasks fit into memory.
 
     Parameters
     ----------
     data : TaskData
-    width : int, default=None
-        Rows of a matrix; by default one per feature.
     copies : int
         How many sets of them there are to be at once, and how much else beside them.
     """
-    width = data.n_features if width is None else width
     blocks = 1 if data.common else data.n_tasks
-    return 8.0 * copies * blocks * width**2 <= GRAM_BYTES
+    return 8.0 * copies * blocks * data.n_features**2 <= GRAM_BYTES
 
 
 def moments_pay(data, copies=1):

@@ -178,7 +178,7 @@ class PerTaskRegressor(Constrained, TaskRegressor):
     def _solve(self, fit, start):
         alpha = float(self.alpha)
         if fit.form.learned and alpha > 0:
-            how = {"tol": self.tol, "max_iter": 10 * self.max_iter, "start": start}
+            how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
             return solve_learned(fit, None, alpha, **how)
         fit = replace(fit, form=fit.form.untied()) if fit.form.learned else fit
         options = {"intercept": fit.intercept, "tol": self.tol}
@@ -604,7 +604,7 @@ class PerTaskClassifier(LogisticClassifier):
                     "`relation`='learned' is for two classes, got "
                     f"{loss.n_scores}: use MultiTaskSVM, or another relation."
                 )
-            how = {"tol": self.tol, "max_iter": 10 * self.max_iter, "start": start}
+            how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
             return solve_learned(fit.with_rows(data), loss, 1.0, **how)
         if solver == "newton-dual" and loss.n_scores > 1:
             raise ValueError(

@@ -68,7 +68,7 @@ class _Margins(KernelMachine, Constrained):
                 "`relation`='learned' is for the linear kernel and squared losses, got "
                 f"{what}."
             )
-        how = {"tol": self._tolerance(), "max_iter": 10 * self.max_iter}
+        how = {"tol": self._tolerance(), "max_iter": self.max_iter}
         return solve_learned(fit, self._margin.smooth(), 1.0, start=start, **how)
 
 

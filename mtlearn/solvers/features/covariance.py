@@ -17,6 +17,7 @@ from ...problem.solution import Solution, Status, goal
 from .low_rank import solve_nuclear
 from .smooth import MomentLoss, RowLoss, squared_loss
 
+_STEPS = 10  # Newton steps that each of `max_iter` stands for
 _ROUNDS = 40  # strengths that are tried, at most
 _FIRST = 0.1  # share of the largest strength at which to begin
 _EASE = 1e-2  # accuracy of a strength's solution, in what the root still lacks
@@ -38,7 +39,7 @@ def solve_learned(part, loss, alpha, *, tol=1e-8, max_iter=1000, start=None):
         best model without features, or a hundred times the objective itself, whichever
         is smaller.
     max_iter : int
-        Most Newton steps, over all strengths.
+        Most tens of Newton steps, over all strengths.
     start : (coef, intercept), default=None
 
     Returns
@@ -55,10 +56,11 @@ def solve_learned(part, loss, alpha, *, tol=1e-8, max_iter=1000, start=None):
     W = None if start is None else _extended(*start, shrunk)
     search = _Search(smooth, alpha / n_tasks, W)
     history, n_iter, status = [], 0, Status.MAX_ITER
+    most = _STEPS * max_iter
     for _ in range(_ROUNDS):
         # 1) the nuclear norm at a strength, as closely as its root is known
         ease = max(tol, _EASE * search.lacks / max(smooth.zero_objective, 1e-300))
-        found = search.solve(min(ease, 1e-3), max_iter - n_iter)
+        found = search.solve(min(ease, 1e-3), most - n_iter)
         n_iter += found.n_iter
         # 2) what that leaves of the problem itself
         value, gap = search.value(found), search.gap(found)
@@ -66,7 +68,7 @@ def solve_learned(part, loss, alpha, *, tol=1e-8, max_iter=1000, start=None):
         if gap <= goal(tol, smooth.zero_objective, value):
             status = Status.CONVERGED
             break
-        if n_iter >= max_iter:
+        if n_iter >= most:
             break
         # 3) the next strength
         search.move(found)
