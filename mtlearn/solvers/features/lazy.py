@@ -17,9 +17,7 @@ _ALL = 0.75  # of the features pulled at zero, from which most will be in use
 
 def lazy_loss(data, intercept, penalty):
     """The loss with a growing Gram where it may save work, else None."""
-    weight = data.sample_weight
-    suits = data.wide and not data.sparse and intercept.own
-    suits = suits and (weight is None or weight.ndim == 1)
+    suits = intercept.own and not data.sparse
     suits = suits and _FEW < data.n_features <= data.X.shape[0]
     if not suits or not data.common:
         return None

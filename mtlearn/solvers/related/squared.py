@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...moments import TaskMoments, grams_fit
-from ...problem.intercepts import FREE, NONE
+from ...problem.intercepts import FREE, NONE, FreeUnknowns
 from ...problem.losses import Squared
 from ...problem.solution import Solution, Status, goal
 from ..linalg import ground_whole
@@ -87,8 +87,7 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
         Its status is STALLED where the moments have lost the answer (columns collinear
         to eleven digits); solve from the rows then.
     """
-    composed = form.composed and intercept.present
-    mixed = form.intercept_map(intercept) if composed else None
+    mixed = FreeUnknowns(intercept, form, 1).rules
     blocks, target, border_target = normal_equations(moments, intercept, mixed)
     solver = coupled_solver(form, alpha)
     solver.update(blocks)
