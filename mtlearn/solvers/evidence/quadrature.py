@@ -39,14 +39,13 @@ class QuadratureEvidence(LaplaceEvidence):
     def __init__(self, labels, basis, flat, restricted, hyper):
         super().__init__(labels, basis, flat, restricted, hyper)
         sizes = np.diff(labels.starts)
-        self._most = int(sizes.max())
         self._beta, self._centres = np.zeros(len(basis)), np.zeros(len(sizes))
 
     def over_tasks(self, function, *parameters):
         """A compiled pass over the integrals of all tasks."""
         labels = self.labels
         rows = labels.U, labels.place, labels.starts, labels.sign, labels.weight
-        return function(*rows, self._most, self._centres, *parameters)
+        return function(*rows, self._centres, *parameters)
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where D is the square of `root`."""
@@ -309,7 +308,6 @@ def integrate_levels(
     starts,
     sign,
     weight,
-    most,
     centres,
     beta,
     D,
@@ -323,8 +321,6 @@ def integrate_levels(
     Parameters
     ----------
     U, place, starts, sign, weight : the labels, as `Labels` has them
-    most : int
-        Labels of the largest task.
     centres : ndarray of shape (n_tasks,)
         Modes of the levels: starts, replaced.
     beta : ndarray of shape (q,)
@@ -336,7 +332,9 @@ def integrate_levels(
     bound : ndarray of shape (n_tasks, q)
         Covariance of the level and the score, written.
     """
-    q, n_nodes, total = len(beta), _NODES, 0.0
+    q, n_nodes, total, most = len(beta), _NODES, 0.0, 0
+    for t in range(len(starts) - 1):
+        most = max(most, starts[t + 1] - starts[t])
     m, v, share = np.empty(most), np.empty(n_nodes), np.empty(n_nodes)
     r, w = np.empty((n_nodes, most)), np.empty((n_nodes, most))
     s, mean = np.empty(q), np.empty(q)
@@ -397,7 +395,6 @@ def bend_levels(
     starts,
     sign,
     weight,
-    most,
     centres,
     beta,
     D,
@@ -415,7 +412,9 @@ def bend_levels(
     sums : ndarray of shape (q + 1,)
         Gains the derivative of the score in D, and that of tr C H last.
     """
-    q, n_nodes = len(beta), _NODES
+    q, n_nodes, most = len(beta), _NODES, 0
+    for t in range(len(starts) - 1):
+        most = max(most, starts[t + 1] - starts[t])
     m, h, v, share = (
         np.empty(most),
         np.empty(most),
