@@ -2,6 +2,7 @@
 
 
 def pyplot():
+    """matplotlib's pyplot, or one sentence where it is not installed."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
