@@ -1,7 +1,12 @@
 """Smooth functions of every task, with nothing to choose."""
 
+from sklearn.utils.validation import check_is_fitted
+
 from .fitting.curves import AdditiveModel
 from .learned import MultiTaskBayesianRidge
+
+_LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
+_VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
 
 
 class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
@@ -98,7 +103,10 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
     not see is zero. Of more than a hundred levels the rarest are zero, too. The
     log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
     weight two is two rows (weights that are no counts are better scaled to mean one).
-    `tol` is not relative to an objective. Sparse `X` is made dense. Noise of less than
+    `tol` is not relative to an objective. Sparse `X` is made dense. In `summary()` and
+    `task_effects()` lines are of features scaled to variance one, and a variance is the
+    mean one of that part of the function over the rows; the tasks' own curves are in
+    `curve`. Noise of less than
     a thousandth of the labels' spread is not told from none.
 
     References
@@ -125,6 +133,8 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
     []
     """
 
+    noise = "common"
+
     def __init__(
         self,
         n_knots=6,
@@ -145,3 +155,30 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
         self.tol = tol
         self.max_iter = max_iter
         self.verbose = verbose
+
+    def _settings(self, d):
+        return {
+            **super()._settings(d),
+            "least_noise": _LEAST_NOISE,
+            "variance_cost": _VARIANCE_COST,
+        }
+
+    def curve(self, feature, values=None):
+        """What the model says of one feature, all others at their mean.
+
+        Parameters
+        ----------
+        feature : str or int
+            Name, or position without the column of ids.
+        values : array-like of shape (n_values,), default=None
+            Where; by default a hundred values between the ends of the data, or all
+            levels of a category.
+
+        Returns
+        -------
+        curves : Curves
+            Shared values with standard errors, and those of the tasks.
+        """
+        check_is_fitted(self)
+        models = self._posterior, self.coef_, self.intercept_
+        return self._curves(feature, values, *models)

@@ -163,10 +163,15 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
         super()._check_parameters()
         checks.check_choice("noise", self.noise, ("common", "task"))
 
+    def _settings(self, d):
+        return {**super()._settings(d), "own_noise": self.noise == "task"}
+
     def _solution(self, fit, start):
-        own = self.noise == "task"
-        settings = self._settings(fit.n_features)
-        return solve_evidence(fit.gathered(), own_noise=own, **settings)
+        return self._maximised(fit, self._settings(fit.n_features))
+
+    def _maximised(self, fit, settings):
+        """The model at its best variances."""
+        return solve_evidence(fit.gathered(), **settings)
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
@@ -208,13 +213,13 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
             Two-dimensional if `fit` had a two-dimensional `y`.
         std : ndarray of the same shape
             With `return_std`: of a new label of weight one, given the variances: noise,
-            what is not known of the coefficients, and, for a task that `fit` never saw,
+            what is not known of the functions, and, for a task that `fit` never saw,
             its own deviations.
         """
         if not return_std:
             return super().predict(X, task=task)
         fitted, codes = self._scores(X, task)
-        X, _ = checks.check_features(self, X, task, reset=False)
+        X = self._represent(self._checked(X, task)[0])
         variance = self._variance(self._posterior.label_variance, X, codes)
         return fitted, np.sqrt(variance)
 

@@ -200,7 +200,10 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     # ------------------------------------------------------------ fit
 
     def _solution(self, fit, start):
-        settings = self._settings(fit.n_features)
+        return self._maximised(fit, self._settings(fit.n_features))
+
+    def _maximised(self, fit, settings):
+        """The models of all classes at their best variances."""
         parts = [solve_laplace(one, **settings) for one in against_the_rest(fit)]
         whole = parts[0] if len(parts) == 1 else stack_classes(parts)
         known = {field.name: getattr(whole, field.name) for field in fields(Solution)}
@@ -255,6 +258,7 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
 
     def _evaluate(self, X, codes):
         """Scores whose logistic functions are the averaged probabilities."""
+        X = self._represent(X)
         variance = [
             self._variance(one.score_variance, X, codes) for one in self._posteriors
         ]

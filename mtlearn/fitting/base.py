@@ -263,9 +263,13 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         Also returns the position of each row's task, None without ids.
         """
         check_is_fitted(self)
-        X, ids = checks.check_features(self, X, task, reset=False)
+        X, ids = self._checked(X, task)
         codes = self._codes(ids, X.shape[0])
         return self._evaluate(X, codes), codes
+
+    def _checked(self, X, task):
+        """Features as `fit` had them, and ids, of rows to predict."""
+        return checks.check_features(self, X, task, reset=False)
 
     def _evaluate(self, X, codes):
         """Scores of checked features, of the rows' own tasks or of all."""

@@ -4,18 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.validation import check_is_fitted
 
 from ..problem.terms import LEVEL, LINE, WIGGLE, Levels, make_terms
-from ..solvers.evidence.solve import solve_evidence
 from . import checks
 from .categories import encode_categories, find_categories
 from .constrained import feature_names
-from .learned import Summary, chosen_features, data_frame, feature_position
+from .learned import chosen_features, feature_position
 
 _LEVELS_PRICE = 2.0  # variances that a task's own levels of a category must be worth
-_LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
-_VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
 _REFINEMENTS = 2  # times that a curve gets twice as many knots
 _DETERMINED = 0.5  # posterior over prior variance of the finest wiggle that is known
 _WORTH = 2.0  # gain in the log-likelihood by which finer curves stay
@@ -48,10 +44,13 @@ class Curves:
 
 
 class AdditiveModel:
-    """A learned model, which stands after it, of features that are curves and levels."""
+    """What a learned model becomes whose features are curves and levels.
 
-    # a diagonal model with learned strengths and one noise
-    covariance, shared_prior, noise, method = "diag", "learned", "common", "reml"
+    It stands before the model of lines, whose `_maximised` it gives other columns.
+    """
+
+    # a diagonal model with learned strengths
+    covariance, shared_prior, method = "diag", "learned", "reml"
     varying = groups = None
 
     # ------------------------------------------------------------ fit
@@ -74,6 +73,9 @@ class AdditiveModel:
         return super()._prepare(
             encode_categories(X, self._levels), y, sample_weight, task
         )
+
+    def _checked(self, X, task):
+        return super()._checked(encode_categories(X, self._levels), task)
 
     def _solution(self, fit, start):
         data = fit.data
@@ -103,29 +105,26 @@ class AdditiveModel:
         self._terms = make_terms(X, mass, categorical, knots + 2)
         varying, optional = may_vary()
         columns = replace(fit.data, X=self._terms.columns(X), _shared={})
-        return solve_evidence(
-            fit.with_rows(columns).gathered(),
-            varying=varying,
-            optional=optional,
-            groups=self._terms.groups,
-            constant=bool(self.fit_intercept),
-            least_noise=_LEAST_NOISE,
-            variance_cost=_VARIANCE_COST,
-            tol=float(self.tol),
-            max_iter=self.max_iter,
-        )
+        settings = {
+            **self._settings(columns.n_features),
+            "varying": varying,
+            "optional": optional,
+            "groups": self._terms.groups,
+        }
+        return self._maximised(fit.with_rows(columns), settings)
 
     def _coarse(self, solution):
         """Features whose finest wiggle the rows determine: finer ones may be there."""
-        terms, D = self._terms, np.diag(solution.covariance)
-        tau = solution.shared_variance[terms.groups]
-        after = np.diag(solution.posterior.shared()[1])
+        terms = self._terms
         coarse = np.zeros(len(terms.parts), dtype=bool)
-        for j, part in enumerate(terms.parts):
-            last = terms.of(j).stop - 1
-            if terms.kind[last] == WIGGLE and part.has_all_knots:
-                own = D[last] > 0 and solution.pooled[last] < _DETERMINED
-                coarse[j] = own or after[last] < _DETERMINED * tau[last]
+        for one in solution.parts:
+            D, tau = np.diag(one.covariance), one.shared_variance[terms.groups]
+            after = np.diag(one.posterior.shared()[1])
+            for j, part in enumerate(terms.parts):
+                last = terms.of(j).stop - 1
+                if terms.kind[last] == WIGGLE and part.has_all_knots:
+                    own = D[last] > 0 and one.pooled[last] < _DETERMINED
+                    coarse[j] |= own or after[last] < _DETERMINED * tau[last]
         return coarse
 
     def _interpolates(self, solution, weights):
@@ -133,15 +132,20 @@ class AdditiveModel:
 
         Rows that count several times look as if they had been measured so often.
         """
-        own = int((np.diag(solution.covariance) > 0).sum())
-        shared = int((solution.shared_variance[self._terms.groups] > 0).sum())
-        able = len(solution.coef) * own + shared >= len(weights)
-        return able and (solution.noiseless or weights.mean() > _REPEATED)
+        repeated = weights.mean() > _REPEATED
+        for one in solution.parts:
+            own = int((np.diag(one.covariance) > 0).sum())
+            shared = int((one.shared_variance[self._terms.groups] > 0).sum())
+            able = len(one.coef) * own + shared >= len(weights)
+            if able and (one.noiseless or repeated):
+                return True
+        return False
 
     def _own_features(self, solution):
         """Features of which the tasks have curves or levels of their own."""
-        varies = np.diag(solution.covariance)[:-1] > 0
-        return np.unique(self._terms.feature[varies & (self._terms.kind != LINE)])
+        bent = self._terms.kind != LINE
+        varies = [np.diag(one.covariance)[:-1] > 0 for one in solution.parts]
+        return np.unique(self._terms.feature[np.any(varies, axis=0) & bent])
 
     def _may_vary(self):
         """Terms that differ between tasks, and what others must gain for it."""
@@ -184,107 +188,29 @@ class AdditiveModel:
 
     # ------------------------------------------------------------ predict
 
-    def predict(self, X, return_std=False, *, task=None):
-        """Predict the labels.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
-        return_std : bool, default=False
-            Whether to return standard deviations of new labels, too.
-        task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
-            Two-dimensional if `fit` had a two-dimensional `y`.
-        std : ndarray of the same shape
-            With `return_std`: of a new label of weight one, given the variances: noise,
-            what is not known of the functions, and, for a task that `fit` never saw,
-            its own deviations.
-        """
-        check_is_fitted(self)
-        X = encode_categories(X, self._levels)
-        return super().predict(X, return_std, task=task)
-
     def _represent(self, X):
         return self._terms.columns(_dense(X))
 
-    def _variance(self, known, X, codes):
-        return super()._variance(known, self._represent(X), codes)
-
     # ------------------------------------------------------------ reports
 
-    def summary(self, coverage=0.95):
-        """Shared lines and levels, and the variance components.
-
-        Parameters
-        ----------
-        coverage : float, default=0.95
-            Of the intervals, given the variances.
-
-        Returns
-        -------
-        summary : Summary
-            With the frames `coefficients` (lines, of features scaled to variance one,
-            and levels) and `variances` (of lines, curves and levels; each is the mean
-            variance of that part of the function over the rows); dicts of arrays where
-            pandas is not installed.
-        """
-        whole = super().summary(coverage)
+    def _summary(self, width, *one):
+        # of a curve, which is several columns, no coefficients and a single variance
+        coefficients, variances = super()._summary(width, *one)
         plain, first = self._terms.kind != WIGGLE, self._first()
-        labels = self.term_names_.copy()
         curves = np.flatnonzero(first & ~plain)
-        labels[curves] = [f"{labels[j - 1]} (curve)" for j in curves]
-        rest = [True] * bool(self.fit_intercept)
-        coefficients = _some(whole.coefficients, np.append(plain, rest).astype(bool))
-        keep = np.append(first, [*rest, True]).astype(bool)
-        variances = _some(whole.variances, keep)
-        every = [*labels, *["intercept"] * len(rest), "noise"]
-        variances["effect"] = np.array(every, dtype=object)[keep]
-        return Summary(data_frame(coefficients), data_frame(variances))
+        names = [f"{self.term_names_[j - 1]} (curve)" for j in curves]
+        variances["effect"] = variances["effect"].copy()
+        variances["effect"][curves] = names
+        return _some(coefficients, plain), _some(variances, first)
 
-    def task_effects(self, coverage=0.95):
-        """Deviations of the tasks' levels and slopes from the shared ones.
-
-        Parameters
-        ----------
-        coverage : float, default=0.95
-            Of the intervals, given the variances (which are estimates themselves: with
-            few tasks the intervals are somewhat too short).
-
-        Returns
-        -------
-        effects : DataFrame or dict of arrays
-            `task`, `rows` (labels, counted by their weights), `effect`, `estimate`,
-            `standard_error`, `lower`, `upper`; effect by effect, in the order of the
-            estimates. Slopes are those of features scaled to variance one; the tasks'
-            own curves are in `curve`. A dict where pandas is not installed.
-        """
-        effects = super().task_effects(coverage)
+    def _effects(self, width, *one):
+        effects = super()._effects(width, *one)
         wiggles = set(self.term_names_[self._terms.kind == WIGGLE])
-        keep = np.array([one not in wiggles for one in effects["effect"]], dtype=bool)
-        return data_frame(_some(effects, keep))
+        keep = [effect not in wiggles for effect in effects["effect"]]
+        return _some(effects, np.array(keep, dtype=bool))
 
-    def curve(self, feature, values=None):
-        """What the model says of one feature, all others at their mean.
-
-        Parameters
-        ----------
-        feature : str or int
-            Name, or position without the column of ids.
-        values : array-like of shape (n_values,), default=None
-            Where; by default a hundred values between the ends of the data, or all
-            levels of a category.
-
-        Returns
-        -------
-        curves : Curves
-            Shared values with standard errors, and those of the tasks.
-        """
-        check_is_fitted(self)
+    def _curves(self, feature, values, posterior, coef, intercept):
+        """The `Curves` of one feature by models of all tasks."""
         terms, d = self._terms, len(self._terms.parts)
         j = feature_position(feature, feature_names(self), d, "feature") % d
         part, levels = terms.parts[j], self._categories[j]
@@ -295,12 +221,12 @@ class AdditiveModel:
             place = {level: i for i, level in enumerate(levels)}
             x = [place.get(value, -1) for value in values]
         # beside it the mean of each column, that is, for levels, how frequent they are
-        where, mean = terms.of(j), self._posterior.columns.mean
+        where, mean = terms.of(j), posterior.columns.mean
         C = np.tile(np.append(mean, 1.0), (len(x), 1))
         C[:, where] = part.columns(np.asarray(x, dtype=np.float64))
-        shared, covariance = self._posterior.shared()
+        shared, covariance = posterior.shared()
         error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", C, covariance, C), 0.0))
-        tasks = self.coef_ @ C[:, :-1].T + self.intercept_[:, None]
+        tasks = coef @ C[:, :-1].T + intercept[:, None]
         name = self._features()[j]
         return Curves(name, np.asarray(values), C @ shared, error, tasks)
 
@@ -320,5 +246,8 @@ def _dense(X):
 
 
 def _some(columns, keep):
-    """Some rows of a frame, or of a dict of arrays, as a dict."""
-    return {name: np.asarray(columns[name])[keep] for name in columns}
+    """Some rows of columns; those after the terms' stay."""
+    n_rows = len(columns["effect"])
+    every = np.ones(n_rows, dtype=bool)
+    every[: len(keep)] = keep[:n_rows]
+    return {name: values[every] for name, values in columns.items()}

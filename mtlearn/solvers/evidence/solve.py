@@ -50,6 +50,11 @@ class LearnedSolution(Solution):
     pooled: np.ndarray | None = None
     noiseless: bool = False
 
+    @property
+    def parts(self):
+        """One model; several classes have more."""
+        return (self,)
+
 
 def solve_evidence(
     moments,
