@@ -106,6 +106,10 @@ class Labels:
         """Labels of each task, by weight."""
         return np.add.reduceat(self.weight, self.starts[:-1])
 
+    def of_rows(self, values):
+        """Sums of the labels' values for each row of U."""
+        return np.bincount(self.place, weights=values, minlength=len(self.U))
+
 
 @dataclass(frozen=True)
 class Columns:

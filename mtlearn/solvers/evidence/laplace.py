@@ -14,6 +14,7 @@ a thousand such tasks would take for a proof that there are none.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
@@ -21,12 +22,14 @@ from scipy import linalg
 from ...problem.logistic import normal_site
 from .columns import Rows
 from .passes import (
+    bend,
     find_effects,
-    gather_adjoint,
-    gather_working,
+    gather_cross,
+    gather_squares,
     label_variances,
     reduce_tasks,
     score_rows,
+    work,
 )
 from .profile import Point, shared_posterior
 
@@ -125,6 +128,23 @@ class Mode:
     sites: object
 
 
+class Deviations(NamedTuple):
+    """The tasks' deviations: root of their covariance, and the same by U's columns."""
+
+    root: np.ndarray  # (r, k)
+    lift: np.ndarray  # (q, k)
+
+
+class Eliminated(NamedTuple):
+    """What the tasks leave of their moments; `inner` and `pulled` as in `Point`."""
+
+    logs: float
+    total: np.ndarray
+    target: np.ndarray
+    inner: object
+    pulled: object
+
+
 class LaplaceEvidence:
     """Laplace's likelihood as a function of the variances; as `Evidence`.
 
@@ -151,39 +171,41 @@ class LaplaceEvidence:
         self.basis = self.lift = basis
         self.hyper, self.flat = hyper, flat
         self.wide = np.where(np.all(labels.U == 1.0, axis=0), _LEVEL, _FLAT)
-        q, n_tasks = len(basis), len(labels.starts) - 1
-        counts, Z = labels.counts, labels.U[labels.place] @ basis
-        self.raw = 0.25 * labels.weight @ Z**2
-        each = np.arange(n_tasks)
-        self.rows = Rows(
-            np.zeros((n_tasks, q, q)), each, np.zeros((n_tasks, q)), counts, counts
-        )
+        n_tasks = len(labels.starts) - 1
+        self.raw = 0.25 * labels.of_rows(labels.weight) @ (labels.U @ basis) ** 2
+        self.rows = self._frame(n_tasks, labels.counts)
         self._last, self._rounding = None, _MODE * (1.0 + self.rows.count)
         self._single = labels.task[labels.single]
         self._several = np.ones(n_tasks, dtype=bool)
         self._several[self._single] = False
 
+    def _frame(self, n_tasks, counts):
+        """`Rows` without moments, which are those of a mode."""
+        q = len(self.lift)
+        gram, cross = np.zeros((n_tasks, q, q)), np.zeros((n_tasks, q))
+        return Rows(gram, np.arange(n_tasks), cross, counts, counts)
+
     # ------------------------------------------------------------ the mode
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`."""
-        F = np.ascontiguousarray(self.basis @ root)
-        self.hyper.refuse(F, prior)
+        own = Deviations(root, np.ascontiguousarray(self.lift @ root))
+        self.hyper.refuse(own.lift, prior)
         prior = np.where(self.flat, self.wide, prior)
-        mode = self._mode(F, prior)
-        return self._point(mode, F, root, prior)
+        mode = self._mode(own, prior)
+        return self._point(mode, own, prior)
 
-    def _mode(self, F, prior):
+    def _mode(self, own, prior):
         """Newton's method from the last mode, or from zero."""
-        q, n_tasks, k = len(self.basis), len(self.rows.counts), F.shape[1]
-        zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), F, prior)
+        q, n_tasks, k = len(prior), len(self.rows.counts), own.root.shape[1]
+        zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), own, prior)
         here = zero
         if self._last is not None:
-            start = self._solved(F, prior, self._last, self._sites(self._last, F))
+            start = self._solved(own, prior, self._last, self._sites(self._last, own))
             if start.value < zero.value:
                 here = start
         for _ in range(_STEPS):
-            there = self._searched(here, F, prior)
+            there = self._searched(here, own, prior)
             if there is None:
                 break
             gain, here = here.value - there.value, there
@@ -192,49 +214,55 @@ class LaplaceEvidence:
         self._last = here.eta
         return here
 
-    def _searched(self, here, F, prior):
+    def _searched(self, here, own, prior):
         """The Newton step, halved until it gains; None if none does."""
-        there = self._solved(F, prior, here.eta, here.sites)
+        there = self._solved(own, prior, here.eta, here.sites)
         for _ in range(_HALVINGS):
             if there.value <= here.value + self._rounding:
                 return there
             there = self._tried(
                 0.5 * (here.beta + there.beta),
                 0.5 * (here.effects + there.effects),
-                F,
+                own,
                 prior,
             )
         return None
 
-    def _solved(self, F, prior, eta, sites):
+    def _solved(self, own, prior, eta, sites):
         """Coefficients of the working linear model."""
-        rows = self._working(eta, sites, F)
-        n_tasks, k = len(rows.counts), F.shape[1]
-        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
-        self._reduce(rows, F, inner, pulled)
-        spread, _ = self._spread(inner.sum(axis=0), prior)
-        beta = spread.T @ (spread @ pulled.sum(axis=0))
-        effects, left = np.empty((n_tasks, k)), np.zeros((k, k))
-        find_effects(
-            rows.gram, rows.starts, rows.members, rows.cross, F, beta, effects, left
-        )
-        return self._tried(beta, effects, F, prior)
+        rows = self._gathered(*self._working(eta, sites, own))
+        found = self._eliminated(rows, own)
+        spread, _ = self._spread(found.total, prior)
+        beta = spread.T @ (spread @ found.target)
+        return self._tried(beta, self._effects(rows, own, found, beta), own, prior)
 
-    def _reduce(self, rows, F, inner, pulled):
-        return reduce_tasks(
-            rows.gram, rows.starts, rows.members, rows.cross, F, inner, pulled
-        )[0]
+    def _eliminated(self, rows, own):
+        """What the tasks leave of their moments."""
+        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
+        logs, _ = reduce_tasks(
+            rows.gram, rows.starts, rows.members, rows.cross, own.lift, inner, pulled
+        )
+        total, target = inner.sum(axis=0), pulled.sum(axis=0)
+        return Eliminated(logs, total, target, inner, pulled)
+
+    def _effects(self, rows, own, found, beta):
+        """Deviations, (n_tasks, k) in the columns of the root."""
+        k = own.root.shape[1]
+        effects, left = np.empty((len(rows.counts), k)), np.zeros((k, k))
+        moments = rows.gram, rows.starts, rows.members, rows.cross
+        find_effects(*moments, own.lift, beta, effects, left)
+        return effects
 
     def _spread(self, total, prior):
         """Root of the posterior covariance of beta, and its logarithm."""
         return shared_posterior(total, prior, np.zeros_like(self.flat), prior > 0)
 
-    def _tried(self, beta, effects, F, prior):
+    def _tried(self, beta, effects, own, prior):
         """The objective at given coefficients."""
         labels = self.labels
         eta = np.empty(len(labels.sign))
         effects = np.ascontiguousarray(effects)
-        shifts = effects @ F.T
+        shifts = effects @ own.lift.T
         shifts[self._single] = 0.0
         shifts += beta
         value = score_rows(
@@ -249,96 +277,103 @@ class LaplaceEvidence:
         value += 0.5 * float(np.sum(effects[self._several] ** 2))
         seen = prior > 0
         value += 0.5 * float(np.sum(beta[seen] ** 2 / prior[seen]))
-        sites = self._sites(eta, F)
+        sites = self._sites(eta, own)
         if sites is not None:
-            own = labels.single
+            one = labels.single
             value -= float(
-                sites.value.sum() + np.logaddexp(0, -labels.sign[own] * eta[own]).sum()
+                sites.value.sum() + np.logaddexp(0, -labels.sign[one] * eta[one]).sum()
             )
         return Mode(beta, effects, eta, value, sites)
 
-    def _sites(self, eta, F):
+    def _sites(self, eta, own):
         """What single labels say of their scores, with deviations integrated out."""
-        own, labels = self.labels.single, self.labels
-        if not len(own):
+        u, sign = self.single_rows()
+        if not len(sign):
             return None
-        z = labels.U[labels.place[own]] @ F
-        return normal_site(labels.sign[own] * eta[own], (z**2).sum(axis=1))
+        spread = ((u @ own.lift) ** 2).sum(axis=1)
+        return normal_site(sign * eta[self.labels.single], spread)
 
-    def _working(self, eta, sites, F):
-        """`Rows` of the working linear model at given scores."""
-        labels, shape = self.labels, self.rows.gram.shape
-        gram, cross = np.zeros(shape), np.zeros(shape[:2])
-        gather_working(
-            labels.U,
-            labels.place,
-            labels.starts,
-            labels.sign,
-            labels.weight,
-            eta,
-            gram,
-            cross,
-        )
+    def _working(self, eta, sites, own):
+        """Curvature and weighted target of each label in the working linear model."""
+        labels = self.labels
+        w, target = np.empty_like(eta), np.empty_like(eta)
+        work(labels.sign, labels.weight, eta, w, target)
         if sites is not None:
-            own, task = labels.single, self._single
-            u = labels.U[labels.place[own]]
+            one, (u, sign) = labels.single, self.single_rows()
             # a normal label with the exact mean and variance of the deviation
-            left = 1.0 + ((u @ F) ** 2).sum(axis=1) * sites.second
-            w = -sites.second / left
-            gram[task] = w[:, None, None] * u[:, :, None] * u[:, None, :]
-            residual = labels.sign[own] * sites.first / left
-            cross[task] = (w * eta[own] + residual)[:, None] * u
-        return Rows(gram, self.rows.group, cross, self.rows.squares, self.rows.counts)
+            left = 1.0 + ((u @ own.lift) ** 2).sum(axis=1) * sites.second
+            w[one] = -sites.second / left
+            target[one] = w[one] * eta[one] + sign * sites.first / left
+        return w, target
+
+    def _gathered(self, w, target):
+        """Moments of the working linear model, as the elimination wants them."""
+        return self.full_rows(w, target)
+
+    def full_rows(self, w, target):
+        """`Rows` with all moments of each task."""
+        labels, counts = self.labels, self.rows.counts
+        n_tasks, q = len(counts), labels.U.shape[1]
+        gram, cross = np.zeros((n_tasks, q, q)), self.cross(target)
+        gather_squares(labels.U, labels.place, labels.starts, w, gram)
+        return Rows(gram, np.arange(n_tasks), cross, counts, counts)
+
+    def cross(self, values):
+        """Sums of U' values of each task, (n_tasks, q)."""
+        labels = self.labels
+        cross = np.zeros((len(self.rows.counts), labels.U.shape[1]))
+        gather_cross(labels.U, labels.place, labels.starts, values, cross)
+        return cross
 
     # ------------------------------------------------------------ the likelihood
 
-    def _point(self, mode, F, root, prior):
+    def _point(self, mode, own, prior):
         """The approximation at the mode."""
-        rows = self._working(mode.eta, mode.sites, F)
-        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
-        logs = self._reduce(rows, F, inner, pulled)
+        rows = self._gathered(*self._working(mode.eta, mode.sites, own))
+        found, logs = self._eliminated(rows, own), 0.0
         if mode.sites is not None:
-            logs += self._exact_logs(mode.sites, F)
-        total, target = inner.sum(axis=0), pulled.sum(axis=0)
-        spread, log_det = self._spread(total, prior)
+            logs = self._exact_logs(mode.sites, own)
+        spread, log_det = self._spread(found.total, prior)
         lent = spread
         if self.restricted:
             # as if the flat prior had the density one
             log_det -= float(np.log(2 * np.pi * self.wide[self.flat]).sum())
         else:
-            lent, log_det = shared_posterior(
-                total, prior, np.zeros_like(self.flat), (prior > 0) & ~self.flat
-            )
-        value = 2.0 * mode.value + logs + log_det
-        deviance = value + self.hyper.value(F, prior)
-        return LaplacePoint(
-            self,
+            open_ = (prior > 0) & ~self.flat
+            none = np.zeros_like(self.flat)
+            lent, log_det = shared_posterior(found.total, prior, none, open_)
+        value = 2.0 * mode.value + found.logs + logs + log_det
+        deviance = value + self.hyper.value(own.lift, prior)
+        return self._make(
             rows,
-            root,
+            own.root,
             deviance,
-            1e-12 * max(abs(deviance), rows.count),
+            1e-12 * max(abs(deviance), self.rows.count),
             1.0,
             mode.beta,
             spread,
             lent,
-            total,
-            target,
-            inner,
-            pulled,
+            found.total,
+            found.target,
+            found.inner,
+            found.pulled,
             prior,
             mode,
             value,
         )
+
+    def _make(self, rows, *facts):
+        return LaplacePoint(self, rows, *facts)
 
     def single_rows(self):
         """Rows and signs of the single labels."""
         own, labels = self.labels.single, self.labels
         return labels.U[labels.place[own]], labels.sign[own]
 
-    def _exact_logs(self, sites, F):
+    def _exact_logs(self, sites, own):
         """What takes the determinants of single labels out again."""
-        u = self.labels.U[self.labels.place[self.labels.single]]
-        return float(np.log1p(((u @ F) ** 2).sum(axis=1) * sites.second).sum())
+        u = self.single_rows()[0]
+        return float(np.log1p(((u @ own.lift) ** 2).sum(axis=1) * sites.second).sum())
 
 
 @dataclass
@@ -371,59 +406,79 @@ class LaplacePoint(LabelPoint):
     def scores(self):
         """As `Point.scores`, with what the moving mode adds taken from the second."""
         star, outer = super().scores()
-        evidence, F = self.evidence, self._lift
-        lift, extra = self._adjoint(F)
+        lift, moved = self._lifted(self._bending(self.factor))
+        shift = self.spread.T @ (self.spread @ moved)
+        lift -= self._held(shift)
         mixed = lift.T @ self.pulled
-        self.drift = lift.sum(axis=0) * self.pulled.sum(axis=0)
-        outer = outer - 0.5 * (mixed + mixed.T) - extra
-        return star, outer - np.diag(evidence.hyper.own_slope(F))
+        self.drift = (moved - self.total @ shift) * self._rest
+        outer = outer - 0.5 * (mixed + mixed.T)
+        return star, outer - self._of_own(self._own_slope(shift))
 
     @property
-    def _lift(self):
-        return np.ascontiguousarray(self.evidence.basis @ self.root)
+    def own(self):
+        """`Deviations` at their variances."""
+        lift = np.ascontiguousarray(self.evidence.lift @ self.root)
+        return Deviations(self.root, lift)
+
+    @property
+    def _rest(self):
+        """Scores of the shared coefficients, but for their prior."""
+        return self.target - self.total @ self.beta
 
     def shared_squares(self):
         """Squares of the shared scores, less what the moving mode adds."""
-        e = self.target - self.total @ self.beta
         slope = self.evidence.hyper.shared_slope(self.prior)
-        return e**2 - self.drift - slope
+        return self._rest**2 - self.drift - slope
 
-    def _adjoint(self, F):
-        """Derivatives of the determinants in the scores, with the tasks eliminated.
+    def _lifted(self, values):
+        """What is left of U' values of each task without its deviations; their sum."""
+        rows, cross = self.rows, self.evidence.cross(values)
+        lift, inner = np.empty_like(cross), np.empty_like(rows.gram)
+        reduce_tasks(
+            rows.gram, rows.starts, rows.members, cross, self.own.lift, inner, lift
+        )
+        return lift, lift.sum(axis=0)
 
-        Returns
-        -------
-        lift : ndarray of shape (n_tasks, q)
-        extra : ndarray of shape (q, q)
-            What single labels take from the outer product beside that.
+    def _held(self, shift):
+        """What a shift of the shared coefficients takes from each task."""
+        return self.inner @ shift
+
+    def _of_own(self, matrix):
+        """A matrix of the columns U in those of the scores."""
+        return matrix
+
+    def _own_slope(self, shift):
+        """What the variances' priors, and single labels, take from the outer product.
+
+        Of the columns U, (q, q).
         """
-        evidence, rows, sites = self.evidence, self.rows, self.mode.sites
-        inner, lift = np.empty_like(rows.gram), np.empty_like(rows.cross)
-        evidence._reduce(self._bending(F, self.factor), F, inner, lift)
-        shift = self.spread.T @ (self.spread @ lift.sum(axis=0))
-        extra = np.zeros((len(self.beta), len(self.beta)))
-        if sites is not None:
-            u, sign = evidence.single_rows()
-            lent = ((u @ self.factor.T) ** 2).sum(axis=1)
-            bend = sign * sites.third * (u @ shift) - sites.fourth * lent
-            extra = (u * (0.5 * bend)[:, None]).T @ u
-        return lift - inner @ shift, extra
+        slope = np.diag(self.evidence.hyper.own_slope(self.own.lift))
+        sites, (u, sign) = self.mode.sites, self.evidence.single_rows()
+        if sites is None:
+            return slope
+        lent = ((u @ self.factor.T) ** 2).sum(axis=1)
+        bent = sign * sites.third * (u @ shift) - sites.fourth * lent
+        return slope + (u * (0.5 * bent)[:, None]).T @ u
 
-    def _bending(self, F, factor):
-        """`Rows` with the derivatives of the determinants in the scores for labels."""
-        evidence, rows, mode = self.evidence, self.rows, self.mode
-        labels, sites = evidence.labels, mode.sites
-        lent, cross = np.empty(len(labels.sign)), np.zeros_like(rows.cross)
-        where = labels.U, labels.place, labels.starts
-        label_variances(*where, rows.gram, F, factor, lent)
-        gather_adjoint(*where, labels.weight, mode.eta, lent, cross)
-        if sites is not None:
-            u, sign = evidence.single_rows()
-            left = 1.0 + ((u @ F) ** 2).sum(axis=1) * sites.second
+    def _bending(self, factor):
+        """Derivative of the determinants in the score of each label."""
+        labels, mode = self.evidence.labels, self.mode
+        bent = np.empty_like(mode.eta)
+        bend(labels.weight, mode.eta, self._score_variances(factor), bent)
+        if mode.sites is not None:
+            sites, (u, sign) = mode.sites, self.evidence.single_rows()
+            left = 1.0 + ((u @ self.own.lift) ** 2).sum(axis=1) * sites.second
             lent = ((u @ factor.T) ** 2).sum(axis=1)
-            bend = -sign * sites.third * lent / left
-            cross[labels.task[labels.single]] = bend[:, None] * u
-        return replace(rows, cross=cross)
+            bent[labels.single] = -sign * sites.third * lent / left
+        return bent
+
+    def _score_variances(self, factor):
+        """Of all labels, where `factor` is a root of the shared coefficients'."""
+        labels, rows = self.evidence.labels, self.rows
+        lent = np.empty_like(self.mode.eta)
+        where = labels.U, labels.place, labels.starts
+        label_variances(*where, rows.gram, self.own.lift, factor, lent)
+        return lent
 
     def means(self):
         """What turns modes into means: `Rows` and beta of the working linear model.
@@ -431,10 +486,7 @@ class LaplacePoint(LabelPoint):
         To second order the mean of all coefficients is half the derivative of the
         determinants away from the mode: where a task has a single class, further out.
         """
-        F, rows = self._lift, self.rows
-        bent = self._bending(F, self.spread)
-        inner, lift = np.empty_like(rows.gram), np.empty_like(rows.cross)
-        self.evidence._reduce(bent, F, inner, lift)
-        shift = self.spread.T @ (self.spread @ lift.sum(axis=0))
-        moved = replace(rows, cross=rows.cross - 0.5 * bent.cross)
+        bent, rows = self._bending(self.spread), self.full_rows
+        shift = self.spread.T @ (self.spread @ self._lifted(bent)[1])
+        moved = replace(rows, cross=rows.cross - 0.5 * self.evidence.cross(bent))
         return moved, self.beta - 0.5 * shift

@@ -324,28 +324,35 @@ def score_rows(U, place, starts, sign, weight, shifts, eta):
 
 
 @njit(cache=True)
-def gather_working(U, place, starts, sign, weight, eta, gram, cross):
-    """Add the moments of the working linear models of all tasks.
+def work(sign, weight, eta, w, target):
+    """Curvatures of all labels, and curvature times score plus residual, written."""
+    for i in range(len(eta)):
+        e = np.exp(-abs(eta[i]))
+        w[i] = weight[i] * e / (1.0 + e) ** 2
+        # the residual is the label's probability of being the other one
+        p = 1.0 / (1.0 + e) if eta[i] * sign[i] < 0 else e / (1.0 + e)
+        target[i] = w[i] * eta[i] + weight[i] * sign[i] * p
 
-    Parameters
-    ----------
-    gram : ndarray of shape (n_tasks, q, q)
-        Gains U' W U, W the curvatures.
-    cross : ndarray of shape (n_tasks, q)
-        Gains U' (W eta + residuals).
-    """
+
+@njit(cache=True)
+def bend(weight, eta, lent, out):
+    """Derivatives of the curvatures times `lent`, written."""
+    for i in range(len(eta)):
+        e = np.exp(-abs(eta[i]))
+        slope = weight[i] * e * (e - 1.0) / (1.0 + e) ** 3
+        out[i] = slope * (lent[i] if eta[i] > 0 else -lent[i])
+
+
+@njit(cache=True)
+def gather_squares(U, place, starts, w, gram):
+    """Add U' W U of each task to `gram`, (n_tasks, q, q); both triangles."""
     q = U.shape[1]
     for t in range(len(gram)):
-        G, c = gram[t], cross[t]
+        G = gram[t]
         for i in range(starts[t], starts[t + 1]):
-            u, e = U[place[i]], np.exp(-abs(eta[i]))
-            w = weight[i] * e / (1.0 + e) ** 2
-            # the residual is the label's probability of being the other one
-            p = 1.0 / (1.0 + e) if eta[i] * sign[i] < 0 else e / (1.0 + e)
-            target = w * eta[i] + weight[i] * sign[i] * p
+            u = U[place[i]]
             for j in range(q):
-                a = w * u[j]
-                c[j] += target * u[j]
+                a = w[i] * u[j]
                 for k in range(j + 1):
                     G[j, k] += a * u[k]
         for j in range(q):
@@ -354,13 +361,10 @@ def gather_working(U, place, starts, sign, weight, eta, gram, cross):
 
 
 @njit(cache=True)
-def gather_adjoint(U, place, starts, weight, eta, lent, cross):
-    """Add U' (h w'), w' the derivatives of the curvatures, h = `lent`, to `cross`."""
+def gather_cross(U, place, starts, values, cross):
+    """Add U' values of each task to `cross`, (n_tasks, q)."""
     q = U.shape[1]
     for t in range(len(cross)):
         for i in range(starts[t], starts[t + 1]):
-            e = np.exp(-abs(eta[i]))
-            slope = weight[i] * e * (e - 1.0) / (1.0 + e) ** 3
-            slope *= lent[i] if eta[i] > 0 else -lent[i]
             for j in range(q):
-                cross[t, j] += slope * U[place[i], j]
+                cross[t, j] += values[i] * U[place[i], j]

@@ -181,6 +181,11 @@ class Point:
     pulled: np.ndarray
 
     @property
+    def full_rows(self):
+        """`Rows` with all moments of each task."""
+        return self.rows
+
+    @property
     def likelihood(self):
         """Minus twice the log-likelihood, where the deviance has a prior in it."""
         return self.deviance + self.evidence.spent * np.log(2 * np.pi * self.noise)

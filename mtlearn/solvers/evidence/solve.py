@@ -339,7 +339,7 @@ def _solution(trial, columns, groups, flat):
     if best.log_noise is not None:
         ratio = np.exp(best.log_noise)
     posterior = Posterior(
-        point.rows,
+        point.full_rows,
         columns,
         own,
         point.evidence.lift,
