@@ -5,6 +5,7 @@ shape of scikit-learn estimators.
 """
 
 from .additive import MultiTaskAdditiveRegressor
+from .additive_classifier import MultiTaskAdditiveClassifier
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
@@ -30,6 +31,7 @@ __all__ = [
     "Composition",
     "Independent",
     "LearnedCovariance",
+    "MultiTaskAdditiveClassifier",
     "MultiTaskAdditiveRegressor",
     "MultiTaskBayesianClassifier",
     "MultiTaskBayesianRidge",

@@ -135,27 +135,6 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
 
     noise = "common"
 
-    def __init__(
-        self,
-        n_knots=6,
-        *,
-        own_curves="auto",
-        task_column=None,
-        fit_intercept=True,
-        handle_unknown="shared",
-        tol=1e-6,
-        max_iter=200,
-        verbose=0,
-    ):
-        self.n_knots = n_knots
-        self.own_curves = own_curves
-        self.task_column = task_column
-        self.fit_intercept = fit_intercept
-        self.handle_unknown = handle_unknown
-        self.tol = tol
-        self.max_iter = max_iter
-        self.verbose = verbose
-
     def _settings(self, d):
         return {
             **super()._settings(d),

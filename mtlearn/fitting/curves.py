@@ -55,6 +55,27 @@ class AdditiveModel:
 
     # ------------------------------------------------------------ fit
 
+    def __init__(
+        self,
+        n_knots=6,
+        *,
+        own_curves="auto",
+        task_column=None,
+        fit_intercept=True,
+        handle_unknown="shared",
+        tol=1e-6,
+        max_iter=200,
+        verbose=0,
+    ):
+        self.n_knots = n_knots
+        self.own_curves = own_curves
+        self.task_column = task_column
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.tol = tol
+        self.max_iter = max_iter
+        self.verbose = verbose
+
     def _check_parameters(self):
         super()._check_parameters()
         checks.check_number("n_knots", self.n_knots, 1, _MOST_KNOTS, whole=True)

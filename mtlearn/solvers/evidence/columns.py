@@ -106,6 +106,19 @@ class Labels:
         """Labels of each task, by weight."""
         return np.add.reduceat(self.weight, self.starts[:-1])
 
+    @property
+    def count(self):
+        """All labels, by weight."""
+        return float(self.weight.sum())
+
+    def only(self, tasks):
+        """Those of some of the tasks, by their sorted numbers."""
+        keep = np.isin(self.task, tasks)
+        sizes = np.diff(self.starts)[tasks]
+        starts = np.append(0, np.cumsum(sizes))
+        rows = self.place[keep], starts, self.sign[keep], self.weight[keep]
+        return Labels(self.U, *rows)
+
     def of_rows(self, values):
         """Sums of the labels' values for each row of U."""
         return np.bincount(self.place, weights=values, minlength=len(self.U))

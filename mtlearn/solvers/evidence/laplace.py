@@ -135,7 +135,7 @@ class Deviations(NamedTuple):
     lift: np.ndarray  # (q, k)
 
 
-class Eliminated(NamedTuple):
+class Reduced(NamedTuple):
     """What the tasks leave of their moments; `inner` and `pulled` as in `Point`."""
 
     logs: float
@@ -243,7 +243,7 @@ class LaplaceEvidence:
             rows.gram, rows.starts, rows.members, rows.cross, own.lift, inner, pulled
         )
         total, target = inner.sum(axis=0), pulled.sum(axis=0)
-        return Eliminated(logs, total, target, inner, pulled)
+        return Reduced(logs, total, target, inner, pulled)
 
     def _effects(self, rows, own, found, beta):
         """Deviations, (n_tasks, k) in the columns of the root."""

@@ -9,10 +9,48 @@ so that a step costs r q^2 a task, not q^3.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from .profile import Evidence, Point, _products
+
+
+class OwnMoments(NamedTuple):
+    """Moments of the tasks in their own columns Z = U B, and of all rows in U."""
+
+    half: np.ndarray  # B' G_t, (n_groups, r, q)
+    own: np.ndarray  # B' G_t B, (n_groups, r, r)
+    cross: np.ndarray  # Z_t' y_t, (n_tasks, r)
+    total: np.ndarray  # (q, q)
+    target: np.ndarray  # (q,)
+
+
+class Eliminated(NamedTuple):
+    """What is left of `OwnMoments` when the tasks' deviations are taken out."""
+
+    logs: float  # sum of log |P_t|
+    total: np.ndarray  # sum of the Q_t, (q, q)
+    target: np.ndarray  # sum of the q_t, (q,)
+    inverse: np.ndarray  # P_t^-1/2, (n_groups, k, k)
+    lower: np.ndarray  # P_t^-1/2 R', (n_groups, k, r)
+    taken: np.ndarray  # X_t, (n_groups, k, q)
+    z: np.ndarray  # P_t^-1/2 R' Z_t' y_t, (n_tasks, k)
+
+
+def eliminate(moments, rows, root):
+    """The `Eliminated` of `OwnMoments` whose matrices have the groups of `rows`."""
+    eye, q = np.eye(root.shape[1]), len(moments.total)
+    P = np.linalg.cholesky(root.T @ moments.own @ root + eye)
+    logs = 2.0 * float(rows.times @ np.log(np.einsum("ukk->uk", P)).sum(axis=1))
+    inverse = np.linalg.inv(P)
+    lower = inverse @ root.T
+    taken = lower @ moments.half
+    scaled = (taken * np.sqrt(rows.times)[:, None, None]).reshape(-1, q)
+    z = np.einsum("tkr,tr->tk", lower[rows.group], moments.cross)
+    target = moments.target - np.tensordot(by_group(z, rows), taken, 2)
+    total = moments.total - scaled.T @ scaled
+    return Eliminated(logs, total, target, inverse, lower, taken, z)
 
 
 class PartialEvidence(Evidence):
@@ -33,8 +71,9 @@ class PartialEvidence(Evidence):
 
     def __init__(self, rows, lift, half, *settings):
         super().__init__(rows, lift, *settings)
-        self.basis, self.half = np.eye(lift.shape[1]), half
-        self.own, self.own_cross = _times(half, lift), rows.cross @ lift
+        self.basis, sums = np.eye(lift.shape[1]), rows.cross.sum(axis=0)
+        own, cross = times(half, lift), rows.cross @ lift
+        self.moments = OwnMoments(half, own, cross, rows.total, sums)
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`.
@@ -49,45 +88,33 @@ class PartialEvidence(Evidence):
         -------
         PartialPoint
         """
-        rows, eye = self.rows, np.eye(root.shape[1])
-        lower = np.linalg.cholesky(root.T @ self.own @ root + eye)
-        logs = 2.0 * rows.times @ np.log(np.einsum("ukk->uk", lower)).sum(axis=1)
-        lower = np.linalg.inv(lower) @ root.T
-        taken = lower @ self.half
-        z = np.einsum("tkr,tr->tk", lower[rows.group], self.own_cross)
-        scaled = (taken * np.sqrt(rows.times)[:, None, None]).reshape(-1, len(prior))
-        total = rows.total - scaled.T @ scaled
-        target = rows.cross.sum(axis=0)
-        target -= np.tensordot(_by_group(z, rows), taken, 2)
-        found = z, lower, taken
-        logs, explained = float(logs), float((z**2).sum())
-        return self._profile(
-            PartialPoint, rows, root, prior, logs, explained, total, target, found, None
-        )
+        found = eliminate(self.moments, self.rows, root)
+        explained = float((found.z**2).sum())
+        left = found.logs, explained, found.total, found.target
+        inner = self.moments, found
+        return self._profile(PartialPoint, self.rows, root, prior, *left, inner, None)
 
 
 @dataclass
 class PartialPoint(Point):
     """`Point` of a `PartialEvidence`.
 
-    `inner` has each task's z = P_t^-1/2 R' Z_t' y_t, and each matrix's P^-1/2 R' and
-    X; after `scores` `inner` are the Q*_t of the tasks' own columns and `pulled` their
-    residuals.
+    `inner` has the `OwnMoments` and what is left of them; after `scores` `inner` are
+    the Q*_t of the tasks' own columns and `pulled` their residuals.
     """
 
     def scores(self):
         """Sums over the tasks of Q*_t and of e_t e_t', (r, r) each; called once."""
-        rows, evidence = self.rows, self.evidence
-        z, lower, taken = self.inner
-        lent = (lower @ evidence.own).transpose(0, 2, 1)
+        rows, (moments, found) = self.rows, self.inner
+        lent = (found.lower @ moments.own).transpose(0, 2, 1)
         # coefficients that the prior holds at zero have no part in the others' errors
         alive = np.flatnonzero(self.factor.any(axis=0) | (self.beta != 0))
-        half = evidence.half[:, :, alive] - lent @ taken[:, :, alive]
+        half = moments.half[:, :, alive] - lent @ found.taken[:, :, alive]
         root = self.factor[:, alive]
-        known = _times(half, root[root.any(axis=1)].T)
-        star = evidence.own - lent @ lent.transpose(0, 2, 1)
+        known = times(half, root[root.any(axis=1)].T)
+        star = moments.own - lent @ lent.transpose(0, 2, 1)
         star -= known @ known.transpose(0, 2, 1)
-        e = evidence.own_cross - np.einsum("trk,tk->tr", lent[rows.group], z)
+        e = moments.cross - np.einsum("trk,tk->tr", lent[rows.group], found.z)
         e -= (half @ self.beta[alive])[rows.group]
         self.inner, self.pulled = star, e
         return np.tensordot(rows.times, star, 1), e.T @ e
@@ -101,19 +128,19 @@ class PartialPoint(Point):
         if not near:
             return 0.5 * squares, None
         e = self.pulled @ B
-        outers = _by_group(e[:, :, None] * e[:, None, :], rows)
+        outers = by_group(e[:, :, None] * e[:, None, :], rows)
         mixed = _products(blocks, outers, np.ones(len(blocks)), pairs) / self.noise
         return 0.5 * squares, mixed - 0.5 * squares
 
 
-def _by_group(values, rows):
+def by_group(values, rows):
     """Sums over the tasks of each Gram matrix."""
     if len(values) == len(rows.gram):
         return values[rows.members]
     return np.add.reduceat(values[rows.members], rows.starts[:-1], axis=0)
 
 
-def _times(blocks, matrix):
+def times(blocks, matrix):
     """All blocks times one matrix, in a single product."""
     n, r, q = blocks.shape
     return (blocks.reshape(n * r, q) @ matrix).reshape(n, r, -1)

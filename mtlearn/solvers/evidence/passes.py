@@ -368,3 +368,50 @@ def gather_cross(U, place, starts, values, cross):
         for i in range(starts[t], starts[t + 1]):
             for j in range(q):
                 cross[t, j] += values[i] * U[place[i], j]
+
+
+@njit(cache=True)
+def gather_own(U, place, starts, own, w, half):
+    """Add the rows `own` of U' W U of each task to `half`, (n_tasks, len(own), q)."""
+    q = U.shape[1]
+    for t in range(len(half)):
+        H = half[t]
+        for i in range(starts[t], starts[t + 1]):
+            u = U[place[i]]
+            for j in range(len(own)):
+                a = w[i] * u[own[j]]
+                for k in range(q):
+                    H[j, k] += a * u[k]
+
+
+@njit(cache=True)
+def take_deviations(left, task, own, lower, taken, known):
+    """Take what the tasks know of their deviations out of rows of U.
+
+    Parameters
+    ----------
+    left : ndarray of shape (n_labels, q)
+        Rows u of U, of which u - X_t' a is left, a = P_t^-1/2 F' u.
+    task : ndarray of shape (n_labels,), int
+    own : ndarray of shape (s,), int
+        Columns of U that F has rows of.
+    lower : ndarray of shape (n_tasks, k, s)
+        P_t^-1/2 F'.
+    taken : ndarray of shape (n_tasks, k, q)
+        X_t.
+    known : ndarray of shape (n_labels,)
+        Gains the squares of a.
+    """
+    k, q = lower.shape[1], left.shape[1]
+    a = np.empty(k)
+    for i in range(len(left)):
+        h, t = left[i], task[i]
+        for m in range(k):
+            value = 0.0
+            for j in range(len(own)):
+                value += lower[t, m, j] * h[own[j]]
+            a[m] = value
+            known[i] += value * value
+        for m in range(k):
+            for j in range(q):
+                h[j] -= a[m] * taken[t, m, j]

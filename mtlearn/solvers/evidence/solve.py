@@ -9,6 +9,7 @@ from .columns import gather_labels, gather_rows
 from .growth import grow
 from .laplace import Hyperprior, LaplaceEvidence
 from .partial import PartialEvidence
+from .partial_laplace import PartialLaplaceEvidence
 from .posterior import Posterior
 from .profile import LEAST_NOISE, Evidence
 from .quadrature import MOST_LABELS, QuadratureEvidence
@@ -120,13 +121,8 @@ def solve_evidence(
     rows = rows.weighted(np.ones(len(rows.counts))) if own_noise else rows
     settings = covariance, groups, flat, own_noise, restricted, least_noise
     model = _Model(rows, columns, *settings)
-    d = len(model.columns.scale)
-    varying = np.ones(d, dtype=bool) if varying is None else varying
-    model.spent = variance_cost * model.count_variances(varying)
-    trial = model.fit(varying, None, tol, max_iter)
-    if optional is not None:
-        trial = grow(model, trial, varying, optional, tol, max_iter)
-    return model.solution(trial)
+    model.variance_cost = variance_cost
+    return model.solution(_learn(model, varying, optional, tol, max_iter))
 
 
 def solve_laplace(
@@ -134,6 +130,7 @@ def solve_laplace(
     *,
     covariance="diag",
     varying=None,
+    optional=None,
     groups=None,
     flat=False,
     restricted=True,
@@ -153,7 +150,7 @@ def solve_laplace(
     ----------
     data : TaskData
         With labels -1 and +1; weights count labels.
-    covariance, varying, groups, flat, restricted, constant, tol, max_iter
+    covariance, varying, optional, groups, flat, restricted, constant, tol, max_iter
         As in `solve_evidence`.
 
     Returns
@@ -163,14 +160,24 @@ def solve_laplace(
     """
     labels, columns = gather_labels(data, constant)
     model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
-    varying = np.ones(len(columns.scale), dtype=bool) if varying is None else varying
-    trial = model.fit(varying, None, tol, max_iter)
+    trial = _learn(model, varying, optional, tol, max_iter)
     solution = model.solution(trial)
     rows, beta = trial.best.point.means()
     centre = replace(solution.posterior, rows=rows, beta=beta)
     shared = centre.shared()[0]
     means = np.vstack([shared + centre.effects()[0], shared])
     return replace(solution, means=means)
+
+
+def _learn(model, varying, optional, tol, max_iter):
+    """The best variances of columns that differ, and of those for which it pays."""
+    d = len(model.columns.scale)
+    varying = np.ones(d, dtype=bool) if varying is None else varying
+    model.spent = model.variance_cost * model.count_variances(varying)
+    trial = model.fit(varying, None, tol, max_iter)
+    if optional is None:
+        return trial
+    return grow(model, trial, varying, optional, tol, max_iter)
 
 
 @dataclass
@@ -196,7 +203,8 @@ class _Trial:
 class _Model:
     """A mixed model of given rows; which columns differ between tasks is left open."""
 
-    spent = 0.0  # labels that the noise is not judged by
+    # labels that the noise is not judged by, for each variance and in all
+    variance_cost = spent = 0.0
 
     def __init__(
         self,
@@ -294,14 +302,20 @@ class _LabelModel(_Model):
 
     def evidence(self, varying, partial=False, tasks=None):
         """The approximate likelihood."""
-        columns = self.columns
+        columns, labels = self.columns, self.rows
+        labels = labels if tasks is None else labels.only(tasks)
         free = np.append(columns.moves & self.flat, [True] * columns.constant)
+        basis = columns.basis(varying)
         small = self.rows.weight.sum() <= MOST_LABELS * len(self.rows.counts)
         levels = columns.constant and not varying.any() and len(self.rows.counts) > 1
-        kind = QuadratureEvidence if levels and small else LaplaceEvidence
+        kind = LaplaceEvidence
+        if levels and small:
+            kind = QuadratureEvidence
+        elif partial or basis.shape[1] <= _FEW * len(basis):
+            kind = PartialLaplaceEvidence
         return kind(
-            self.rows,
-            columns.basis(varying),
+            labels,
+            basis,
             free.astype(bool),
             self.restricted,
             self._hyperprior(*self.own(varying)),
