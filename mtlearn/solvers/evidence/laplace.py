@@ -36,9 +36,12 @@ from .profile import Point, shared_posterior
 _FLAT = 1e4  # variance of a flat prior, in units of the columns' deviations
 _LEVEL = 1e12  # and of the constant's
 
-_MODE = 1e-13  # decrease of a Newton step for a label that is rounding
+_MODE = 1e-18  # gain of a step, for a label, that is not worth it
+_ROUNDING = 1e-13  # of the objective, for a label
 _STEPS = 60
 _HALVINGS = 30
+_CLOSE = 0.1  # gain of a step from which the next ones may keep its squares,
+_QUICK = 0.1  # as long as each gains so much less than the one before it
 _WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
 _MOST = 1e8  # variance of a score
 _FAR = 100.0  # a level's, as good as boundless
@@ -160,13 +163,15 @@ class LaplaceEvidence:
         Whether flat coefficients are integrated out or maximised.
     hyper : Hyperprior
         What is added to the deviance for the variances.
+    start : ndarray of shape (n_labels,), default=None
+        Scores from which the first mode is looked for.
     """
 
     # the noise is known, and the information that of a linear model: steps are learned
     # from, and need not tell variances apart that it hardly does
     freedom, secants, ridge = np.inf, True, 1e-5
 
-    def __init__(self, labels, basis, flat, restricted, hyper):
+    def __init__(self, labels, basis, flat, restricted, hyper, start=None):
         self.labels, self.restricted = labels, restricted
         self.basis = self.lift = basis
         self.hyper, self.flat = hyper, flat
@@ -174,7 +179,7 @@ class LaplaceEvidence:
         n_tasks = len(labels.starts) - 1
         self.raw = 0.25 * labels.of_rows(labels.weight) @ (labels.U @ basis) ** 2
         self.rows = self._frame(n_tasks, labels.counts)
-        self._last, self._rounding = None, _MODE * (1.0 + self.rows.count)
+        self._last, self._rounding = start, _ROUNDING * (1.0 + self.rows.count)
         self._single = labels.task[labels.single]
         self._several = np.ones(n_tasks, dtype=bool)
         self._several[self._single] = False
@@ -199,24 +204,32 @@ class LaplaceEvidence:
         """Newton's method from the last mode, or from zero."""
         q, n_tasks, k = len(prior), len(self.rows.counts), own.root.shape[1]
         zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), own, prior)
-        here = zero
+        here, size = zero, np.inf
         if self._last is not None:
             start = self._solved(own, prior, self._last, self._sites(self._last, own))
             if start.value < zero.value:
-                here = start
+                here, size = start, self._size(start.eta - self._last)
+        near, least = size < _CLOSE, _MODE * (1.0 + self.rows.count)
         for _ in range(_STEPS):
-            there = self._searched(here, own, prior)
+            there = self._searched(here, own, prior, near)
             if there is None:
                 break
-            gain, here = here.value - there.value, there
-            if gain <= self._rounding:
+            last, size = size, self._size(there.eta - here.eta)
+            here, quick = there, size / last
+            # what the next step would be at this speed; of the first it is not known
+            if size * (quick if 0 < quick < 1 else 1.0) <= least:
                 break
+            near = size < _CLOSE and quick < _QUICK
         self._last = here.eta
         return here
 
-    def _searched(self, here, own, prior):
+    def _size(self, change):
+        """About what a step of the scores gains."""
+        return 0.125 * float(self.labels.weight @ change**2)
+
+    def _searched(self, here, own, prior, near):
         """The Newton step, halved until it gains; None if none does."""
-        there = self._solved(own, prior, here.eta, here.sites)
+        there = self._solved(own, prior, here.eta, here.sites, near)
         for _ in range(_HALVINGS):
             if there.value <= here.value + self._rounding:
                 return there
@@ -228,13 +241,17 @@ class LaplaceEvidence:
             )
         return None
 
-    def _solved(self, own, prior, eta, sites):
-        """Coefficients of the working linear model."""
-        rows = self._gathered(*self._working(eta, sites, own))
-        found = self._eliminated(rows, own)
-        spread, _ = self._spread(found.total, prior)
+    def _solved(self, own, prior, eta, sites, near=False):
+        """Coefficients of the working linear model; if `near`, of the last squares."""
+        rows, found, spread = self._linear(own, prior, eta, sites, near)
         beta = spread.T @ (spread @ found.target)
         return self._tried(beta, self._effects(rows, own, found, beta), own, prior)
+
+    def _linear(self, own, prior, eta, sites, near):
+        """The working linear model, what tasks leave of it, root of the covariance."""
+        rows = self._gathered(*self._working(eta, sites, own))
+        found = self._eliminated(rows, own)
+        return rows, found, self._spread(found.total, prior)[0]
 
     def _eliminated(self, rows, own):
         """What the tasks leave of their moments."""
@@ -293,17 +310,24 @@ class LaplaceEvidence:
         spread = ((u @ own.lift) ** 2).sum(axis=1)
         return normal_site(sign * eta[self.labels.single], spread)
 
-    def _working(self, eta, sites, own):
-        """Curvature and weighted target of each label in the working linear model."""
-        labels = self.labels
+    def _working(self, eta, sites, own, kept=None):
+        """Curvature and weighted target of each label in the working linear model.
+
+        The curvatures may be `kept` from other scores.
+        """
+        labels, one = self.labels, self.labels.single
         w, target = np.empty_like(eta), np.empty_like(eta)
         work(labels.sign, labels.weight, eta, w, target)
         if sites is not None:
-            one, (u, sign) = labels.single, self.single_rows()
             # a normal label with the exact mean and variance of the deviation
-            left = 1.0 + ((u @ own.lift) ** 2).sum(axis=1) * sites.second
-            w[one] = -sites.second / left
-            target[one] = w[one] * eta[one] + sign * sites.first / left
+            spread = ((self.single_rows()[0] @ own.lift) ** 2).sum(axis=1)
+            w[one] = -sites.second / (1.0 + spread * sites.second)
+        if kept is not None:
+            target += (kept - w) * eta
+            w = kept
+        if sites is not None:
+            pull = labels.sign[one] * sites.first * (1.0 + spread * w[one])
+            target[one] = w[one] * eta[one] + pull
         return w, target
 
     def _gathered(self, w, target):

@@ -47,10 +47,16 @@ def eliminate(moments, rows, root):
     lower = inverse @ root.T
     taken = lower @ moments.half
     scaled = (taken * np.sqrt(rows.times)[:, None, None]).reshape(-1, q)
-    z = np.einsum("tkr,tr->tk", lower[rows.group], moments.cross)
-    target = moments.target - np.tensordot(by_group(z, rows), taken, 2)
     total = moments.total - scaled.T @ scaled
-    return Eliminated(logs, total, target, inverse, lower, taken, z)
+    found = Eliminated(logs, total, None, inverse, lower, taken, None)
+    return again(moments, rows, found)
+
+
+def again(moments, rows, found):
+    """What is left of other labels of the same rows."""
+    z = np.einsum("tkr,tr->tk", found.lower[rows.group], moments.cross)
+    target = moments.target - np.tensordot(by_group(z, rows), found.taken, 2)
+    return found._replace(target=target, z=z)
 
 
 class PartialEvidence(Evidence):

@@ -11,8 +11,8 @@ import numpy as np
 
 from .columns import Rows
 from .laplace import LaplaceEvidence, LaplacePoint, Reduced
-from .partial import OwnMoments, PartialPoint, eliminate, times
-from .passes import gather_own, take_deviations
+from .partial import OwnMoments, PartialPoint, again, eliminate, times
+from .passes import gather_cross, gather_own, take_deviations
 
 _CHUNK = 1 << 22  # numbers that are held at once
 
@@ -23,11 +23,13 @@ class PartialLaplaceEvidence(LaplaceEvidence):
     Scores and information are those of the tasks' own columns.
     """
 
-    def __init__(self, labels, lift, flat, restricted, hyper):
-        super().__init__(labels, lift, flat, restricted, hyper)
+    def __init__(self, labels, lift, flat, restricted, hyper, start=None):
+        super().__init__(labels, lift, flat, restricted, hyper, start)
         self.basis = np.eye(lift.shape[1])
         self.own = np.flatnonzero(lift.any(axis=1))  # columns of U that Z is made of
         self.turn = np.ascontiguousarray(lift[self.own].T)
+        self.Z = np.ascontiguousarray(labels.U[:, self.own] @ self.turn.T)
+        self._last_linear = None
 
     def _frame(self, n_tasks, counts):
         none = np.zeros((n_tasks, 0, 0)), np.arange(n_tasks), np.zeros((n_tasks, 0))
@@ -45,13 +47,30 @@ class PartialLaplaceEvidence(LaplaceEvidence):
 
     def sums(self, values):
         """Sums of Z' values of each task, (n_tasks, r), and of U' values, (q,)."""
-        labels = self.labels
-        starts, own = labels.starts[:-1], labels.U[:, self.own] @ self.turn.T
-        cross = np.add.reduceat(values[:, None] * own[labels.place], starts, axis=0)
+        labels, Z = self.labels, self.Z
+        cross = np.zeros((len(self.rows.counts), Z.shape[1]))
+        gather_cross(Z, labels.place, labels.starts, values, cross)
         return cross, labels.of_rows(values) @ labels.U
 
+    def _linear(self, own, prior, eta, sites, near):
+        if near:
+            # squares are most of the work, and those of a near mode will do
+            w, rows, found, spread = self._last_linear
+            cross, sums = self.sums(self._working(eta, sites, own, w)[1])
+            rows = rows._replace(cross=cross, target=sums)
+            left = again(rows, self.rows, found.inner[1])
+            return rows, self._reduced(rows, left), spread
+        w, target = self._working(eta, sites, own)
+        rows = self._gathered(w, target)
+        found = self._eliminated(rows, own)
+        spread = self._spread(found.total, prior)[0]
+        self._last_linear = w, rows, found, spread
+        return rows, found, spread
+
     def _eliminated(self, rows, own):
-        found = eliminate(rows, self.rows, own.root)
+        return self._reduced(rows, eliminate(rows, self.rows, own.root))
+
+    def _reduced(self, rows, found):
         return Reduced(found.logs, found.total, found.target, (rows, found), None)
 
     def _effects(self, rows, own, found, beta):

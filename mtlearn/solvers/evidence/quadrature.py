@@ -36,7 +36,7 @@ _HALVINGS = 30
 class QuadratureEvidence(LaplaceEvidence):
     """`LaplaceEvidence` where the constant alone differs between tasks."""
 
-    def __init__(self, labels, basis, flat, restricted, hyper):
+    def __init__(self, labels, basis, flat, restricted, hyper, start=None):
         super().__init__(labels, basis, flat, restricted, hyper)
         sizes = np.diff(labels.starts)
         self._beta, self._centres = np.zeros(len(basis)), np.zeros(len(sizes))

@@ -297,6 +297,8 @@ class _Model:
 class _LabelModel(_Model):
     """A mixed model of the scores of labels of two classes."""
 
+    _scores = None  # at the mode of the last fit
+
     def __init__(self, labels, columns, covariance, groups, flat, restricted):
         super().__init__(labels, columns, covariance, groups, flat, False, restricted)
 
@@ -319,7 +321,21 @@ class _LabelModel(_Model):
             free.astype(bool),
             self.restricted,
             self._hyperprior(*self.own(varying)),
+            self._start(tasks),
         )
+
+    def fit(self, varying, start, tol, max_iter):
+        """As of numbers; the next fit begins at this one's mode."""
+        trial = super().fit(varying, start, tol, max_iter)
+        mode = trial.best.point.mode
+        self._scores = self._scores if mode is None else mode.eta
+        return trial
+
+    def _start(self, tasks):
+        """Scores of the last fit."""
+        if tasks is None or self._scores is None:
+            return self._scores
+        return self._scores[np.isin(self.rows.task, tasks)]
 
     def _hyperprior(self, own, kinds):
         """What the variances' weak priors are of: columns, and how many have one."""
