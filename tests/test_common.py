@@ -98,6 +98,7 @@ def weighing(estimator, task_weight):
 def test_all_estimators_are_here():
     names = {estimator.__name__ for estimator in ESTIMATORS}
     assert names >= {
+        "MultiTaskAdditiveClassifier",
         "MultiTaskAdditiveRegressor",
         "MultiTaskBayesianClassifier",
         "MultiTaskBayesianRidge",

@@ -154,8 +154,8 @@ ESTIMATORS = [
     name for name in mtlearn.__all__ if hasattr(getattr(mtlearn, name), "fit")
 ]
 RIDGE, CURVES = "MultiTaskBayesianRidge", "MultiTaskAdditiveRegressor"
-CLASSIFIER = "MultiTaskBayesianClassifier"
-BAYES = f"{RIDGE} {CURVES} {CLASSIFIER}"
+CLASSIFIER, CLASSES = "MultiTaskBayesianClassifier", "MultiTaskAdditiveClassifier"
+BAYES = f"{RIDGE} {CURVES} {CLASSIFIER} {CLASSES}"
 SVMS = "MultiTaskSVM MultiTaskSVR"
 GRIDS = "PerTaskRegressorCV SharedFeatureRegressorCV"
 RIDGES = "PerTaskRegressor PerTaskRegressorCV"
@@ -173,7 +173,7 @@ OTHERWISE = {
         "SharedFeatureRegressor SharedFeatureRegressorCV",
         *MAPPINGS.split(),
     ],
-    "handle_unknown": [RIDGE, CURVES, CLASSIFIER, GRIDS, MAPPINGS],
+    "handle_unknown": [RIDGE, CURVES, CLASSIFIER, CLASSES, GRIDS, MAPPINGS],
     "method": [RIDGE],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
     "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
@@ -194,24 +194,25 @@ OTHERWISE = {
     "penalty": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "n_components": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "loss": ["MultiTaskSVR"],
-    "covariance_": [RIDGE, CLASSIFIER],
+    "covariance_": [RIDGE, CLASSIFIER, CLASSES],
     "shared_variance_": [f"{RIDGE} {CLASSIFIER}"],
     "noise_variance_": [RIDGE],
     "sharing_": [f"{RIDGE} {CLASSIFIER}"],
-    "log_likelihood_": [RIDGE, CLASSIFIER],
-    "coef_": [RIDGE, CURVES, CLASSIFIER, SCORES],
+    "log_likelihood_": [RIDGE, f"{CLASSIFIER} {CLASSES}"],
+    "coef_": [RIDGE, CURVES, CLASSIFIER, CLASSES, SCORES],
     "coefs_": ["SharedMappingClassifier"],
-    "intercept_": [f"{CLASSIFIER} {SCORES}"],
+    "intercept_": [f"{CLASSIFIER} {CLASSES} {SCORES}"],
     "shared_coef_": [
         RIDGE,
         CURVES,
         CLASSIFIER,
+        CLASSES,
         "MultiTaskSVM",
         "PerTaskClassifier SharedFeatureClassifier",
     ],
     "shared_intercept_": [
         f"{RIDGE} {CURVES}",
-        CLASSIFIER,
+        f"{CLASSIFIER} {CLASSES}",
         "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier",
     ],
     "n_iter_": [SVMS],

@@ -42,6 +42,10 @@ class Curves:
     standard_error: np.ndarray
     tasks: np.ndarray
 
+    def mirrored(self):
+        """The log-odds of the other one of two classes."""
+        return replace(self, shared=-self.shared, tasks=-self.tasks)
+
 
 class AdditiveModel:
     """What a learned model becomes whose features are curves and levels.

@@ -36,7 +36,7 @@ from .profile import Point, shared_posterior
 _FLAT = 1e4  # variance of a flat prior, in units of the columns' deviations
 _LEVEL = 1e12  # and of the constant's
 
-_MODE = 1e-18  # gain of a step, for a label, that is not worth it
+_MODE = 1e-22  # gain of a step, for a label, that is not worth it
 _ROUNDING = 1e-13  # of the objective, for a label
 _STEPS = 60
 _HALVINGS = 30
