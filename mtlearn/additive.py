@@ -4,6 +4,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .fitting.curves import AdditiveModel
 from .learned import MultiTaskBayesianRidge
+from .problem.losses import Squared
 
 _LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
 _VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
@@ -37,6 +38,11 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
         are categories), beside its own slope. "auto": those for which the likelihood
         gains enough, found one after the other; or all, none, or a list of names or
         positions.
+    interactions : {"auto"}, False or list of pairs of str or int, default="auto"
+        Pairs of features that act together, in all tasks alike: beside the functions of
+        each there are products of their lines, first wiggles and levels. "auto": those
+        for which the likelihood gains enough, if the model then predicts each label
+        better from all others, too; or none, or a list of pairs of names or positions.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     fit_intercept : bool, default=True
@@ -59,6 +65,8 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
         each numeric feature, a column for each level of a category.
     own_curves_ : list
         Features, by name or position, of which the tasks have curves of their own.
+    interactions_ : list of tuple
+        Pairs of features, by name or position, that act together.
     covariance_ : ndarray of shape (n_terms + 1, n_terms + 1)
         Covariance of the tasks' deviations, the intercept last. The terms are scaled:
         a variance is the mean one of that part of the function over the rows.
@@ -95,9 +103,9 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
 
     Notes
     -----
-    A numeric feature with at most five distinct values is taken as it is. One with a
-    long tail (its farthest value is more than four distances of the quartiles from the
-    median) is read on a logarithmic scale, or that of the inverse hyperbolic sine.
+    A numeric feature has no more knots than distinct values: of a few, each may have a
+    value of its own. One with a long tail (its farthest value is more than four
+    distances of the quartiles from the median) is read on a logarithmic scale, or that of the inverse hyperbolic sine.
     Beyond the data every function goes on as a line. Columns of a data frame that hold
     strings or categories become levels that are shrunk towards zero; one that `fit` did
     not see is zero. Of more than a hundred levels the rarest are zero, too. The
@@ -134,6 +142,10 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
     """
 
     noise = "common"
+    _loss = Squared()
+
+    def _problems(self, fit):
+        return (fit.data,)
 
     def _settings(self, d):
         return {

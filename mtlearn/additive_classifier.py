@@ -3,9 +3,11 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .fitting.classifiers import against_the_rest
 from .fitting.curves import AdditiveModel
 from .learned_classifier import MultiTaskBayesianClassifier
 from .problem.ids import shorten
+from .problem.losses import Logistic
 
 
 class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
@@ -41,6 +43,11 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
         are categories), beside its own slope. "auto": those for which the likelihood
         gains enough, found one after the other; or all, none, or a list of names or
         positions.
+    interactions : {"auto"}, False or list of pairs of str or int, default="auto"
+        Pairs of features that act together, in all tasks alike: beside the functions of
+        each there are products of their lines, first wiggles and levels. "auto": those
+        for which the likelihood gains enough, if the model then predicts each label
+        better from all others, too; or none, or a list of pairs of names or positions.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     fit_intercept : bool, default=True
@@ -68,6 +75,8 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
         each numeric feature, a column for each level of a category.
     own_curves_ : list
         Features, by name or position, of which the tasks have curves of their own.
+    interactions_ : list of tuple
+        Pairs of features, by name or position, that act together.
     covariance_ : ndarray of shape (n_terms + 1, n_terms + 1)
         Covariance of the tasks' deviations, the intercept last. The terms are scaled:
         a variance is the mean one of that part of the function over the rows. With more
@@ -148,6 +157,11 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
     >>> model.own_curves_
     []
     """
+
+    _loss = Logistic()
+
+    def _problems(self, fit):
+        return against_the_rest(fit)
 
     def curve(self, feature, values=None, *, label=None):
         """What the model says of one feature, all others at their mean.

@@ -169,9 +169,9 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
     def _solution(self, fit, start):
         return self._maximised(fit, self._settings(fit.n_features))
 
-    def _maximised(self, fit, settings):
+    def _maximised(self, fit, settings, starts=(None,)):
         """The model at its best variances."""
-        return solve_evidence(fit.gathered(), **settings)
+        return solve_evidence(fit.gathered(), **settings, start=starts[0])
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)

@@ -202,9 +202,14 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     def _solution(self, fit, start):
         return self._maximised(fit, self._settings(fit.n_features))
 
-    def _maximised(self, fit, settings):
+    def _maximised(self, fit, settings, starts=None):
         """The models of all classes at their best variances."""
-        parts = [solve_laplace(one, **settings) for one in against_the_rest(fit)]
+        problems = list(against_the_rest(fit))
+        starts = starts or [None] * len(problems)
+        parts = [
+            solve_laplace(one, **settings, start=start)
+            for one, start in zip(problems, starts, strict=True)
+        ]
         whole = parts[0] if len(parts) == 1 else stack_classes(parts)
         known = {field.name: getattr(whole, field.name) for field in fields(Solution)}
         return _Classes(**known, parts=tuple(parts))

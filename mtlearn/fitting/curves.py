@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from ..problem.terms import LEVEL, LINE, WIGGLE, Levels, make_terms
+from ..problem.terms import LEVEL, LINE, WIGGLE, Levels, Pair, make_terms
 from . import checks
 from .categories import encode_categories, find_categories
 from .constrained import feature_names
+from .interactions import Rows, find_pairs
 from .learned import chosen_features, feature_position
 
 _LEVELS_PRICE = 2.0  # variances that a task's own levels of a category must be worth
@@ -64,6 +65,7 @@ class AdditiveModel:
         n_knots=6,
         *,
         own_curves="auto",
+        interactions="auto",
         task_column=None,
         fit_intercept=True,
         handle_unknown="shared",
@@ -73,6 +75,7 @@ class AdditiveModel:
     ):
         self.n_knots = n_knots
         self.own_curves = own_curves
+        self.interactions = interactions
         self.task_column = task_column
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
@@ -91,6 +94,19 @@ class AdditiveModel:
                     "`own_curves` must be 'auto', True, False, or a list of names or "
                     f"positions, got {self.own_curves!r}."
                 )
+        self._check_interactions()
+
+    def _check_interactions(self):
+        given = self.interactions
+        if given is False or (isinstance(given, str) and given == "auto"):
+            return
+        listed = hasattr(given, "__iter__") and not isinstance(given, (str, bytes))
+        pairs = list(given) if listed else [()]
+        if not all(isinstance(one, (tuple, list)) and len(one) == 2 for one in pairs):
+            raise ValueError(
+                "`interactions` must be 'auto', False, or a list of pairs of names or "
+                f"positions of features, got {given!r}."
+            )
 
     def _prepare(self, X, y, sample_weight, task):
         self._levels, names = find_categories(X, self.task_column)
@@ -107,36 +123,71 @@ class AdditiveModel:
         X = _dense(data.X)
         mass = np.bincount(data.rows, weights=data.weights, minlength=len(X))
         self._categories = self._categories or [None] * X.shape[1]
-        knots = np.full(X.shape[1], self.n_knots)
-        solution = self._learn(fit, X, mass, knots, self._may_vary)
-        for _ in range(_REFINEMENTS):
-            coarse, terms = self._coarse(solution), self._terms
-            if not coarse.any():
-                break
-            knots = np.where(coarse, 2 * knots + 1, knots)
-            own = np.isin(np.arange(len(knots)), self._own_features(solution))
-            finer = self._learn(fit, X, mass, knots, lambda own=own: self._vary(own))
-            gain = solution.objective - finer.objective
-            if gain < _WORTH or self._interpolates(finer, data.weights):
-                self._terms = terms
-                break
-            solution = finer
+        solution = self._with_curves(fit, X, mass)
+        if isinstance(self.interactions, str):
+            rows = Rows(X, data, list(self._problems(fit)), self._loss)
+            own = self._own_features(solution)
+
+            def learn(*more):
+                return self._learn_more(fit, X, own, *more)
+
+            self._terms, solution = find_pairs(rows, self._terms, solution, learn)
         self.term_names_ = self._name_terms()
         return solution
 
-    def _learn(self, fit, X, mass, knots, may_vary):
-        """The model with so many inner knots for each feature."""
+    def _with_curves(self, fit, X, mass):
+        """The model, with as many knots as the rows determine."""
         categorical = np.array([levels is not None for levels in self._categories])
-        self._terms = make_terms(X, mass, categorical, knots + 2)
+        pairs, knots = self._given_pairs(), np.full(X.shape[1], self.n_knots)
+        terms = make_terms(X, mass, categorical, knots + 2).with_pairs(pairs)
+        solution = self._learn(fit, X, terms, self._may_vary)
+        for _ in range(_REFINEMENTS):
+            coarse = self._coarse(solution)
+            if not coarse.any():
+                break
+            knots = np.where(coarse, 2 * knots + 1, knots)
+            own = self._own_features(solution)
+            finer = make_terms(X, mass, categorical, knots + 2).with_pairs(pairs)
+            there = self._learn(fit, X, finer, lambda own=own: self._vary(own))
+            gain = solution.objective - there.objective
+            if gain < _WORTH or self._interpolates(there, fit.data.weights):
+                self._terms = terms
+                break
+            terms, solution = finer, there
+        return solution
+
+    def _learn(self, fit, X, terms, may_vary, **starts):
+        """The model with these terms."""
+        self._terms = terms
         varying, optional = may_vary()
-        columns = replace(fit.data, X=self._terms.columns(X), _shared={})
+        columns = replace(fit.data, X=terms.columns(X), _shared={})
         settings = {
             **self._settings(columns.n_features),
             "varying": varying,
             "optional": optional,
-            "groups": self._terms.groups,
+            "groups": terms.groups,
         }
-        return self._maximised(fit.with_rows(columns), settings)
+        return self._maximised(fit.with_rows(columns), settings, **starts)
+
+    def _learn_more(self, fit, X, own, terms, solution, strengths):
+        """The model with more pairs, from another one and variances of the pairs."""
+        starts = []
+        for one in solution.parts:
+            D, noise = np.diag(one.covariance), one.posterior.noise
+            ahead = np.insert(D, [len(D) - 1] * (len(terms.feature) + 1 - len(D)), 0.0)
+            tau = np.append(one.shared_variance / noise, strengths)
+            starts.append((ahead / noise, tau))
+        return self._learn(fit, X, terms, lambda: self._vary(own), starts=starts)
+
+    def _given_pairs(self):
+        """Pairs of features that `interactions` names."""
+        if isinstance(self.interactions, (str, bool, np.bool_)):
+            return ()
+        names, d, pairs = feature_names(self), len(self._categories), set()
+        for both in self.interactions:
+            where = [feature_position(f, names, d, "interactions") % d for f in both]
+            pairs.add(tuple(sorted(where)))
+        return [Pair(*pair, bent) for bent in (False, True) for pair in sorted(pairs)]
 
     def _coarse(self, solution):
         """Features whose finest wiggle the rows determine: finer ones may be there."""
@@ -174,18 +225,19 @@ class AdditiveModel:
 
     def _may_vary(self):
         """Terms that differ between tasks, and what others must gain for it."""
-        own, d = self.own_curves, len(self._terms.parts)
+        own, terms, d = self.own_curves, self._terms, len(self._terms.parts)
         if isinstance(own, str):
-            line = self._terms.kind == LINE
-            price = np.where(self._terms.kind == LEVEL, _LEVELS_PRICE, 1.0)
-            return line, np.where(line, 0.0, price)
+            line = terms.kind == LINE
+            price = np.where(terms.kind == LEVEL, _LEVELS_PRICE, 1.0)
+            return line, np.where(line | (terms.feature >= d), 0.0, price)
         if isinstance(own, (bool, np.bool_)):
-            return self._vary(np.full(d, bool(own)))
-        return self._vary(chosen_features(own, feature_names(self), d, "own_curves"))
+            return self._vary(np.arange(d) if own else [])
+        chosen = chosen_features(own, feature_names(self), d, "own_curves")
+        return self._vary(np.flatnonzero(chosen))
 
     def _vary(self, own):
         """All lines, and all other terms of some features."""
-        return (self._terms.kind == LINE) | own[self._terms.feature], None
+        return (self._terms.kind == LINE) | np.isin(self._terms.feature, own), None
 
     def _features(self):
         """Names of the features, or x0, x1, ..."""
@@ -203,13 +255,31 @@ class AdditiveModel:
             else:
                 out.append(name)
                 out += [f"{name} (curve {k})" for k in range(1, part.width)]
+        for pair in self._terms.pairs:
+            out += self._name_products(pair, out)
         return np.array(out, dtype=object)
+
+    def _name_products(self, pair, names):
+        """A name for each column of a pair."""
+        if pair.bent:
+            both = ":".join(self._features()[j] for j in pair[:2])
+            return [
+                f"{both} (curve {k})" for k in range(1, self._terms.width(pair) + 1)
+            ]
+        first, second = (
+            [names[k] for k in np.arange(len(names))[self._terms.of(j)]][:n]
+            for j, n in zip(pair[:2], self._terms.plain(pair), strict=True)
+        )
+        return [f"{a}:{b}" for a in first for b in second]
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
         own = self._own_features(solution)
         named = feature_names(self) is not None
-        self.own_curves_ = [self._features()[j] if named else int(j) for j in own]
+        name = self._features() if named else range(len(self._terms.parts))
+        self.own_curves_ = [name[j] for j in own]
+        pairs = sorted({pair[:2] for pair in self._terms.pairs})
+        self.interactions_ = [(name[j], name[k]) for j, k in pairs]
 
     # ------------------------------------------------------------ predict
 
@@ -223,7 +293,7 @@ class AdditiveModel:
         coefficients, variances = super()._summary(width, *one)
         plain, first = self._terms.kind != WIGGLE, self._first()
         curves = np.flatnonzero(first & ~plain)
-        names = [f"{self.term_names_[j - 1]} (curve)" for j in curves]
+        names = [f"{self.term_names_[j].removesuffix(' 1)')})" for j in curves]
         variances["effect"] = variances["effect"].copy()
         variances["effect"][curves] = names
         return _some(coefficients, plain), _some(variances, first)
@@ -246,9 +316,10 @@ class AdditiveModel:
             place = {level: i for i, level in enumerate(levels)}
             x = [place.get(value, -1) for value in values]
         # beside it the mean of each column, that is, for levels, how frequent they are
-        where, mean = terms.of(j), posterior.columns.mean
-        C = np.tile(np.append(mean, 1.0), (len(x), 1))
-        C[:, where] = part.columns(np.asarray(x, dtype=np.float64))
+        mean, n = posterior.columns.mean, len(x)
+        blocks = [np.tile(mean[terms.of(k)], (n, 1)) for k in range(d)]
+        blocks[j] = part.columns(np.asarray(x, dtype=np.float64))
+        C = np.column_stack([terms.assembled(blocks), np.ones(n)])
         shared, covariance = posterior.shared()
         error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", C, covariance, C), 0.0))
         tasks = coef @ C[:, :-1].T + intercept[:, None]

@@ -71,6 +71,10 @@ class Squared(_ScalarLoss):
 
     _code = _SQUARED
 
+    def each(self, y, z, weight):
+        """The loss of each observation, times its weight."""
+        return 0.5 * weight * (y - z) ** 2
+
     def conjugate(self, y, g, weight):
         """Sum of g^2 / (2 weight) + g y."""
         return float(np.sum(g * g / (2.0 * weight) + g * y))
@@ -90,6 +94,10 @@ class Logistic(_ScalarLoss):
     """log(1 + exp(-y z)), labels -1 and +1."""
 
     _code = _LOGISTIC
+
+    def each(self, y, z, weight):
+        """The loss of each observation, times its weight."""
+        return weight * np.logaddexp(0.0, -y * z)
 
     def conjugate(self, y, g, weight):
         """Negative entropy of the probabilities that g is the gradient of."""

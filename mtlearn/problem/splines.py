@@ -54,6 +54,11 @@ class Curve:
         """How many columns there are, the line included."""
         return 1 + self.turn.shape[1]
 
+    @property
+    def n_plain(self):
+        """How many of the columns are no wiggles."""
+        return 1
+
     def grid(self, n_values=100):
         """Values of the feature between the ends of the data."""
         return np.linspace(self.axis.low, self.axis.high, n_values)

@@ -3,16 +3,17 @@
 A group is what shares a variance: the line of a feature, its wiggles, its levels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from .splines import make_curve
 
-_FEW = 5  # distinct values up to which a feature is taken as it is
 _MOST_LEVELS = 100  # levels with a column of their own; rarer ones are the mean level
+_BENDS = 3  # wiggles of a curve that are multiplied with another feature
 
-LINE, WIGGLE, LEVEL = 0, 1, 2
+LINE, WIGGLE, LEVEL, PRODUCT = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Levels:
     def width(self):
         return 1 if len(self.codes) == 2 else len(self.codes)
 
+    @property
+    def n_plain(self):
+        """How many of the columns are no wiggles."""
+        return self.width
+
     def columns(self, x):
         """Indicators of the levels at codes, (n, width)."""
         seen = (x[:, None] == self.codes).astype(np.float64)
@@ -44,32 +50,98 @@ def make_levels(x, mass):
     return Levels(codes[np.sort(often[:_MOST_LEVELS])])
 
 
+class Pair(NamedTuple):
+    """Two features that act together: products of their columns.
+
+    Attributes
+    ----------
+    first, second : int
+    bent : bool
+        Whether it is the products in which a wiggle is, or those of lines and levels.
+    """
+
+    first: int
+    second: int
+    bent: bool
+
+
 @dataclass(frozen=True)
 class Terms:
-    """All features as terms.
+    """All features as terms, and pairs of them.
 
     Attributes
     ----------
     parts : tuple of Curve and Levels, one for each feature
     feature : ndarray of shape (n_columns,), int
-        The feature that each column is of.
+        The feature that each column is of; pairs are numbered after them.
     kind : ndarray of shape (n_columns,), int
-        `LINE`, `WIGGLE` or `LEVEL`.
+        `LINE`, `WIGGLE` or `LEVEL`; `PRODUCT` of lines and levels, and again `WIGGLE`
+        for those of wiggles.
+    pairs : tuple of Pair
     """
 
     parts: tuple
     feature: np.ndarray
     kind: np.ndarray
+    pairs: tuple = ()
+
+    def blocks(self, X):
+        """The columns of each feature at rows of dense features."""
+        return [part.columns(x) for part, x in zip(self.parts, X.T, strict=True)]
 
     def columns(self, X):
-        """The columns of all terms at rows of dense features, (n_rows, n_columns)."""
-        blocks = [part.columns(x) for part, x in zip(self.parts, X.T, strict=True)]
-        return np.ascontiguousarray(np.hstack(blocks))
+        """The columns of all terms, (n_rows, n_columns)."""
+        return self.assembled(self.blocks(X))
+
+    def assembled(self, blocks):
+        """All columns by those of the features."""
+        more = [self.products(pair, blocks) for pair in self.pairs]
+        return np.ascontiguousarray(np.hstack(blocks + more))
+
+    def products(self, pair, blocks):
+        """The columns of a pair by those of the features."""
+        a, b = blocks[pair.first], blocks[pair.second]
+        keep = self._chosen(pair)
+        a, b = a[:, : keep.shape[0]], b[:, : keep.shape[1]]
+        return (a[:, :, None] * b[:, None, :])[:, keep]
+
+    def width(self, pair):
+        """How many columns a pair has."""
+        return int(self._chosen(pair).sum())
+
+    def plain(self, pair):
+        """How many columns of each of the two features are no wiggles."""
+        return [self.parts[j].n_plain for j in pair[:2]]
+
+    def _chosen(self, pair):
+        """Which products of the two features' first columns a pair is."""
+        plain = self.plain(pair)
+        if not pair.bent:
+            return np.ones(plain, dtype=bool)
+        bent = [
+            min(self.parts[j].width, self.parts[j].n_plain + _BENDS) for j in pair[:2]
+        ]
+        chosen = np.ones(bent, dtype=bool)
+        chosen[: plain[0], : plain[1]] = False
+        return chosen
+
+    def with_pairs(self, pairs):
+        """The same features with these pairs."""
+        own = self.feature < len(self.parts)
+        width = [self.width(pair) for pair in pairs]
+        new = np.repeat(len(self.parts) + np.arange(len(pairs)), width)
+        kind = np.repeat([WIGGLE if pair.bent else PRODUCT for pair in pairs], width)
+        return replace(
+            self,
+            feature=np.append(self.feature[own], new).astype(np.int64),
+            kind=np.append(self.kind[own], kind).astype(np.int64),
+            pairs=tuple(pairs),
+        )
 
     @property
     def groups(self):
         """Group of each column, numbered from 0 in the order of the columns."""
-        both = 3 * self.feature + self.kind
+        both = 4 * self.feature + self.kind
         return np.unique(both, return_inverse=True)[1]
 
     def of(self, j):
@@ -102,8 +174,7 @@ def make_terms(X, mass, categorical, n_knots):
         if is_categorical:
             parts.append(make_levels(x, mass))
             continue
-        few = len(np.unique(x)) <= _FEW
-        parts.append(make_curve(x, mass, 2 if few else int(most)))
+        parts.append(make_curve(x, mass, int(most)))
     feature = np.repeat(np.arange(len(parts)), [part.width for part in parts])
     kind = [
         np.full(part.width, LEVEL)

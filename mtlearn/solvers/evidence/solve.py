@@ -70,6 +70,7 @@ def solve_evidence(
     constant=True,
     least_noise=LEAST_NOISE,
     variance_cost=0.0,
+    start=None,
     tol=1e-6,
     max_iter=200,
 ):
@@ -108,6 +109,8 @@ def solve_evidence(
     variance_cost : float
         Labels that the noise is not judged by, for each of the variances to be learned.
         A prior: many variances do not take few rows for noiseless.
+    start : tuple of ndarray of shapes (n_features + 1,) and (n_groups,), default=None
+        Variances over s2 to begin with: of the deviations, and the shared ones.
     tol : float
         What the certificate must reach.
     max_iter : int
@@ -122,7 +125,7 @@ def solve_evidence(
     settings = covariance, groups, flat, own_noise, restricted, least_noise
     model = _Model(rows, columns, *settings)
     model.variance_cost = variance_cost
-    return model.solution(_learn(model, varying, optional, tol, max_iter))
+    return model.solution(_learn(model, varying, optional, start, tol, max_iter))
 
 
 def solve_laplace(
@@ -135,6 +138,7 @@ def solve_laplace(
     flat=False,
     restricted=True,
     constant=True,
+    start=None,
     tol=1e-6,
     max_iter=200,
 ):
@@ -150,7 +154,8 @@ def solve_laplace(
     ----------
     data : TaskData
         With labels -1 and +1; weights count labels.
-    covariance, varying, optional, groups, flat, restricted, constant, tol, max_iter
+    covariance, varying, optional, groups, flat, restricted, constant, start, tol,
+    max_iter
         As in `solve_evidence`.
 
     Returns
@@ -160,7 +165,7 @@ def solve_laplace(
     """
     labels, columns = gather_labels(data, constant)
     model = _LabelModel(labels, columns, covariance, groups, flat, restricted)
-    trial = _learn(model, varying, optional, tol, max_iter)
+    trial = _learn(model, varying, optional, start, tol, max_iter)
     solution = model.solution(trial)
     rows, beta = trial.best.point.means()
     centre = replace(solution.posterior, rows=rows, beta=beta)
@@ -169,12 +174,12 @@ def solve_laplace(
     return replace(solution, means=means)
 
 
-def _learn(model, varying, optional, tol, max_iter):
+def _learn(model, varying, optional, start, tol, max_iter):
     """The best variances of columns that differ, and of those for which it pays."""
     d = len(model.columns.scale)
     varying = np.ones(d, dtype=bool) if varying is None else varying
     model.spent = model.variance_cost * model.count_variances(varying)
-    trial = model.fit(varying, None, tol, max_iter)
+    trial = model.fit(varying, model.begin(varying, start), tol, max_iter)
     if optional is None:
         return trial
     return grow(model, trial, varying, optional, tol, max_iter)
@@ -249,6 +254,13 @@ class _Model:
         if self.covariance == "scalar":
             groups = np.zeros_like(groups)
         return own, np.append(groups, groups.max(initial=-1) + 1)[own]
+
+    def begin(self, varying, start):
+        """The start of `solve_evidence` by groups of the columns that differ."""
+        if start is None:
+            return None
+        own, kinds = self.own(self.may_vary(varying))
+        return start[0][own[np.unique(kinds, return_index=True)[1]]], start[1]
 
     def count_variances(self, varying):
         """How many variances there are, that of the noise included."""
