@@ -133,8 +133,8 @@ def test_likelihood_of_the_dense_twin(kind, flat, restricted):
 @both_forms
 @pytest.mark.parametrize("strong", [False, True])
 def test_slopes_against_differences(kind, flat, restricted, strong):
-    share = np.array([1.0, 0.0, 0.5, 1.0]) * strong
-    hyper = Hyperprior(np.arange(4) == 3, share, share, 0.3)
+    share, mask = np.array([1.0, 0.0, 0.5, 1.0]) * strong, np.array(FLAT[flat])
+    hyper = Hyperprior(np.arange(4) == 3, share, share * (1 - mask), 0.3)
     e = evidence(flat, restricted, hyper, kind)
     groups = np.where(e.flat, -1, [0, 1, 1, -1])
     shared = Shared(groups, np.array([1.0, 2.0, 0.5, 1.0]), 2)
@@ -295,7 +295,7 @@ def test_likelihood_of_shared_coefficients_that_are_maximised():
 @both_methods
 def test_slopes_of_quadrature_against_differences(flat, restricted):
     share = np.ones(4)
-    hyper = Hyperprior(np.arange(4) == 3, share, share)
+    hyper = Hyperprior(np.arange(4) == 3, share, 1.0 - np.array(FLAT[flat]))
     e = evidence(flat, restricted, hyper, QuadratureEvidence, LEVEL)
     groups = np.where(e.flat, -1, [0, 1, 1, -1])
     shared, shape = Shared(groups, np.ones(4), 2), Diagonal(np.array([0]))

@@ -44,7 +44,7 @@ _CLOSE = 0.1  # gain of a step from which the next ones may keep its squares,
 _QUICK = 0.1  # as long as each gains so much less than the one before it
 _WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
 _MOST = 1e8  # variance of a score
-_FAR = 100.0  # a level's, as good as boundless
+_FAR = 100.0  # as good as boundless
 _LEAST = 0.15  # of a level's variance: below it there is little to tell
 
 
@@ -55,10 +55,10 @@ class Hyperprior:
     They are of the columns U: of a level at the features' means, and of slopes for a
     standard deviation of the feature. A level's variance D is worth some two tasks' of
     about 0.35: its deviance is 2 log(0.15 + D) + 1 / (0.15 + D), which zero costs
-    little more, and (D / 100)^2, so that there is an end to it where each task has one
-    class only. Where every task has a single label, nothing else says how much the
+    little more. Where every task has a single label, nothing else says how much the
     levels vary. The others have log(1 + D / w) times a weight, a Cauchy distribution of
-    the deviation's size, for an end where the classes can be separated.
+    the deviation's size. All have (D / 100)^2, so that there is an end to it where each
+    task has one class only, or the classes can be separated.
 
     Attributes
     ----------
@@ -81,21 +81,22 @@ class Hyperprior:
         """Deviance of the variances, of the deviations F F' and the shared `prior`."""
         D = (F**2).sum(axis=1)
         near = _LEAST + D
-        level = 2 * np.log(near) + 1 / near + (D / _FAR) ** 2
+        level = 2 * np.log(near) + 1 / near
         own = np.where(self.level, level, self._slope_weight * np.log1p(D))
-        return float(self.own @ own + self.shared @ np.log1p(prior / _WIDE))
+        shared = np.log1p(prior / _WIDE) + (prior / _FAR) ** 2
+        return float(self.own @ (own + (D / _FAR) ** 2) + self.shared @ shared)
 
     def own_slope(self, F):
         """Derivatives in the variances of the deviations, (q,)."""
         D = (F**2).sum(axis=1)
         near = _LEAST + D
-        level = 2 / near - 1 / near**2 + 2 * D / _FAR**2
+        level = 2 / near - 1 / near**2
         slope = np.where(self.level, level, self._slope_weight / (1.0 + D))
-        return self.own * slope
+        return self.own * (slope + 2 * D / _FAR**2)
 
     def shared_slope(self, prior):
         """Derivatives in the variances of the shared coefficients, (q,)."""
-        return self.shared / (_WIDE + prior)
+        return self.shared * (1 / (_WIDE + prior) + 2 * prior / _FAR**2)
 
     def refuse(self, F, prior):
         """Raise where a step has gone so far out that rounding is all there is."""
@@ -215,7 +216,7 @@ class LaplaceEvidence:
             if there is None:
                 break
             last, size = size, self._size(there.eta - here.eta)
-            here, quick = there, size / last
+            here, quick = there, size / max(last, 1e-300)
             # what the next step would be at this speed; of the first it is not known
             if size * (quick if 0 < quick < 1 else 1.0) <= least:
                 break
