@@ -105,7 +105,8 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
     -----
     A numeric feature has no more knots than distinct values: of a few, each may have a
     value of its own. One with a long tail (its farthest value is more than four
-    distances of the quartiles from the median) is read on a logarithmic scale, or that of the inverse hyperbolic sine.
+    distances of the quartiles from the median) is read on a logarithmic scale, or that
+    of the inverse hyperbolic sine.
     Beyond the data every function goes on as a line. Columns of a data frame that hold
     strings or categories become levels that are shrunk towards zero; one that `fit` did
     not see is zero. Of more than a hundred levels the rarest are zero, too. The

@@ -129,7 +129,8 @@ class AdditiveModel:
             own = self._own_features(solution)
 
             def learn(*more):
-                return self._learn_more(fit, X, own, *more)
+                there = self._learn_more(fit, X, own, *more)
+                return None if self._interpolates(there, data.weights) else there
 
             self._terms, solution = find_pairs(rows, self._terms, solution, learn)
         self.term_names_ = self._name_terms()
@@ -186,6 +187,10 @@ class AdditiveModel:
         names, d, pairs = feature_names(self), len(self._categories), set()
         for both in self.interactions:
             where = [feature_position(f, names, d, "interactions") % d for f in both]
+            if where[0] == where[1]:
+                raise ValueError(
+                    f"`interactions` must be pairs of two features, got {both!r}."
+                )
             pairs.add(tuple(sorted(where)))
         return [Pair(*pair, bent) for bent in (False, True) for pair in sorted(pairs)]
 

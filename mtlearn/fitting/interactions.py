@@ -146,7 +146,8 @@ def find_pairs(rows, terms, solution, learn):
     terms : Terms
     solution : of the model with these terms
     learn : callable
-        From terms, and a model and strengths to start from, to the model with them.
+        From terms, and a model and strengths to start from, to the model with them, or
+        None if that cannot be judged.
 
     Returns
     -------
@@ -163,7 +164,7 @@ def find_pairs(rows, terms, solution, learn):
         pairs, _, strengths = zip(*found, strict=True)
         more = terms.with_pairs(terms.pairs + pairs)
         there = learn(more, solution, strengths)
-        left = rows.left_out(more, there)
+        left = loss if there is None else rows.left_out(more, there)
         if _clearly_less(left, loss) and there.objective < solution.objective:
             terms, solution, loss, vain = more, there, left, 0
         else:

@@ -128,6 +128,7 @@ class Terms:
     def with_pairs(self, pairs):
         """The same features with these pairs."""
         own = self.feature < len(self.parts)
+        pairs = [pair for pair in pairs if self.width(pair)]
         width = [self.width(pair) for pair in pairs]
         new = np.repeat(len(self.parts) + np.arange(len(pairs)), width)
         kind = np.repeat([WIGGLE if pair.bent else PRODUCT for pair in pairs], width)
