@@ -15,8 +15,9 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 
 STRENGTHS = np.logspace(-3, 5, 25)
-FOLDS = 4
-ROUNDS = 1500
+FOLDS = 3
+ROUNDS, PATIENCE = 800, 30
+RATE = 0.1
 
 
 # ---------------------------------------------------------------- columns
@@ -46,13 +47,13 @@ def _one_hot(problem, train):
     return np.hstack([X, np.eye(n_tasks + 1)[task][:, :n_tasks]])
 
 
-def _folds(problem, train, shuffle_seed=0):
+def _folds(problem, train):
     """Folds of the rows to learn from."""
     y = problem.y[train]
     if problem.binary:
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=shuffle_seed)
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     else:
-        folds = KFold(FOLDS, shuffle=True, random_state=shuffle_seed)
+        folds = KFold(FOLDS, shuffle=True, random_state=0)
     return list(folds.split(y[:, None], y))
 
 
@@ -173,7 +174,7 @@ def lightgbm(problem, train, test):
             data,
             ROUNDS,
             folds=_folds(problem, train),
-            callbacks=[lgb.early_stopping(50, verbose=False)],
+            callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
         )
         curve = next(v for name, v in found.items() if name.endswith("-mean"))
         if best is None or curve[-1] < best[0]:
@@ -187,7 +188,7 @@ def _leaves(problem):
     fixed = {
         "objective": "binary" if problem.binary else "regression",
         "metric": loss,
-        "learning_rate": 0.05,
+        "learning_rate": RATE,
         "verbosity": -1,
         "num_threads": 1,
         "seed": 0,
@@ -237,7 +238,7 @@ def _boosted(problem, depth, rounds):
     return kind(
         iterations=rounds,
         depth=depth,
-        learning_rate=0.06,
+        learning_rate=RATE,
         boosting_type="Plain",
         thread_count=1,
         random_seed=0,
@@ -248,8 +249,8 @@ def _boosted(problem, depth, rounds):
 
 def _trees(problem, depth, inner, outer):
     """Squared errors, or log losses, of held-out rows after every round."""
-    model = _boosted(problem, depth, 1000)
-    model.fit(inner, eval_set=outer, early_stopping_rounds=50)
+    model = _boosted(problem, depth, ROUNDS)
+    model.fit(inner, eval_set=outer, early_stopping_rounds=PATIENCE)
     loss = "Logloss" if problem.binary else "RMSE"
     curve = np.array(model.get_evals_result()["validation"][loss])
     return curve if problem.binary else curve**2
