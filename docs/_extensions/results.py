@@ -4,6 +4,7 @@
 directive's own text, and nothing at all if the benchmarks were not run.
 """
 
+import re
 from itertools import groupby
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class Results(SphinxDirective):
 
 
 def _cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    """Cells of a line; a bar with a backslash before it is part of one."""
+    cells = re.split(r"(?<!\\)\|", line[1:-1])
+    return [cell.strip().replace("\\|", "|") for cell in cells]
 
 
 def _table(rows):
