@@ -71,7 +71,6 @@ ax.set(
 )
 ax.set_xticks(ticks := [5, 10, 20, 50], [str(tick) for tick in ticks])
 ax.set_xticks([], minor=True)
-ax.set_ylabel("use contraception")
 ax.legend(frameon=False)
 ax.spines[["top", "right"]].set_visible(False)
 
