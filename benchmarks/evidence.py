@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 from races import timed
-from report import Table
+from report import Table, mean_ratio
 
 from mtlearn import MultiTaskBayesianRidge
 
@@ -167,6 +167,10 @@ def lme4(problem):
     return Run(seconds, log_likelihood)
 
 
+PEERS = {"statsmodels": statsmodels, "lme4": lme4}
+SAME = 0.1  # of the log-likelihood that may be lacking
+
+
 def has_lme4():
     """Whether R and lme4 are there."""
     if shutil.which("Rscript") is None:
@@ -252,29 +256,32 @@ Beside it what NumPy takes for the moments, batched, of rows that it sorts, and
 checked and no optimiser. "difference" is our log-likelihood less NumPy's at our
 variances.""",
     )
-    shown = {}
+    raced, shown = {}, {}
     for problem in problems:
         ours(problem)  # compiles
         if problem.covariance == "full":
-            _race(against, problem, args.repeats)
+            raced[problem.name] = _race(against, problem, args.repeats)
         else:
             shown[problem.name] = _stand(large, problem, args.repeats)
-    _say(against, large, shown)
+    _say(against, large, raced, shown)
     yield from (against, large)
 
 
 def _race(table, problem, repeats):
+    """A row of the table; {peer: (ratio of seconds, what its likelihood lacks)}."""
     own = repeated(partial(ours, method="ml"), problem, repeats)
     cells = [problem.name, f"{own.seconds:.4f}", f"{own.log_likelihood:.3f}"]
-    for fit in (statsmodels, lme4):
+    found = {}
+    for name, fit in PEERS.items():
         run = repeated(fit, problem, repeats)
         if run is None:
             cells += ["not installed", "", ""]
             continue
         lacks = own.log_likelihood - run.log_likelihood
-        times = f"{run.seconds / own.seconds:.1f}"
-        cells += [f"{run.seconds:.3f}", times, f"{lacks:.4f}"]
+        found[name] = run.seconds / own.seconds, lacks
+        cells += [f"{run.seconds:.3f}", f"{found[name][0]:.1f}", f"{lacks:.3f}"]
     table.add(*cells)
+    return found
 
 
 def _stand(table, problem, repeats):
@@ -287,19 +294,19 @@ def _stand(table, problem, repeats):
     return seconds
 
 
-def _say(against, large, shown):
+def _say(against, large, raced, shown):
     """Means over the problems, and what ten times the rows cost."""
-    for peer, place in (("statsmodels", 4), ("lme4", 7)):
-        cells = [row.strip("| ").split(" | ") for row in against.rows]
-        times = [float(row[place]) for row in cells if row[place].strip()]
-        if times:
-            mean = np.exp(np.mean(np.log(times)))
-            against.say(
-                f"* {peer}: {mean:.1f} times our time (geometric mean), lowest "
-                f"{min(times):.1f}."
-            )
-        elif cells:
-            against.say(f"* {peer} is not installed.")
+    for name in PEERS:
+        found = {problem: run[name] for problem, run in raced.items() if name in run}
+        if not found:
+            against.say(f"* {name}: left out, it is not installed.")
+            continue
+        there = [ratio for ratio, lacks in found.values() if lacks <= SAME]
+        late = [problem for problem, (_, lacks) in found.items() if lacks > SAME]
+        against.say(
+            f"* Time of {name} over ours, geometric mean {mean_ratio(there)}; it does "
+            f"not reach the likelihood on: {'; '.join(late) or 'none'}."
+        )
     for name, seconds in shown.items():
         more = shown.get(f"{name}, ten times the rows")
         if more:
