@@ -179,9 +179,9 @@ def worth():
         for part in ("A quarter of the rows", "All rows"):
             block = text.split(f"## {part}, {what}\n")[1].split("\n## ")[0]
             means = re.findall(
-                r"^\* (MultiTask\w+): geometric mean (\S+),", block, re.M
+                r"^\* (MultiTask\w+): geometric mean (\S+), highest (\S+);", block, re.M
             )
-            told.append(", ".join(f"`{name}` {mean}" for name, mean in means))
+            told.append(", ".join(f"`{name}` {a} (up to {b})" for name, a, b in means))
         n_sets = len(re.findall(r"^\| [a-z]", block, re.M)) - 1
         yield (
             f"Held-out {score} on {n_sets} real grouped sets, relative to the lowest "
