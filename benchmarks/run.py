@@ -13,6 +13,7 @@ import report
 from threadpoolctl import threadpool_limits
 
 SHARED = ("data", "paired", "peers", "races", "readme", "report", "run")
+SHARED += ("contenders", "grouped")
 
 
 def names():

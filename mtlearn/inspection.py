@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from .canvas import canvas, plain_ticks, pyplot
+from .effects import TaskEffectsDisplay
 from .fitting import checks
 from .fitting.grid import best_point, within_one_standard_error
 from .problem.ids import column_position, shorten
@@ -23,6 +24,7 @@ __all__ = [
     "PathDisplay",
     "SharingComparison",
     "SharingDisplay",
+    "TaskEffectsDisplay",
     "TaskSimilarityDisplay",
     "compare_sharing",
 ]

@@ -96,6 +96,7 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
     See Also
     --------
     PerTaskRegressorCV : One strength for all coefficients, by cross-validation.
+    mtlearn.inspection.TaskEffectsDisplay : A picture of what is each task's own.
 
     Notes
     -----

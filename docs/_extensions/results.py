@@ -1,12 +1,15 @@
 """Directive `results`: the tables that the benchmarks wrote, where there are some.
 
 ``.. results:: import`` shows the tables of `benchmarks/results/import.md` below the
-directive's own text, and nothing at all if the benchmarks were not run.
+directive's own text, and nothing at all if the benchmarks were not run. With the
+option ``:in-words:`` it shows what is said below the tables, under their headings.
 """
 
+import re
 from itertools import groupby
 from pathlib import Path
 
+from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 
@@ -15,6 +18,7 @@ class Results(SphinxDirective):
 
     required_arguments = 1
     has_content = True
+    option_spec = {"in-words": directives.flag}
 
     def run(self):
         """Return the introduction and the tables, or nothing."""
@@ -25,14 +29,30 @@ class Results(SphinxDirective):
         self.env.note_dependency(str(path))
         lines = [line.strip() for line in path.read_text().splitlines()]
         text = list(self.content)
+        if "in-words" in self.options:
+            return self.parse_text_to_nodes("\n".join([*text, *_in_words(lines)]))
         for is_table, block in groupby(lines, lambda line: line.startswith("|")):
             if is_table:
                 text += ["", *_table([_cells(line) for line in block])]
         return self.parse_text_to_nodes("\n".join(text))
 
 
+def _in_words(lines):
+    """The points below each table, after its heading."""
+    heading = ""
+    for line in lines:
+        if line.startswith("## "):
+            heading = line[3:]
+        elif line.startswith("* "):
+            yield from ["", f"{heading}:", ""] if heading else []
+            yield line
+            heading = ""
+
+
 def _cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    """Cells of a line; a bar with a backslash before it is part of one."""
+    cells = re.split(r"(?<!\\)\|", line[1:-1])
+    return [cell.strip().replace("\\|", "|") for cell in cells]
 
 
 def _table(rows):
