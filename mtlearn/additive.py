@@ -7,7 +7,6 @@ from .learned import MultiTaskBayesianRidge
 from .problem.losses import Squared
 
 _LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
-_VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
 
 
 class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
@@ -149,11 +148,7 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
         return (fit.data,)
 
     def _settings(self, d):
-        return {
-            **super()._settings(d),
-            "least_noise": _LEAST_NOISE,
-            "variance_cost": _VARIANCE_COST,
-        }
+        return {**super()._settings(d), "least_noise": _LEAST_NOISE}
 
     def curve(self, feature, values=None):
         """What the model says of one feature, all others at their mean.

@@ -7,6 +7,8 @@ from .fitting.base import TaskRegressor
 from .fitting.learned import LearnedModel, half_width
 from .solvers.evidence.solve import solve_evidence
 
+_VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
+
 
 class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
     r"""Linear regression of every task, with strengths of sharing that are learned.
@@ -104,6 +106,10 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
     costs O(n_tasks n_features^3), whatever the number of rows. The log-likelihood is a
     sum, not a mean, and `sample_weight` counts labels: a row of weight two is two rows.
     `tol` is not relative to an objective, as derivatives in logarithms have no unit.
+    With a learned prior the noise has a weak one, too (half a label for each variance),
+    so that few rows and many variances are not taken for noiseless; `log_likelihood_`
+    is without it. Where every task has a single label, levels and noise look the same:
+    half is given to each.
     Noise of less than a ten-thousandth of the labels' spread is not told from none. A
     task has one level and one set of slopes in the features as given: where zero is far
     from the data, centre them, or take ``covariance="full"``, which does not depend on
@@ -165,7 +171,13 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
         checks.check_choice("noise", self.noise, ("common", "task"))
 
     def _settings(self, d):
-        return {**super()._settings(d), "own_noise": self.noise == "task"}
+        # a classical model is judged by its likelihood alone
+        flat = self.shared_prior == "flat"
+        return {
+            **super()._settings(d),
+            "own_noise": self.noise == "task",
+            "variance_cost": 0.0 if flat else _VARIANCE_COST,
+        }
 
     def _solution(self, fit, start):
         return self._maximised(fit, self._settings(fit.n_features))

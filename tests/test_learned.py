@@ -291,3 +291,34 @@ def test_steps_that_run_out_are_told():
     X, y, task = drawn(30, 8, 3)
     with pytest.warns(ConvergenceWarning, match="MultiTaskBayesianRidge"):
         MultiTaskBayesianRidge(max_iter=1).fit(X, y, task=task)
+
+
+# ---------------------------------------------------------------- few rows
+
+
+def test_intervals_of_few_rows_are_not_too_short():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(12):
+        T, d = 30, 8
+        X, task = rng.normal(size=(90, d)), np.repeat(np.arange(T), 3)
+        m = rng.normal(size=d)
+        y = X @ m + rng.normal(size=T)[task] + 0.5 * rng.normal(size=90)
+        old = np.arange(90) % 3 < 2
+        model = MultiTaskBayesianRidge().fit(X[old], y[old], task=task[old])
+        ends = model.predict_interval(X[~old], 0.9, task=task[~old])
+        inside.append((ends[:, 0] <= y[~old]) & (y[~old] <= ends[:, 1]))
+    assert 0.84 < np.mean(inside) < 0.96
+
+
+@pytest.mark.parametrize("prior", ["learned", "flat"])
+def test_a_row_for_each_task_leaves_half_to_the_levels(prior):
+    rng = np.random.default_rng(1)
+    X, task = rng.normal(size=(200, 2)), np.arange(200)
+    y = X @ [1.0, -1.0] + rng.normal(size=200)
+    model = MultiTaskBayesianRidge("intercept", shared_prior=prior)
+    model.fit(X, y, task=task)
+    assert_allclose(model.covariance_[-1, -1], model.noise_variance_, rtol=1e-8)
+    assert_allclose(2.0 * model.noise_variance_, 1.0, rtol=0.3)
+    left = y - X @ model.shared_coef_ - model.shared_intercept_
+    assert_allclose(y - model.predict(X, task=task), 0.5 * left, atol=1e-3)

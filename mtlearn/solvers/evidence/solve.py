@@ -81,7 +81,8 @@ def solve_evidence(
     .. math:: y_i = x_i \cdot (m + v_t) + b + a_t + e_i, \quad m_g \sim N(0, \tau_g I),
               \quad (v_t, a_t) \sim N(0, D), \quad e_i \sim N(0, \sigma^2 / s_i)
 
-    with b flat. Weights count labels: a row of weight two is two rows.
+    with b flat. Weights count labels: a row of weight two is two rows. Where every task
+    has a single label, levels and noise are not told apart: half is given to each.
 
     Parameters
     ----------
@@ -125,7 +126,8 @@ def solve_evidence(
     settings = covariance, groups, flat, own_noise, restricted, least_noise
     model = _Model(rows, columns, *settings)
     model.variance_cost = variance_cost
-    return model.solution(_learn(model, varying, optional, start, tol, max_iter))
+    trial = _learn(model, varying, optional, start, tol, max_iter)
+    return model.solution(model.halved(trial))
 
 
 def solve_laplace(
@@ -300,6 +302,23 @@ class _Model:
             max_iter=max_iter,
         )
         return _Trial(own, kinds, shape, best)
+
+    def halved(self, trial):
+        """The same with levels that vary as the noise does, if they look the same.
+
+        Where every task has a single label, the likelihood knows the sum of the two.
+        """
+        shape, best = trial.shape, trial.best
+        level = np.flatnonzero(trial.own == len(self.columns.scale))
+        single = len(self.rows.counts) > 1 and (self.rows.counts == 1.0).all()
+        if not single or self.own_noise or not len(level) or self.covariance == "full":
+            return trial
+        place = shape.groups[level[0]]
+        share = 2.0 / (1.0 + best.theta[place])
+        theta, tau = share * best.theta, share * best.tau
+        theta[place] = 1.0
+        point = best.point.evidence.at(shape.root(theta), self.shared.prior(tau))
+        return replace(trial, best=replace(best, theta=theta, tau=tau, point=point))
 
     def solution(self, trial):
         """The model at the variances that were found."""
