@@ -11,6 +11,8 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from .passes import gather_cross
+
 _CHUNK = 64  # Gram matrices that are rescaled at once
 _CONSTANT = 1e-24  # variance of a feature, against its square, that is rounding
 
@@ -110,6 +112,14 @@ class Labels:
     def count(self):
         """All labels, by weight."""
         return float(self.weight.sum())
+
+    def spread_inside(self):
+        """Mean squares of the columns around their means in each task, (q,)."""
+        sums = np.zeros((len(self.starts) - 1, self.U.shape[1]))
+        gather_cross(self.U, self.place, self.starts, self.weight, sums)
+        squares = self.of_rows(self.weight) @ self.U**2
+        squares -= (sums**2 / self.counts[:, None]).sum(axis=0)
+        return squares / self.count
 
     def only(self, tasks):
         """Those of some of the tasks, by their sorted numbers."""

@@ -55,7 +55,7 @@ def eliminate(moments, rows, root):
 def again(moments, rows, found):
     """What is left of other labels of the same rows."""
     z = np.einsum("tkr,tr->tk", found.lower[rows.group], moments.cross)
-    target = moments.target - np.tensordot(by_group(z, rows), found.taken, 2)
+    target = moments.target - np.tensordot(_by_group(z, rows), found.taken, 2)
     return found._replace(target=target, z=z)
 
 
@@ -78,7 +78,7 @@ class PartialEvidence(Evidence):
     def __init__(self, rows, lift, half, *settings):
         super().__init__(rows, lift, *settings)
         self.basis, sums = np.eye(lift.shape[1]), rows.cross.sum(axis=0)
-        own, cross = times(half, lift), rows.cross @ lift
+        own, cross = _times(half, lift), rows.cross @ lift
         self.moments = OwnMoments(half, own, cross, rows.total, sums)
 
     def at(self, root, prior, log_noise=None):
@@ -117,7 +117,7 @@ class PartialPoint(Point):
         alive = np.flatnonzero(self.factor.any(axis=0) | (self.beta != 0))
         half = moments.half[:, :, alive] - lent @ found.taken[:, :, alive]
         root = self.factor[:, alive]
-        known = times(half, root[root.any(axis=1)].T)
+        known = _times(half, root[root.any(axis=1)].T)
         star = moments.own - lent @ lent.transpose(0, 2, 1)
         star -= known @ known.transpose(0, 2, 1)
         e = moments.cross - np.einsum("trk,tk->tr", lent[rows.group], found.z)
@@ -134,19 +134,19 @@ class PartialPoint(Point):
         if not near:
             return 0.5 * squares, None
         e = self.pulled @ B
-        outers = by_group(e[:, :, None] * e[:, None, :], rows)
+        outers = _by_group(e[:, :, None] * e[:, None, :], rows)
         mixed = _products(blocks, outers, np.ones(len(blocks)), pairs) / self.noise
         return 0.5 * squares, mixed - 0.5 * squares
 
 
-def by_group(values, rows):
+def _by_group(values, rows):
     """Sums over the tasks of each Gram matrix."""
     if len(values) == len(rows.gram):
         return values[rows.members]
     return np.add.reduceat(values[rows.members], rows.starts[:-1], axis=0)
 
 
-def times(blocks, matrix):
+def _times(blocks, matrix):
     """All blocks times one matrix, in a single product."""
     n, r, q = blocks.shape
     return (blocks.reshape(n * r, q) @ matrix).reshape(n, r, -1)

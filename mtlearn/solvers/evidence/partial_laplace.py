@@ -11,7 +11,7 @@ import numpy as np
 
 from .columns import Rows
 from .laplace import LaplaceEvidence, LaplacePoint, Reduced
-from .partial import OwnMoments, PartialPoint, again, eliminate, times
+from .partial import OwnMoments, PartialPoint, again, eliminate
 from .passes import gather_cross, gather_own, take_deviations
 
 _CHUNK = 1 << 22  # numbers that are held at once
@@ -42,8 +42,9 @@ class PartialLaplaceEvidence(LaplaceEvidence):
         gather_own(U, labels.place, labels.starts, self.own, w, half)
         half = self.turn @ half
         scaled = U * np.sqrt(labels.of_rows(w))[:, None]
-        own, sums = times(half, self.lift), self.sums(target)
-        return OwnMoments(half, own, sums[0], scaled.T @ scaled, sums[1])
+        cross, sums = self.sums(target)
+        own = half[:, :, self.own] @ self.turn.T
+        return OwnMoments(half, own, cross, scaled.T @ scaled, sums)
 
     def sums(self, values):
         """Sums of Z' values of each task, (n_tasks, r), and of U' values, (q,)."""

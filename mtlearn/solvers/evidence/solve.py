@@ -15,6 +15,8 @@ from .profile import LEAST_NOISE, Evidence
 from .quadrature import MOST_LABELS, QuadratureEvidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
+_FEW_LABELS = 20.0  # of a task: Laplace's approximation is poor for its level
+_INSIDE = 1e-9  # of a column's variance, within the tasks, that is rounding
 _FEW = 0.5  # part of the columns that vary, up to which steps of their own are cheap
 
 
@@ -126,8 +128,7 @@ def solve_evidence(
     settings = covariance, groups, flat, own_noise, restricted, least_noise
     model = _Model(rows, columns, *settings)
     model.variance_cost = variance_cost
-    trial = _learn(model, varying, optional, start, tol, max_iter)
-    return model.solution(model.halved(trial))
+    return model.solution(_learn(model, varying, optional, start, tol, max_iter))
 
 
 def solve_laplace(
@@ -182,9 +183,9 @@ def _learn(model, varying, optional, start, tol, max_iter):
     varying = np.ones(d, dtype=bool) if varying is None else varying
     model.spent = model.variance_cost * model.count_variances(varying)
     trial = model.fit(varying, model.begin(varying, start), tol, max_iter)
-    if optional is None:
-        return trial
-    return grow(model, trial, varying, optional, tol, max_iter)
+    if optional is not None:
+        trial = grow(model, trial, varying, optional, tol, max_iter)
+    return model.refined(trial, tol, max_iter)
 
 
 @dataclass
@@ -303,10 +304,11 @@ class _Model:
         )
         return _Trial(own, kinds, shape, best)
 
-    def halved(self, trial):
-        """The same with levels that vary as the noise does, if they look the same.
+    def refined(self, trial, tol, max_iter):
+        """The same with what this likelihood cannot tell.
 
-        Where every task has a single label, the likelihood knows the sum of the two.
+        Levels vary as the noise does, if the two look the same:
+        where every task has a single label, the likelihood knows the sum of them.
         """
         shape, best = trial.shape, trial.best
         level = np.flatnonzero(trial.own == len(self.columns.scale))
@@ -332,6 +334,14 @@ class _LabelModel(_Model):
 
     def __init__(self, labels, columns, covariance, groups, flat, restricted):
         super().__init__(labels, columns, covariance, groups, flat, False, restricted)
+        self._inside = labels.spread_inside()[: len(columns.scale)] > _INSIDE
+
+    def may_vary(self, varying):
+        """As of numbers; what is constant in every task is a level, too.
+
+        A slope in it would show by nothing but levels of different spread.
+        """
+        return super().may_vary(varying) & self._inside
 
     def evidence(self, varying, partial=False, tasks=None):
         """The approximate likelihood."""
@@ -361,6 +371,20 @@ class _LabelModel(_Model):
         mode = trial.best.point.mode
         self._scores = self._scores if mode is None else mode.eta
         return trial
+
+    def refined(self, trial, tol, max_iter):
+        """By quadrature, where only levels are found to differ and tasks are small."""
+        d, (theta, tau) = len(self.columns.scale), (trial.best.theta, trial.best.tau)
+        few = self.rows.count <= _FEW_LABELS * len(self.rows.counts)
+        if not few or theta.ndim > 1 or np.any(trial.own == d) == (len(trial.own) == 1):
+            return trial
+        slopes = np.unique(trial.kinds)[:-1]
+        if np.any(theta[: len(slopes)] > 0) or theta[-1] == 0:
+            return trial
+        start = theta[-1:], tau
+        there = self.fit(np.zeros(d, dtype=bool), start, tol, max_iter)
+        there.best.n_iter += trial.best.n_iter
+        return there
 
     def _start(self, tasks):
         """Scores of the last fit."""
