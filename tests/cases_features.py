@@ -5,7 +5,7 @@ import pytest
 import reference
 from cases import INTERCEPTS
 
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.losses import Logistic, Softmax, Squared
 from mtlearn.problem.penalties import L21
 from mtlearn.problem.tasks import TaskData
@@ -42,7 +42,7 @@ def problems(long_regression, wide_regression, wide_complete):
 def build(form, data, mode="free", shrinkage=0.0):
     """The squared loss of the data, from its moments or from its rows."""
     if form == "moments":
-        return MomentLoss(TaskMoments.from_data(data), INTERCEPTS[mode], shrinkage)
+        return MomentLoss(gather_moments(data), INTERCEPTS[mode], shrinkage)
     return RowLoss(data, Squared(), INTERCEPTS[mode], shrinkage)
 
 

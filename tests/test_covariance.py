@@ -21,7 +21,7 @@ from mtlearn import (
     TaskCovariance,
 )
 from mtlearn.constraints import NonNegative
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.forms import LearnedForm
 from mtlearn.problem.tasks import TaskData
 
@@ -165,8 +165,8 @@ def test_layouts_containers_and_moments_agree(wide_complete, mode):
 def test_a_feature_of_ones_beside_the_moments():
     X, y, _, codes, weight = problem()
     data = TaskData(X, y, T, codes, weight, np.linspace(1.0, 2.0, T))
-    one = TaskMoments.from_data(data.with_constant())
-    two = TaskMoments.from_data(data).with_constant()
+    one = gather_moments(data.with_constant())
+    two = gather_moments(data).with_constant()
     for name in ("weight", "mean", "gram", "cross", "y_square"):
         assert_allclose(getattr(two, name), getattr(one, name), atol=1e-10)
     assert data.with_constant().n_features == D + 1 and data.n_features == D

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from reference.evidence import DenseModel, differences
 
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.evidence.columns import Rows, gather_rows
@@ -209,7 +209,7 @@ def test_the_optimum_of_cheap_steps(common, monkeypatch):
     Y += rng.normal(size=Y.shape)
     if not common:
         Y[rng.uniform(size=Y.shape) < 0.2] = np.nan
-    m = TaskMoments.from_data(TaskData(X, Y, 5))
+    m = gather_moments(TaskData(X, Y, 5))
     cheap = solve_evidence(m, varying=varying, tol=1e-8)
     assert isinstance(cheap.posterior.rows, Rows)
     monkeypatch.setattr("mtlearn.solvers.evidence.solve._FEW", 0.0)
@@ -268,7 +268,7 @@ def drawn(T=40, n=12, d=3, own=(1.0, 0.5, 0.0), level=1.0, seed=0):
 
 
 def moments(X, y, codes):
-    return TaskMoments.from_data(TaskData(X, y, codes.max() + 1, codes=codes))
+    return gather_moments(TaskData(X, y, codes.max() + 1, codes=codes))
 
 
 def never_worse(solution):
@@ -398,7 +398,7 @@ def test_common_rows_share_their_matrix():
     X = rng.normal(size=(30, 3))
     Y = X @ rng.normal(size=(3, 6)) + rng.normal(size=(30, 6))
     Y[:10, 4] = np.nan
-    wide = TaskMoments.from_data(TaskData(X, Y, 6))
+    wide = gather_moments(TaskData(X, Y, 6))
     assert len(wide.weight) == 2
     seen = ~np.isnan(Y)
     codes = np.nonzero(seen.T)[0]

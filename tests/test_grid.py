@@ -41,7 +41,7 @@ from mtlearn.model_selection import (
     TaskShuffleSplit,
     TaskStratifiedKFold,
 )
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.tasks import TaskData
 
 ALPHAS = np.array([0.05, 300.0, 4.0])  # in no order
@@ -316,7 +316,7 @@ def test_the_grid_of_a_ridge_begins_where_nothing_is_left(intercept):
 def test_the_grid_of_a_ridge_follows_units_and_weights():
     ids = {"task": P.task}
     model = PerTaskRegressorCV(3, 0.5).fit(P.X, P.y, **ids)
-    moments = TaskMoments.from_data(TaskData(P.X, P.y, N_TASKS, P.codes))
+    moments = gather_moments(TaskData(P.X, P.y, N_TASKS, P.codes))
     total = sum(np.trace(gram) for gram in moments.gram)
     assert model.alphas_[0] == pytest.approx(10.0 * total)
     scaled = PerTaskRegressorCV(3, 0.5).fit(100.0 * P.X, P.y, **ids)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.intercepts import FREE, SHARED
 from mtlearn.problem.penalties import L21
 from mtlearn.problem.tasks import TaskData
@@ -27,7 +27,7 @@ def table(weighted=True, missing=False, n=N, seed=0):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_same_function_as_from_all_moments(weighted):
     data = table(weighted)
-    lazy, whole = LazyLoss(data), MomentLoss(TaskMoments.from_data(data))
+    lazy, whole = LazyLoss(data), MomentLoss(gather_moments(data))
     rng = np.random.default_rng(1)
     for used in ([], [3], [3, 10], list(range(60))):
         W = np.zeros((T, D))
@@ -44,7 +44,7 @@ def test_columns_are_those_of_the_whole():
     data, chosen = table(), np.array([5, 2, 40])
     part, whole = (
         loss.columns(chosen)
-        for loss in (LazyLoss(data), MomentLoss(TaskMoments.from_data(data)))
+        for loss in (LazyLoss(data), MomentLoss(gather_moments(data)))
     )
     V = np.random.default_rng(2).normal(size=(T, 3))
     assert_allclose(part.at(V).value, whole.at(V).value, rtol=1e-9)

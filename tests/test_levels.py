@@ -22,7 +22,7 @@ from mtlearn import (
     SharedMean,
 )
 from mtlearn.constraints import NonNegative
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.baseline import base_objective
 from mtlearn.problem.forms import ArrowForm
 from mtlearn.problem.intercepts import FREE, NONE
@@ -171,7 +171,7 @@ def test_without_intercepts_nothing_is_taken_away():
     data = TaskData(np.zeros((len(y), 1)), y, N_TASKS, task, weight)
     form = ArrowForm(N_TASKS, 0.0, 1.0)
     assert not best_levels(data, form, NONE).any()
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     assert moments.base_objective(NONE) == moments.zero_objective
     for intercept in ("free", "shared"):
         left = y - best_levels(data, form, INTERCEPTS[intercept])[task]

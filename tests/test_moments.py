@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import finite_difference, objective
 
-from mtlearn import moments as moments_module
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import Moments, gather_moments
+from mtlearn.moments import gather as gather_module
 from mtlearn.problem.tasks import TaskData
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
@@ -104,7 +104,7 @@ def test_long_moments(n, weighted, sparse, seed):
             data.sample_weight,
             data.task_weight,
         )
-    check_moments(TaskMoments.from_data(data), data)
+    check_moments(gather_moments(data), data)
 
 
 @quick
@@ -120,19 +120,19 @@ def test_wide_moments(n, missing, weight_ndim, sparse, seed):
     if sparse:
         X = sp.csr_array(np.where(data.X > 5, data.X, 0.0))
         data = TaskData(X, data.y, T, None, data.sample_weight)
-    check_moments(TaskMoments.from_data(data), data)
+    check_moments(gather_moments(data), data)
 
 
 @pytest.mark.parametrize("n", [511, 512, 513, 1500])
 def test_tasks_longer_than_a_chunk(n):
     data = long(np.random.default_rng(0), n, n_tasks=1)
-    check_moments(TaskMoments.from_data(data), data, atol=1e-9)
+    check_moments(gather_moments(data), data, atol=1e-9)
 
 
 @pytest.mark.parametrize("layout", [long, wide])
 def test_sparse_rows_are_made_dense_in_batches(layout, monkeypatch):
     data = layout(np.random.default_rng(1), 40)
-    monkeypatch.setattr(moments_module, "_DENSE_BYTES", 8 * D * 7)
+    monkeypatch.setattr(gather_module, "_DENSE_BYTES", 8 * D * 7)
     sparse = TaskData(
         sp.csr_array(data.X),
         data.y,
@@ -141,7 +141,7 @@ def test_sparse_rows_are_made_dense_in_batches(layout, monkeypatch):
         data.sample_weight,
         data.task_weight,
     )
-    assert_same(TaskMoments.from_data(sparse), TaskMoments.from_data(data))
+    assert_same(gather_moments(sparse), gather_moments(data))
 
 
 def test_means_cost_no_digits():
@@ -155,7 +155,7 @@ def test_means_cost_no_digits():
         data.sample_weight,
     )
     near = TaskData(far.X - 1e9, far.y + 1e9, T, data.codes, data.sample_weight)
-    far, near = TaskMoments.from_data(far), TaskMoments.from_data(near)
+    far, near = gather_moments(far), gather_moments(near)
     for name in ("gram", "cross", "y_square"):
         assert_allclose(getattr(far, name), getattr(near, name), rtol=1e-5, atol=1e-5)
 
@@ -165,24 +165,24 @@ def test_means_cost_no_digits():
 
 def test_complete_labels_share_one_gram():
     data = wide(np.random.default_rng(3), 20, missing=0.0)
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     assert moments.gram.shape == (1, D, D)
     weighted = wide(np.random.default_rng(3), 20, missing=0.0, weight_ndim=1)
-    assert TaskMoments.from_data(weighted).gram.shape == (1, D, D)
+    assert gather_moments(weighted).gram.shape == (1, D, D)
 
 
 def test_the_same_pattern_of_missing_labels_shares_a_gram():
     data = wide(np.random.default_rng(4), 20)
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     assert moments.gram.shape == (2, D, D)
     assert_array_equal(moments.group, [0, 0, 1])
     # the same rows, weighted unequally
     weight = np.ones(data.y.shape)
     weight[:, 1] = 2.0
     uneven = TaskData(data.X, data.y, T, None, weight)
-    assert len(TaskMoments.from_data(uneven).gram) == 3
+    assert len(gather_moments(uneven).gram) == 3
     even = TaskData(data.X, data.y, T, None, np.ones(data.y.shape))
-    assert len(TaskMoments.from_data(even).gram) == 2
+    assert len(gather_moments(even).gram) == 2
 
 
 def test_a_zero_weight_is_a_missing_label():
@@ -193,12 +193,12 @@ def test_a_zero_weight_is_a_missing_label():
     hidden = TaskData(
         complete.X, np.where(weight > 0, complete.y, np.nan), T, None, None
     )
-    assert_same(TaskMoments.from_data(masked), TaskMoments.from_data(hidden))
-    assert len(TaskMoments.from_data(masked).gram) == 2
+    assert_same(gather_moments(masked), gather_moments(hidden))
+    assert len(gather_moments(masked).gram) == 2
 
 
 def test_expand_gives_every_task_its_own():
-    moments = TaskMoments.from_data(wide(np.random.default_rng(6), 20))
+    moments = gather_moments(wide(np.random.default_rng(6), 20))
     expanded = moments.expand()
     assert expanded.gram.shape == (T, D, D)
     assert_array_equal(expanded.gram[0], expanded.gram[1])
@@ -221,16 +221,16 @@ def test_moments_add_subtract_and_merge_like_rows(layout, parts, seed):
         data = long(rng, n)
     else:
         data = wide(rng, n, missing=0.4 if layout == "wide" else 0.0, weight_ndim=1)
-    total = TaskMoments.from_data(data)
+    total = gather_moments(data)
     pieces = [
-        TaskMoments.from_data(part_of(data, parts == k))
+        gather_moments(part_of(data, parts == k))
         for k in range(3)
         if (parts == k).any()
     ]
-    assert_same(TaskMoments.merge(pieces), total)
-    assert_same(TaskMoments.merge(iter(pieces[::-1])), total)
+    assert_same(Moments.merge(pieces), total)
+    assert_same(Moments.merge(iter(pieces[::-1])), total)
     if len(pieces) > 1:
-        rest = TaskMoments.merge(pieces[1:])
+        rest = Moments.merge(pieces[1:])
         assert_same(pieces[0] + rest, total)
         assert_same(total - pieces[0], rest)
         assert_same(total - rest, pieces[0])
@@ -238,14 +238,14 @@ def test_moments_add_subtract_and_merge_like_rows(layout, parts, seed):
 
 def test_complete_parts_keep_one_gram():
     data = wide(np.random.default_rng(7), 20, missing=0.0)
-    first = TaskMoments.from_data(part_of(data, slice(0, 12)))
-    second = TaskMoments.from_data(part_of(data, slice(12, 20)))
+    first = gather_moments(part_of(data, slice(0, 12)))
+    second = gather_moments(part_of(data, slice(12, 20)))
     assert len((first + second).gram) == 1
     assert len((first + second - first).gram) == 1
 
 
 def test_taking_everything_away_leaves_nothing():
-    moments = TaskMoments.from_data(long(np.random.default_rng(8), 20))
+    moments = gather_moments(long(np.random.default_rng(8), 20))
     nothing = moments - moments
     for name in ("weight", "mean", "gram", "y_mean", "y_square", "cross"):
         assert_array_equal(getattr(nothing, name), 0)
@@ -256,7 +256,7 @@ def test_a_part_without_rows_of_a_task_changes_nothing_there():
     rng = np.random.default_rng(9)
     data = long(rng, 30)
     others = part_of(data, data.codes != 1)
-    total, rest = TaskMoments.from_data(data), TaskMoments.from_data(others)
+    total, rest = gather_moments(data), gather_moments(others)
     alone = total - rest
     assert_allclose(alone.weight[[0, 2]], 0)
     assert_allclose(alone.gram[1], total.gram[1], atol=1e-12)
@@ -265,21 +265,21 @@ def test_a_part_without_rows_of_a_task_changes_nothing_there():
 
 def test_a_whole_cross_validation_from_one_pass():
     data = long(np.random.default_rng(10), 60)
-    total = TaskMoments.from_data(data)
+    total = gather_moments(data)
     for fold in range(5):
         test = np.arange(60) % 5 == fold
-        train = total - TaskMoments.from_data(part_of(data, test))
+        train = total - gather_moments(part_of(data, test))
         check_moments(train, part_of(data, ~test))
 
 
 def test_moments_of_different_problems_do_not_mix():
     rng = np.random.default_rng(11)
-    one = TaskMoments.from_data(long(rng, 10))
+    one = gather_moments(long(rng, 10))
     for other in (long(rng, 10, n_tasks=4), long(rng, 10, d=3)):
         with pytest.raises(ValueError, match="the same n_tasks and n_features"):
-            one + TaskMoments.from_data(other)
+            one + gather_moments(other)
     with pytest.raises(ValueError, match="`parts` is empty"):
-        TaskMoments.merge([])
+        Moments.merge([])
 
 
 # ---------------------------------------------------------------- objective
@@ -296,7 +296,7 @@ def test_objective_and_gradient(layout):
         "complete": lambda: wide(rng, 12, missing=0.0),
         "weights of every label": lambda: wide(rng, 12, weight_ndim=2),
     }[layout]()
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     W, b = rng.normal(size=(T, D)), rng.normal(size=T)
     expected = objective(
         "squared",
@@ -321,6 +321,6 @@ def test_from_data_leaves_the_rows_alone():
     data = long(np.random.default_rng(13), 20)
     X, y = data.X.copy(), data.y.copy()
     data.X.flags.writeable = data.y.flags.writeable = False
-    TaskMoments.from_data(data)
+    gather_moments(data)
     assert_array_equal(data.X, X)
     assert_array_equal(data.y, y)

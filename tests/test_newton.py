@@ -19,7 +19,7 @@ from mtlearn import (
     TaskCovariance,
     TaskGraph,
 )
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.losses import LOSSES, Logistic, Softmax, Squared, SquaredHinge
 from mtlearn.problem.solution import Status, goal
@@ -552,9 +552,7 @@ def test_moments_and_rows_give_the_same_solution(wide_regression, relation, mode
     p = wide_regression
     data = TaskData(p.X, p.Y, 5, None, p.weights, np.array([1.0, 2.0, 0.5, 1.0, 3.0]))
     form = relation.form(np.arange(5))
-    one = solve_moments(
-        TaskMoments.from_data(data), form, 0.5, intercept=INTERCEPTS[mode]
-    )
+    one = solve_moments(gather_moments(data), form, 0.5, intercept=INTERCEPTS[mode])
     two = solve_newton(data, Squared(), form, 0.5, intercept=INTERCEPTS[mode])
     assert one.status is two.status is Status.CONVERGED
     assert_allclose(one.coef, two.coef, atol=1e-8)
@@ -568,7 +566,7 @@ def test_moments_say_when_they_have_lost_the_answer(long_regression):
     X = np.column_stack([X, X[:, 1] + 1e-9 * X[:, 2]])
     data = TaskData(X, p.y, 5, p.codes)
     form = SharedMean(0.5).form(np.arange(5))
-    solution = solve_moments(TaskMoments.from_data(data), form, 1e-14)
+    solution = solve_moments(gather_moments(data), form, 1e-14)
     assert solution.status is Status.STALLED
     options = {"tol": 1e-8, "max_iter": 100, "start": None, "solver": "auto"}
     rows = solve_squared(data, form, 1e-14, intercept=FREE, **options)

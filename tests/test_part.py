@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from mtlearn import MultiTaskBayesianRidge, PerTaskRegressor
 from mtlearn.fitting.part import Part, take_part
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.tasks import TaskData
 
@@ -44,7 +44,7 @@ def test_a_fit_needs_no_rows_where_moments_are_known(long_regression, model, mod
     several = p.task != "mid"
     X, y, task = p.X[several], p.y[several], p.task[several]
     fit = model._unfitted()._prepare(X, y, None, task)
-    moments = TaskMoments.from_data(fit.data)
+    moments = gather_moments(fit.data)
     alone = replace(fit, rows=None, moments=moments)
     assert alone.data is None and alone.n_features == X.shape[1]
     one, two = model._solution(fit, None), model._solution(alone, None)
@@ -73,7 +73,7 @@ def test_a_fit_with_other_rows_forgets_the_moments():
     data = TaskData(np.eye(3), np.arange(3.0), 3, np.arange(3))
     everyone = np.ones(3, dtype=bool)
     part = Part(data, None, FREE, np.arange(3), everyone, everyone)
-    part = replace(part, moments=TaskMoments.from_data(data))
+    part = replace(part, moments=gather_moments(data))
     lowered = part.lowered(np.arange(3.0))
     assert lowered.moments is None
     assert_array_equal(lowered.data.y, 0.0)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import KFold
 
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 from mtlearn.problem.losses import Squared
 from mtlearn.problem.penalties import L21, Dirty, Nuclear
@@ -45,7 +45,7 @@ MODES = (FREE, SHRUNK, SHARED, NONE)
 
 def moment_losses(data, intercept, alphas):
     """The loss of every strength; the same but for shrunken intercepts."""
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     one = MomentLoss(moments, intercept, 1.0)
     return [
         MomentLoss(moments, intercept, a) if intercept.shrunk else one for a in alphas
@@ -53,7 +53,7 @@ def moment_losses(data, intercept, alphas):
 
 
 def strengths(data, make, n=12, least=1e-3):
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     return make(1.0).zero_strength(loss.target) * np.geomspace(1.0, least, n)
 
 
@@ -98,7 +98,7 @@ def test_features_from_rows():
 def test_warm_starts_pay():
     data = problem("long", n=400, d=40)
     alphas = strengths(data, L21, 60)
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     path = list(follow_features([loss] * 60, [L21(a) for a in alphas]))
     cold = [solve_block_descent(loss, L21(alpha)) for alpha in alphas]
     passes = sum(one.n_iter for one in path)
@@ -109,7 +109,7 @@ def test_uneven_and_equal_strengths():
     data = problem("wide")
     highest = strengths(data, L21)[0]
     alphas = highest * np.array([2.0, 1.0, 0.5, 0.5, 0.49, 1e-3, 1e-3, 1e-6, 9e-7])
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     path = list(follow_features([loss] * 9, [L21(a) for a in alphas], tol=1e-11))
     for alpha, found in zip(alphas, path):
         cold = solve_block_descent(loss, L21(alpha), tol=1e-11)
@@ -125,7 +125,7 @@ def test_features_that_come_and_go(layout, n, d):
     # hardly more rows than features, a fine grid: supports change, and back
     data = problem(layout, n=n, d=d)
     alphas = strengths(data, L21, 80, 1e-4)
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     path = list(follow_features([loss] * 80, [L21(a) for a in alphas]))
     for alpha, found in zip(alphas, path):
         assert found.status is Status.CONVERGED
@@ -142,7 +142,7 @@ def test_features_that_come_and_go(layout, n, d):
 def test_chords(layout):
     data = problem(layout, n=200)
     alpha = strengths(data, L21)[6]
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     least = solve_block_descent(loss, L21(alpha), tol=1e-14).coef
     chord = Chord(loss, least, 1.2 * alpha)
     used = least.any(axis=0)
@@ -195,7 +195,7 @@ def test_the_trail_is_a_polynomial():
 
 def test_a_limit_of_passes():
     data = problem("long")
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     alphas = strengths(data, L21, 4, 1e-4)
     path = follow_features([loss] * 4, [L21(a) for a in alphas], max_iter=1, tol=1e-14)
     states = [found.status for found in path]
@@ -231,7 +231,7 @@ def test_the_nuclear_norm_is_extrapolated():
 def test_low_rank():
     data = problem("missing")
     alphas = strengths(data, Nuclear, 20)
-    loss = MomentLoss(TaskMoments.from_data(data))
+    loss = MomentLoss(gather_moments(data))
     convex = list(follow_nuclear([loss] * 20, alphas, tol=1e-10))
     asked = iter(convex)
     path = list(follow_low_rank([loss] * 20, alphas, 2, asked, tol=1e-10))
@@ -263,7 +263,7 @@ def test_chords_that_lead_astray_are_taken_back(every, tol):
     filled = np.where(np.isnan(Y), 0.0, Y - np.nanmean(Y, axis=0))
     largest = L21(1.0).zero_strength(filled.T @ (X - X.mean(axis=0)))
     for train, _ in KFold(5, shuffle=True, random_state=0).split(X):
-        loss = MomentLoss(TaskMoments.from_data(TaskData(X[train], Y[train], 5)))
+        loss = MomentLoss(gather_moments(TaskData(X[train], Y[train], 5)))
         penalties = [L21(share * largest) for share in (0.2, 0.05, 0.01)]
         path = follow_features([loss] * 3, penalties, tol=tol)
         for penalty, found in zip(penalties, path):

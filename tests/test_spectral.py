@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
 from mtlearn.problem.tasks import TaskData
 from mtlearn.relations import (
@@ -71,7 +71,7 @@ def gap(data, coef, intercept, other):
 
 def compare(data, intercept, relation, alphas):
     """Check a path against one solution after the other."""
-    moments, form = TaskMoments.from_data(data), relation.form(np.arange(N_TASKS))
+    moments, form = gather_moments(data), relation.form(np.arange(N_TASKS))
     spectrum = MomentSpectrum(moments, intercept)
     alphas = alphas[alphas >= spectrum.lowest(form)]
     coef, b = whole(spectrum.path(form, alphas))
@@ -100,7 +100,7 @@ def test_any_relation_where_the_rows_are_common(name, intercept):
 
 
 def test_other_relations_are_left_to_others():
-    moments = TaskMoments.from_data(problem("long"))
+    moments = gather_moments(problem("long"))
     spectrum = MomentSpectrum(moments, FREE)
     form = MATRICES["graph"].form(np.arange(N_TASKS))
     assert spectrum.lowest(form) == np.inf
@@ -111,7 +111,7 @@ def test_other_relations_are_left_to_others():
 def test_interpolated_heads(layout, intercept, monkeypatch):
     # so many strengths that the matrices come from nodes, shared by correlations
     data = problem(layout, weighted=True)
-    moments, alphas = TaskMoments.from_data(data), np.geomspace(1e4, 1e-4, 60)
+    moments, alphas = gather_moments(data), np.geomspace(1e4, 1e-4, 60)
     nodes = MomentSpectrum(moments, intercept)
     found = {}
     for name in ("0.3", "0.999", "almost pooled"):
@@ -164,7 +164,7 @@ def test_features_without_variance(intercept):
 def test_digits_of_small_strengths():
     # the exact answer by a QR of the rows, where moments begin to hurt
     data = problem("long")
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     for relation, intercept in product((Independent(), SharedMean(0.6)), INTERCEPTS):
         if intercept.own:
             continue
@@ -179,7 +179,7 @@ def test_digits_of_small_strengths():
 
 
 def test_batches(monkeypatch):
-    moments = TaskMoments.from_data(problem("long"))
+    moments = gather_moments(problem("long"))
     form, alphas = SharedMean(0.4).form(np.arange(N_TASKS)), np.geomspace(10, 0.1, 7)
     at_once = whole(MomentSpectrum(moments, FREE).path(form, alphas))
     monkeypatch.setattr(module, "_BATCH_BYTES", 8 * 2 * N_TASKS * 5)
@@ -198,7 +198,7 @@ def test_rows(layout, name, intercept):
     form = {**ARROWS, **MATRICES}[name].form(np.arange(N_TASKS))
     for weighted, sparse in product((False, True), repeat=2):
         data = problem(layout, weighted, d=7, n=6)
-        moments = TaskMoments.from_data(data)
+        moments = gather_moments(data)
         if sparse:
             X = sp.csr_array(data.X)
             weights = data.sample_weight, data.task_weight

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..moments import TaskMoments, grams_fit, same_rows
+from ..moments import Moments, gather_moments, grams_fit, same_rows
 from ..problem.intercepts import weighted_mean
 from .part import take
 
@@ -39,7 +39,7 @@ def moments_of(moments, part):
     if part.all():
         return moments
     used, group = np.unique(moments.group[part], return_inverse=True)
-    return TaskMoments(
+    return Moments(
         moments.weight[used],
         moments.mean[used],
         moments.gram[used],
@@ -62,7 +62,7 @@ class HeldOut:
     rows : TaskData
         All rows and tasks.
     index : ndarray of shape (n_rows,), int
-    moments : TaskMoments or None
+    moments : Moments or None
         Of these rows, if they are known; None where moments are not wanted.
     """
 
@@ -76,7 +76,7 @@ class HeldOut:
         if moments is not None and rows.sample_weight is None:
             self.moments = moments if size <= 4 * self.n_labels else None
         elif moments is not None and size <= self.n_labels:
-            self.moments = TaskMoments.from_data(self.data)
+            self.moments = gather_moments(self.data)
 
     @cached_property
     def data(self):
@@ -177,12 +177,12 @@ class FoldMoments:
 
     def _sum(self, low, high):
         if self._kept is not None:
-            return TaskMoments.merge(self._kept[low:high])
+            return Moments.merge(self._kept[low:high])
         tests = [test for _, test in self.folds[low:high]]
         return self._gather(np.concatenate(tests))
 
     def _gather(self, index):
-        moments = TaskMoments.from_data(take(self.rows, index))
+        moments = gather_moments(take(self.rows, index))
         if self.alike is None or np.array_equal(moments.group, self.alike[0]):
             return moments
         # tasks that are alike in all rows are alike here: all folds in the same groups

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..moments import TaskMoments
+from ..moments import Moments, gather_moments
 from ..problem.intercepts import Intercepts
 from ..problem.tasks import TaskData
 
@@ -34,7 +34,7 @@ class Part:
         Row numbers, as given to `fit`, of the rows of `data`; None if all are there.
     level : ndarray of shape (n_part,) or None
         What was taken away from the targets of each task.
-    moments : TaskMoments or None
+    moments : Moments or None
         Of the tasks that take part, where rows need not be read again.
     n_known : int or None
         How many tasks an estimator fitted to these rows would know; None if all.
@@ -49,7 +49,7 @@ class Part:
     labels: np.ndarray | None = None
     kept: np.ndarray | None = None
     level: np.ndarray | None = None
-    moments: TaskMoments | None = None
+    moments: Moments | None = None
     n_known: int | None = None
 
     # ------------------------------------------------------------ rows and moments
@@ -61,9 +61,7 @@ class Part:
 
     def gathered(self):
         """The moments: those that are known, or else of the rows."""
-        return (
-            TaskMoments.from_data(self.data) if self.moments is None else self.moments
-        )
+        return gather_moments(self.data) if self.moments is None else self.moments
 
     @property
     def n_features(self):

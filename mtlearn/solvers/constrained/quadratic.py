@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import linalg
 
-from ...moments import TaskMoments, grams_fit, same_rows
+from ...moments import gather_moments, grams_fit, same_rows
 from ..related.least_squares import centred_rows, task_rows
 
 _COARSE = 1e-9  # 1 - R^2 of a column given others below which moments lose digits
@@ -173,7 +173,7 @@ def factorise(data):
     short = data.sizes.max(initial=0) <= d
     if short or not grams_fit(data, copies=8):
         return _from_rows(data)
-    moments = TaskMoments.from_data(data)
+    moments = gather_moments(data)
     firsts = np.unique(moments.group, return_index=True)[1]
     factors, full = {}, True
     for u, t in zip(moments.group[firsts], firsts, strict=True):

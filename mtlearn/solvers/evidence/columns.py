@@ -194,7 +194,7 @@ class Columns:
 
 
 def gather_rows(moments, constant):
-    """`Rows` and `Columns` of `TaskMoments`, with a constant or without."""
+    """`Rows` and `Columns` of `Moments`, with a constant or without."""
     group, d = moments.group, moments.mean.shape[1]
     times = np.bincount(group, minlength=len(moments.weight)).astype(np.float64)
     mass, counts = times * moments.weight, moments.weight[group]

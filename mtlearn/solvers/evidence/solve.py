@@ -88,7 +88,7 @@ def solve_evidence(
 
     Parameters
     ----------
-    moments : TaskMoments
+    moments : Moments
     covariance : {"diag", "scalar", "intercept", "full"}
         D: a variance per group and one for the levels; one for all slopes and one for
         the levels; levels only; any.

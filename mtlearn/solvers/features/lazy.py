@@ -6,7 +6,7 @@ those, and the gradient of all the others comes from it without the rows of X.
 
 import numpy as np
 
-from ...moments import TaskMoments
+from ...moments import gather_moments
 from ...problem.intercepts import FREE
 from .smooth import Point, Quadratic
 
@@ -66,7 +66,7 @@ class LazyLoss:
     def fill(self):
         """Make the whole Gram: the moments of one task, as all have its rows."""
         one = np.arange(self.n_rows) == 0
-        self._gram = TaskMoments.from_data(self._data.only(one)).gram[0]
+        self._gram = gather_moments(self._data.only(one)).gram[0]
         self._place = np.arange(self.n_features)
 
     def _enter(self, features):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from ...moments import TaskMoments, moments_pay
+from ...moments import gather_moments, moments_pay
 from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE, SHARED, saturated
 from ...problem.losses import Logistic, Squared
@@ -185,7 +185,7 @@ class MomentLoss(Quadratic):
 
     Parameters
     ----------
-    moments : TaskMoments
+    moments : Moments
     intercept : Intercepts
     shrinkage : float
         Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
@@ -300,7 +300,7 @@ class RowLoss:
     def columns(self, chosen):
         """The squared loss of the chosen features only, from their moments."""
         return MomentLoss(
-            TaskMoments.from_data(self.narrow(chosen)), self.intercept, self.shrinkage
+            gather_moments(self.narrow(chosen)), self.intercept, self.shrinkage
         )
 
     def narrow(self, chosen):
@@ -333,7 +333,7 @@ class RowLoss:
         h = np.maximum(h, _FLOOR[q == 1] * weight)
         aim = (state.z + self.spread(state.b)).reshape(-1, q) - g / h
         # what ties the intercepts of one class over the tasks has no place in moments
-        moments = TaskMoments.from_data(self._working_rows(chosen, aim, h))
+        moments = gather_moments(self._working_rows(chosen, aim, h))
         model = MomentLoss(moments, self.intercept, self.shrinkage, tied=q == 1)
         W = point.W[:, chosen]
         model.target = model.bend(W) - point.gradient[:, chosen]
@@ -591,7 +591,7 @@ def squared_loss(data, intercept, shrinkage, solver="auto"):
     if solver == "auto":
         solver = "moments" if moments_pay(data, copies=2) else "rows"
     if solver == "moments":
-        return MomentLoss(TaskMoments.from_data(data), intercept, shrinkage)
+        return MomentLoss(gather_moments(data), intercept, shrinkage)
     return RowLoss(data, Squared(), intercept, shrinkage)
 
 

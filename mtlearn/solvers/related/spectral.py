@@ -80,7 +80,7 @@ class MomentSpectrum:
 
     Parameters
     ----------
-    moments : TaskMoments
+    moments : Moments
     intercept : Intercepts
     """
 

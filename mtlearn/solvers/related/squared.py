@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...moments import TaskMoments, grams_fit
+from ...moments import gather_moments, grams_fit
 from ...problem.intercepts import FREE, NONE, FreeUnknowns
 from ...problem.losses import Squared
 from ...problem.solution import Solution, Status, goal
@@ -34,7 +34,7 @@ def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start)
     if solver == "auto":
         solver = choose_solver(data, 1, intercept, squared=True)
     if solver == "newton-cholesky":
-        moments = TaskMoments.from_data(data)
+        moments = gather_moments(data)
         solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
         if solution.status is Status.CONVERGED:
             return solution
@@ -58,7 +58,7 @@ def _solve_unpenalised(data, form, intercept, tol):
     """
     if grams_fit(data):
         solution = solve_moments(
-            TaskMoments.from_data(data),
+            gather_moments(data),
             form.untied(),
             0.0,
             intercept=intercept.at(np.inf if form.pooled else 0.0),
@@ -77,7 +77,7 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
 
     Parameters
     ----------
-    moments : TaskMoments
+    moments : Moments
     form, alpha, intercept, tol
         As in `solve_newton`; alpha may be 0.
 
