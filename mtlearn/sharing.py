@@ -21,6 +21,7 @@ from .metrics import task_scores
 from .model_selection import TaskStratifiedKFold
 from .problem.demands import Scope
 from .problem.ids import index_tasks, shorten
+from .problem.values import check_targets
 from .relations import SharedMean
 
 STRATEGIES = ("multitask", "pooled", "pooled_offset", "independent")
@@ -450,7 +451,7 @@ def _open(estimator, X, y, task):
     if is_classifier(model):
         observed = ~np.isnan(checks.check_classes(y)[0])
     else:
-        y = checks.check_targets(y)
+        y = check_targets(y)
         observed = ~np.isnan(y)
     tasks, codes = _name_tasks(ids, y, names)
     X = features if head is None else X

@@ -26,10 +26,10 @@ from mtlearn.fitting.checks import (
     check_choice,
     check_intercept,
     check_number,
-    check_sample_weight,
     check_task_weight,
 )
 from mtlearn.problem.intercepts import FREE, NONE, SHARED, SHRUNK
+from mtlearn.problem.values import check_sample_weight
 
 ESTIMATORS = (PerTaskRegressor, PerTaskClassifier, MultiTaskSVM, MultiTaskSVR)
 

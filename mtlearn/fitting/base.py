@@ -18,6 +18,7 @@ from ..problem.ids import LARGEST, UNKNOWN, find_tasks, index_tasks, shorten
 from ..problem.solution import warn_unless_converged
 from ..problem.span import RowSpan
 from ..problem.tasks import TaskData, score_rows
+from ..problem.values import check_sample_weight, check_size, check_targets
 from ..relations import Independent, Related, check_relation
 from ..solvers.margins.level import best_levels
 from . import checks
@@ -95,9 +96,9 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         X, ids = checks.check_features(self, X, task, reset=True)
         self._check_rows(X)
         y, names = checks.check_labels(self, X, y, long=ids is not None)
-        weight = checks.check_sample_weight(sample_weight, y.shape)
+        weight = check_sample_weight(sample_weight, y.shape)
         X, y, ids, weight, kept = _drop_weightless(X, y, ids, weight)
-        checks.check_size("X", X.data if sp.issparse(X) else X, 1.0 / LARGEST)
+        check_size("X", X.data if sp.issparse(X) else X, 1.0 / LARGEST)
         y, labels = self._encode(y)
         if y.ndim == 2:
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None
@@ -361,7 +362,7 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
     _margin = None  # what `best_levels` is told of the loss
 
     def _encode(self, y):
-        return checks.check_targets(y), None
+        return check_targets(y), None
 
     def _solution(self, fit, start):
         """Solve for what is left of the targets above their best level."""
@@ -416,7 +417,7 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
             The higher the better.
         """
         fitted = self.predict(X, task=task)
-        y = checks.check_targets(np.asarray(y))
+        y = check_targets(np.asarray(y))
         if y.ndim == 1 or fitted.ndim == 1:
             return float(r2_score(y, fitted, sample_weight=sample_weight))
         fitted = self._beside(y, fitted)
@@ -429,7 +430,7 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
 
 def _observed_columns(y, fitted, sample_weight):
     """Yield labels, predictions and weights of every column with two labels or more."""
-    weight = checks.check_sample_weight(sample_weight, y.shape)
+    weight = check_sample_weight(sample_weight, y.shape)
     for t, (column, prediction) in enumerate(zip(y.T, fitted.T, strict=True)):
         seen = ~np.isnan(column)
         own = weight if weight is None or weight.ndim == 1 else weight[:, t]

@@ -17,17 +17,11 @@ from ..problem.ids import (
     factorize_integers,
     id_array,
     missing_labels,
-    refuse_dates,
     shorten,
     split_task_column,
 )
 from ..problem.intercepts import FREE, NONE, SHARED, SHRUNK
-
-_MISSING_LABEL = (
-    "Input y contains NaN: every row needs a label. (In a 2-D `y`, with a column for "
-    "each task, NaN marks a label that was not observed.)"
-)
-
+from ..problem.values import MISSING_LABEL, as_matrix, require_a_label
 
 # ---------------------------------------------------------------- parameters
 
@@ -98,29 +92,6 @@ def check_strength(name, value, *, strict=False):
     return value
 
 
-def check_size(name, values, least=0.0):
-    """Refuse numbers whose products would overflow, or all vanish; NaN may be.
-
-    Parameters
-    ----------
-    name : str
-    values : ndarray
-    least : float
-        What the largest must reach, unless all are zero.
-    """
-    # one pass without a copy; the sum of squares of large numbers may be infinite
-    flat = values.ravel()
-    if least**2 <= np.vdot(flat, flat) <= LARGEST**2 or not values.size:
-        return
-    most = np.nanmax(np.abs(values))
-    if most > LARGEST or 0 < most < least:
-        limit = f"larger than {LARGEST:g}" if most > 1 else f"smaller than {least:g}"
-        raise ValueError(
-            f"The largest value of {name} must be no {limit}, got {most:.3g}: squares "
-            "of such numbers overflow or vanish. Choose another unit."
-        )
-
-
 # ---------------------------------------------------------------- X and the ids
 
 
@@ -148,22 +119,7 @@ def check_features(estimator, X, task, *, reset):
                 f"`task_column`={column!r}."
             )
         X, ids = split_task_column(X, column)
-    _refuse_date_columns(X)
-    if hasattr(X, "column_names") and hasattr(X, "to_pandas"):
-        X = np.column_stack([np.asarray(c) for c in X.columns])
-    try:
-        X = check_array(
-            X,
-            accept_sparse="csr",
-            dtype=np.float64,
-            order="C",
-            estimator=estimator,
-            input_name="X",
-        )
-    except (TypeError, ValueError) as error:
-        raise _with_hint(error, X) from error.__cause__
-    if sp.issparse(X):
-        X = _canonical(X)
+    X = as_matrix(X, estimator)
     if ids is None:
         return X, None
     ids = id_array(ids, "task" if column is None else f"X[{column!r}]")
@@ -182,61 +138,6 @@ def _check_table(estimator, X):
     bare = listed and (isinstance(X, Mapping) or len(X) == 0)
     if bare or getattr(X, "ndim", 2) != 2 or getattr(dtype, "kind", "") == "c":
         check_array(X, estimator=estimator, input_name="X")
-
-
-def _refuse_date_columns(X):
-    """Name the columns of a frame that hold dates or durations."""
-    names = column_names(X)
-    if names is None:
-        if isinstance(X, np.ndarray):
-            refuse_dates("X", X)
-        return
-    kinds = X.dtypes if hasattr(X, "dtypes") else [np.asarray(c).dtype for c in X]
-    dates = [name for name, kind in zip(names, kinds, strict=False) if _temporal(kind)]
-    if dates:
-        raise ValueError(
-            "X must be numeric beside the task ids, but the columns "
-            f"{shorten(dates)} hold dates or durations: turn them into numbers, such "
-            "as days since a date."
-        )
-
-
-def _temporal(kind):
-    check = getattr(kind, "is_temporal", None)
-    return check() if check is not None else getattr(kind, "kind", "O") in "mM"
-
-
-def _canonical(X):
-    """Sorted and without duplicates; a copy where the caller's buffers are not."""
-    X = sp.csr_array(X)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
-def _with_hint(error, X):
-    """Name the text columns when a string stopped the conversion to numbers."""
-    text = "could not convert" in str(error) or isinstance(error, TypeError)
-    if not text or not hasattr(X, "dtypes"):
-        return error
-    text = [
-        name
-        for name, kind in zip(column_names(X), X.dtypes, strict=False)
-        if not _numeric(kind)
-    ]
-    return ValueError(
-        f"{error}. X must be numeric beside the task ids, but the columns "
-        f"{shorten(text)} are not: encode them (OneHotEncoder), or name the column of "
-        "ids in `task_column`."
-    )
-
-
-def _numeric(kind):
-    check = getattr(kind, "is_numeric", None)
-    if check is not None:
-        return check()
-    return getattr(kind, "kind", "O") in "iufb"
 
 
 # ---------------------------------------------------------------- y and its weights
@@ -307,33 +208,6 @@ def as_table(y):
     return table
 
 
-def check_targets(y):
-    """Numbers for a regression: finite in one dimension, NaN allowed in two."""
-    wide = y.ndim == 2
-    if y.dtype.kind == "O":
-        # pandas' own types bring pandas.NA, which is no float
-        y = as_floats("y", np.where(missing_labels(y), np.nan, y))
-    if y.dtype.kind in "US":
-        raise ValueError(
-            "`y` must be numeric for a regression, got strings such as "
-            f"{str(y.flat[0])!r}."
-        )
-    refuse_dates("`y`", y)
-    if not wide and missing_labels(y).any():
-        raise ValueError(_MISSING_LABEL)
-    y = check_array(
-        y,
-        ensure_2d=False,
-        dtype=np.float64,
-        input_name="y",
-        ensure_min_samples=1,
-        ensure_all_finite="allow-nan" if wide else True,
-    )
-    _require_a_label(~np.isnan(y))
-    check_size("`y`", y)
-    return y
-
-
 def check_classes(y):
     """Labels of a classification as codes.
 
@@ -346,8 +220,8 @@ def check_classes(y):
     """
     missing = missing_labels(y)
     if y.ndim == 1 and missing.any():
-        raise ValueError(_MISSING_LABEL)
-    _require_a_label(~missing)
+        raise ValueError(MISSING_LABEL)
+    require_a_label(~missing)
     complete = not missing.any()
     labels, place = _sorted_labels(y.ravel() if complete else y[~missing])
     if complete:
@@ -391,42 +265,6 @@ def _plain_labels(found):
         return found.astype(np.int64)
     except (OverflowError, TypeError):
         return found
-
-
-def _require_a_label(observed):
-    if not observed.any():
-        raise ValueError(
-            "`y` has no label at all: expected at least one entry that is not NaN."
-        )
-
-
-def check_sample_weight(weight, shape):
-    """Non-negative finite weights of shape (n_samples,), or of `y`'s in two dimensions.
-
-    Returns
-    -------
-    ndarray or None
-    """
-    if weight is None:
-        return None
-    if isinstance(weight, numbers.Number):
-        weight = np.full(shape[0], float(weight))
-    weight = as_floats("sample_weight", weight)
-    allowed = [shape[:1], shape] if len(shape) == 2 else [shape]
-    if weight.shape not in allowed:
-        expected = " or ".join(map(str, allowed))
-        raise ValueError(
-            f"`sample_weight` must have shape {expected}, got {weight.shape}."
-        )
-    if not np.all(np.isfinite(weight)):
-        raise ValueError("`sample_weight` must be finite, got NaN or infinity.")
-    if weight.size and weight.min() < 0:
-        raise ValueError(
-            f"`sample_weight` must be non-negative, got {weight.min():.3g}."
-        )
-    if not weight.any():
-        raise ValueError("`sample_weight` is zero everywhere: there is nothing to fit.")
-    return weight
 
 
 def check_row_weights(sample_weight, task_weight):

@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score
 
 from ..problem.ids import shorten
 from ..problem.losses import Logistic, Softmax
+from ..problem.values import check_sample_weight
 from . import checks
 from .base import TaskEstimator
 from .shared_model import determined, frequencies, present_classes
@@ -124,7 +125,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         codes, labels = checks.check_classes(y)
         seen = ~np.isnan(codes)
         right = labels[codes[seen].astype(np.intp)] == fitted[seen]
-        weight = checks.check_sample_weight(sample_weight, y.shape)
+        weight = check_sample_weight(sample_weight, y.shape)
         if weight is not None:
             weight = weight if weight.ndim == 2 else weight[:, None]
             weight = np.broadcast_to(weight, y.shape)[seen]
