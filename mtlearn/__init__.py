@@ -8,6 +8,7 @@ from .additive import MultiTaskAdditiveRegressor
 from .additive_classifier import MultiTaskAdditiveClassifier
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
+from .moments import TaskMoments
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
 from .relations import (
     Composition,
@@ -48,4 +49,5 @@ __all__ = [
     "SharedMean",
     "TaskCovariance",
     "TaskGraph",
+    "TaskMoments",
 ]

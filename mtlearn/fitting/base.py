@@ -18,7 +18,12 @@ from ..problem.ids import LARGEST, UNKNOWN, find_tasks, index_tasks, shorten
 from ..problem.solution import warn_unless_converged
 from ..problem.span import RowSpan
 from ..problem.tasks import TaskData, score_rows
-from ..problem.values import check_sample_weight, check_size, check_targets
+from ..problem.values import (
+    check_sample_weight,
+    check_size,
+    check_targets,
+    drop_weightless,
+)
 from ..relations import Independent, Related, check_relation
 from ..solvers.margins.level import best_levels
 from . import checks
@@ -97,7 +102,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         self._check_rows(X)
         y, names = checks.check_labels(self, X, y, long=ids is not None)
         weight = check_sample_weight(sample_weight, y.shape)
-        X, y, ids, weight, kept = _drop_weightless(X, y, ids, weight)
+        X, y, ids, weight, kept = drop_weightless(X, y, ids, weight)
         check_size("X", X.data if sp.issparse(X) else X, 1.0 / LARGEST)
         y, labels = self._encode(y)
         if y.ndim == 2:
@@ -436,18 +441,6 @@ def _observed_columns(y, fitted, sample_weight):
         own = weight if weight is None or weight.ndim == 1 else weight[:, t]
         if seen.sum() > 1:
             yield column[seen], prediction[seen], None if own is None else own[seen]
-
-
-def _drop_weightless(X, y, ids, weight):
-    """Remove rows of weight zero before anyone sees their ids or labels.
-
-    Also returns the numbers of the rows that are left, None if all are.
-    """
-    if weight is None or weight.ndim == 2 or weight.all():
-        return X, y, ids, weight, None
-    keep = np.flatnonzero(weight)
-    ids = None if ids is None else ids[keep]
-    return X[keep], y[keep], ids, weight[keep], keep
 
 
 def _covariance(fit, solution):

@@ -36,19 +36,7 @@ def scatter(part):
 
 def moments_of(moments, part):
     """Moments of some of the tasks, marked in `part`."""
-    if part.all():
-        return moments
-    used, group = np.unique(moments.group[part], return_inverse=True)
-    return Moments(
-        moments.weight[used],
-        moments.mean[used],
-        moments.gram[used],
-        group.ravel(),
-        moments.scale[part],
-        moments.y_mean[part],
-        moments.y_square[part],
-        moments.cross[part],
-    )
+    return moments.only(part)
 
 
 # ---------------------------------------------------------------- what is tested
@@ -187,14 +175,7 @@ class FoldMoments:
             return moments
         # tasks that are alike in all rows are alike here: all folds in the same groups
         group, first = self.alike
-        u = moments.group[first]
-        return replace(
-            moments,
-            weight=moments.weight[u],
-            mean=moments.mean[u],
-            gram=moments.gram[u],
-            group=group,
-        )
+        return moments.regrouped(moments.group[first], group)
 
 
 def _plus(one, two):

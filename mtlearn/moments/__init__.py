@@ -2,13 +2,17 @@
 
 from .choice import GRAM_BYTES, grams_fit, moments_pay
 from .gather import gather_moments, same_rows
+from .replay import replay
 from .sums import Moments
+from .tasks import TaskMoments
 
 __all__ = [
     "GRAM_BYTES",
     "Moments",
+    "TaskMoments",
     "gather_moments",
     "grams_fit",
     "moments_pay",
+    "replay",
     "same_rows",
 ]

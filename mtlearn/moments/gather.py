@@ -1,13 +1,21 @@
 """Moments of rows: one pass over each task's own, or one for all that share theirs."""
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 from numba import njit
 from scipy.linalg import blas
 
-from ..problem.tasks import gram_chunk
-from .sums import Moments
+from ..problem.tasks import TaskData, gram_chunk
+from ..problem.threads import count_threads, in_threads
+from .sums import Moments, pool_into, two_sum
 
+_NARROW = 12  # features up to which products of rows are faster than those of matrices
+_OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
+_BLOCK = 1 << 18  # entries of the rows that are worth a thread
+_MOST_BLOCKS = 8
+_BESIDE = 0.25  # entries of the blocks' moments, against those of the rows
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 _CHUNK = 1024  # rows that are centred at once
 
@@ -21,11 +29,45 @@ def gather_moments(data):
 
 
 def _from_rows(data):
-    """Moments of tasks that each have rows of their own, block by block."""
+    """Moments of tasks that each have rows of their own."""
+    blocks = _blocks(data)
+    if len(blocks) == 1:
+        return _one_block(data, threaded=True)
+    parts = in_threads(lambda rows: _one_block(_some_rows(data, rows)), blocks)
+    total, every = parts[0], np.arange(data.n_tasks)
+    for part in parts[1:]:
+        pool_into(total, every, part)
+    return total
+
+
+def _blocks(data):
+    """Slices of the rows, whose moments together take a part of what the rows do.
+
+    Their number depends on the data alone, so that sums do not depend on threads.
+    """
+    n, d = data.X.shape
+    most = _BESIDE * n * d / max(1, data.n_tasks * (d + 2) ** 2)
+    most = min(_MOST_BLOCKS, int(most), n * d // _BLOCK)
+    if data.wide or data.sparse or most < 2 or d > _OWN_THREADS:
+        return [slice(0, n)]
+    ends = np.linspace(0, n, most + 1).astype(int)
+    return [slice(low, high) for low, high in pairwise(ends.tolist())]
+
+
+def _some_rows(data, rows):
+    weight = data.sample_weight
+    return TaskData(
+        data.X[rows],
+        data.y[rows],
+        data.n_tasks,
+        data.codes[rows],
+        None if weight is None else weight[rows],
+        data.task_weight,
+    )
+
+
+def _one_block(data, threaded=False):
     n_tasks, d = data.n_tasks, data.n_features
-    rows, starts = data.rows, data.starts
-    labels, weight = data.take(data.y), data.sample_weight
-    weights = np.ones(len(rows)) if weight is None else data.take(weight)
     out = Moments(
         weight=np.zeros(n_tasks),
         mean=np.zeros((n_tasks, d)),
@@ -35,25 +77,68 @@ def _from_rows(data):
         y_mean=np.zeros(n_tasks),
         y_square=np.zeros(n_tasks),
         cross=np.zeros((n_tasks, d)),
+        mean_rest=np.zeros((n_tasks, d)),
+        y_rest=np.zeros(n_tasks),
     )
-    buffer = np.empty((gram_chunk(d), d))
+    narrow = d <= _NARROW and not data.wide and not data.sparse
+    gather = _in_order if narrow else _sorted
+    gather(data, out, threaded and data.X.shape[0] * d > _BLOCK and d <= _OWN_THREADS)
+    return out
+
+
+def _in_order(data, out, threaded):
+    """Narrow rows, in the order in which they are; each thread has some tasks."""
+    weight = np.ones(1) if data.sample_weight is None else data.sample_weight
+    numbers = _numbers(out)
+
+    def some(tasks):
+        _gather_narrow(data.X, data.y, weight, data.codes, *tasks, *numbers)
+
+    in_threads(some, _ranges(np.arange(data.n_tasks + 1), threaded))
+
+
+def _sorted(data, out, threaded):
+    """Task after task, by matrix products."""
+    rows, starts, d = data.rows, data.starts, data.n_features
+    labels, weight = data.take(data.y), data.sample_weight
+    weights = np.ones(len(rows)) if weight is None else data.take(weight)
     for first, last, X, places in _dense_batches(data, rows, starts):
         s, e = starts[first], starts[last]
-        _gather(
-            X,
-            places,
-            starts[first : last + 1] - s,
-            labels[s:e],
-            weights[s:e],
-            buffer,
-            out.weight[first:last],
-            out.mean[first:last],
-            out.gram[first:last],
-            out.y_mean[first:last],
-            out.y_square[first:last],
-            out.cross[first:last],
-        )
-    return out
+        numbers = [one[first:last] for one in _numbers(out)]
+        begins = starts[first : last + 1] - s
+        observed = X, places, labels[s:e], weights[s:e]
+
+        def some(tasks, begins=begins, observed=observed, numbers=numbers):
+            low, high = tasks
+            buffer = np.empty((gram_chunk(d), d))
+            own = [one[low:high] for one in numbers]
+            _gather(*observed, begins[low : high + 1], buffer, *own)
+
+        in_threads(some, _ranges(begins, threaded))
+
+
+def _numbers(out):
+    """The arrays that the compiled passes fill."""
+    return (
+        out.weight,
+        out.mean,
+        out.mean_rest,
+        out.gram,
+        out.y_mean,
+        out.y_rest,
+        out.y_square,
+        out.cross,
+    )
+
+
+def _ranges(starts, threaded):
+    """Ranges of tasks of about equally many rows, one for each thread."""
+    n_tasks = len(starts) - 1
+    most = min(count_threads(), n_tasks) if threaded else 1
+    ends = np.searchsorted(starts, np.linspace(0, starts[-1], most + 1))
+    ends[0], ends[-1] = 0, n_tasks
+    ends = np.maximum.accumulate(np.minimum(ends, n_tasks)).tolist()
+    return [(low, high) for low, high in pairwise(ends) if low < high]
 
 
 def _dense_batches(data, rows, starts):
@@ -71,9 +156,80 @@ def _dense_batches(data, rows, starts):
         first = last
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _gather_narrow(
+    X,
+    y,
+    weights,
+    codes,
+    low,
+    high,
+    weight,
+    mean,
+    mean_rest,
+    gram,
+    y_mean,
+    y_rest,
+    y_square,
+    cross,
+):
+    """Means, then products of centred rows, of the tasks from `low` to `high`."""
+    n, d = X.shape
+    weighted = weights.shape[0] == n
+    for i in range(n):
+        t = codes[i]
+        if t < low or t >= high:
+            continue
+        w = weights[i] if weighted else 1.0
+        weight[t] += w
+        y_mean[t] += w * y[i]
+        for j in range(d):
+            mean[t, j] += w * X[i, j]
+    for t in range(low, high):
+        if weight[t] > 0.0:
+            y_mean[t] /= weight[t]
+            for j in range(d):
+                mean[t, j] /= weight[t]
+    centred = np.empty(d)
+    for i in range(n):
+        t = codes[i]
+        if t < low or t >= high:
+            continue
+        w = weights[i] if weighted else 1.0
+        label = y[i] - y_mean[t]
+        y_rest[t] += w * label
+        y_square[t] += w * label * label
+        for j in range(d):
+            centred[j] = X[i, j] - mean[t, j]
+        for j in range(d):
+            scaled = w * centred[j]
+            mean_rest[t, j] += scaled
+            cross[t, j] += scaled * label
+            for k in range(j + 1):
+                gram[t, j, k] += scaled * centred[k]
+    for t in range(low, high):
+        for j in range(d):
+            for k in range(j):
+                gram[t, k, j] = gram[t, j, k]
+        _correct(t, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross)
+
+
+@njit(cache=True, nogil=True)
 def _gather(
-    X, rows, starts, y, weights, buffer, weight, mean, gram, y_mean, y_square, cross
+    X,
+    rows,
+    y,
+    weights,
+    starts,
+    buffer,
+    weight,
+    mean,
+    mean_rest,
+    gram,
+    y_mean,
+    y_rest,
+    y_square,
+    cross,
 ):
     """Means first, then centred rows in a buffer, chunk by chunk, for every task."""
     chunk, d = buffer.shape
@@ -102,8 +258,10 @@ def _gather(
                 row = X[rows[low + k]]
                 label[k] = root * (y[low + k] - y_mean[t])
                 y_square[t] += label[k] * label[k]
+                y_rest[t] += root * label[k]
                 for j in range(d):
                     buffer[k, j] = root * (row[j] - m[j])
+                    mean_rest[t, j] += root * buffer[k, j]
             part = buffer[:size]
             # loops, as whole-array sums bring NumPy's broadcasting, seconds to compile
             np.dot(part.T, part, product)
@@ -113,6 +271,28 @@ def _gather(
             np.dot(label[:size], part, product[0])
             for j in range(d):
                 cross[t, j] += product[0, j]
+        _correct(t, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross)
+
+
+@njit(cache=True, nogil=True)
+def _correct(t, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross):
+    """Take out what the means were off by: the rests are sums of centred rows here."""
+    if weight[t] <= 0.0:
+        return
+    d = mean.shape[1]
+    for j in range(d):
+        for k in range(d):
+            gram[t, j, k] -= mean_rest[t, j] * mean_rest[t, k] / weight[t]
+        gram[t, j, j] = max(gram[t, j, j], 0.0)
+        cross[t, j] -= mean_rest[t, j] * y_rest[t] / weight[t]
+    y_square[t] = max(y_square[t] - y_rest[t] * y_rest[t] / weight[t], 0.0)
+    for j in range(d):
+        moved = mean[t, j] + mean_rest[t, j] / weight[t]
+        mean_rest[t, j] = mean_rest[t, j] / weight[t] - (moved - mean[t, j])
+        mean[t, j] = moved
+    moved = y_mean[t] + y_rest[t] / weight[t]
+    y_rest[t] = y_rest[t] / weight[t] - (moved - y_mean[t])
+    y_mean[t] = moved
 
 
 # ---------------------------------------------------------------- rows in common
@@ -134,6 +314,8 @@ def _from_wide(data):
         y_mean=np.zeros(n_tasks),
         y_square=np.zeros(n_tasks),
         cross=np.zeros((n_tasks, d)),
+        mean_rest=np.zeros((n_groups, d)),
+        y_rest=np.zeros(n_tasks),
     )
     if alone.any() and n_tasks > 1:
         _place(_from_rows(data.only(alone)), group[alone], np.flatnonzero(alone), out)
@@ -145,7 +327,8 @@ def _from_wide(data):
 def _place(part, groups, tasks, out):
     """Copy moments of some tasks, each a group of its own, into those of all."""
     out.weight[groups], out.mean[groups] = part.weight, part.mean
-    out.gram[groups] = part.gram
+    out.gram[groups], out.mean_rest[groups] = part.gram, part.mean_rest
+    out.y_rest[tasks] = part.y_rest
     out.y_mean[tasks], out.y_square[tasks] = part.y_mean, part.y_square
     out.cross[tasks] = part.cross
 
@@ -194,11 +377,14 @@ def _one_group(data, u, first, tasks, out):
     buffer, label = np.empty((step, d)), np.empty((step, len(tasks)))
     # the transposes are the Fortran arrays that BLAS adds to in place
     gram, cross = out.gram[u].T, np.zeros((len(tasks), d)).T
-    y_square = np.zeros(len(tasks))
+    y_square, y_rest = np.zeros(len(tasks)), np.zeros(len(tasks))
+    rest = np.zeros(d)
     for low in range(0, len(rows), step):
         part = slice(low, low + step)
         Xc = _centre(X, part if complete else rows[part], out.mean[u], buffer)
         Yc = np.subtract(Y[part], y_mean, out=label[: len(Xc)])
+        rest += average[part] @ Xc
+        y_rest += average[part] @ Yc
         if root is not None:
             Xc *= root[part]
             Yc *= root[part]
@@ -206,8 +392,14 @@ def _one_group(data, u, first, tasks, out):
         blas.dgemm(1.0, Xc.T, Yc.T, beta=1.0, c=cross, trans_b=1, overwrite_c=1)
         y_square += np.einsum("ij,ij->j", Yc, Yc)
     _mirror(out.gram[u])
+    # what the means were off by
+    out.gram[u] -= np.outer(rest, rest) / total
+    np.fill_diagonal(out.gram[u], np.maximum(np.diag(out.gram[u]), 0.0))
+    cross -= np.outer(rest, y_rest) / total
     out.cross[tasks] = cross.T
-    out.y_mean[tasks], out.y_square[tasks] = y_mean, y_square
+    out.y_square[tasks] = np.maximum(y_square - y_rest**2 / total, 0.0)
+    out.mean[u], out.mean_rest[u] = two_sum(out.mean[u], rest / total)
+    out.y_mean[tasks], out.y_rest[tasks] = two_sum(y_mean, y_rest / total)
 
 
 def _weighted_sum(X, rows, weight):

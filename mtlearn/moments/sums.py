@@ -4,9 +4,10 @@ They are centred task by task, so that an intercept costs no digits, and they ad
 subtract and merge: a fold is the total less its own rows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Moments:
         Task weights.
     y_mean, y_square : ndarray of shape (n_tasks,)
     cross : ndarray of shape (n_tasks, n_features)
+    mean_rest, y_rest : ndarray of the shapes of `mean` and `y_mean`, or None
+        What the means lack by being rounded; a sum of moments far from zero needs it.
 
     Examples
     --------
@@ -55,6 +58,8 @@ class Moments:
     y_mean: np.ndarray
     y_square: np.ndarray
     cross: np.ndarray
+    mean_rest: np.ndarray | None = None
+    y_rest: np.ndarray | None = None
 
     @property
     def n_tasks(self):
@@ -89,17 +94,77 @@ class Moments:
             self.group == np.arange(self.n_tasks)
         ):
             return self
-        u = self.group
+        return self.at(np.arange(self.n_tasks), apart=True)
+
+    def only(self, part):
+        """Moments of the tasks marked in `part`, a bool array of shape (n_tasks,)."""
+        if part.all():
+            return self
+        return self.at(np.flatnonzero(part))
+
+    def at(self, tasks, apart=False):
+        """Moments of some tasks in a given order; -1 is one without rows.
+
+        Parameters
+        ----------
+        tasks : ndarray of shape (n_chosen,), int
+        apart : bool
+            Whether each gets a group of its own.
+        """
+        known = tasks >= 0
+        used = np.where(known, self.group[tasks], -1)
+        group = np.arange(len(used))
+        if not apart:
+            used, group = np.unique(used, return_inverse=True)
+
+        def of_groups(values):
+            return None if values is None else _or_empty(values, used)
+
+        def of_tasks(values, empty=0.0):
+            return None if values is None else _or_empty(values, tasks, empty)
+
         return Moments(
-            self.weight[u],
-            self.mean[u],
-            self.gram[u],
-            np.arange(self.n_tasks),
-            self.scale,
-            self.y_mean,
-            self.y_square,
-            self.cross,
+            of_groups(self.weight),
+            of_groups(self.mean),
+            of_groups(self.gram),
+            group.ravel(),
+            of_tasks(self.scale, 1.0),
+            of_tasks(self.y_mean),
+            of_tasks(self.y_square),
+            of_tasks(self.cross),
+            of_groups(self.mean_rest),
+            of_tasks(self.y_rest),
         )
+
+    def regrouped(self, source, group):
+        """The same tasks in other groups, each of them one of ours.
+
+        Parameters
+        ----------
+        source : ndarray of shape (n_groups,), int
+            Which of our groups each of them is.
+        group : ndarray of shape (n_tasks,), int
+        """
+        rest = self.mean_rest
+        return replace(
+            self,
+            weight=self.weight[source],
+            mean=self.mean[source],
+            gram=self.gram[source],
+            mean_rest=None if rest is None else rest[source],
+            group=group,
+        )
+
+    def lowered(self, level):
+        """The same rows with targets from which the level of each task is taken."""
+        return replace(self, y_mean=self.y_mean - level)
+
+    def with_rests(self):
+        """The same moments, the means' rests zero where they are not known."""
+        if self.mean_rest is not None:
+            return self
+        rests = np.zeros_like(self.mean), np.zeros_like(self.y_mean)
+        return replace(self, mean_rest=rests[0], y_rest=rests[1])
 
     def with_constant(self):
         """The same moments with a last feature of ones."""
@@ -166,6 +231,15 @@ class Moments:
         return product
 
 
+def _or_empty(values, where, empty=0.0):
+    """Values at some places, `empty` at those below zero."""
+    if not len(values):
+        return np.full((len(where), *values.shape[1:]), empty)
+    out = values[where]
+    out[where < 0] = empty
+    return out
+
+
 def _combine(one, two, sign):
     """Pool (sign 1) or take apart (sign -1) two sets of moments, group by group."""
     if one.cross.shape != two.cross.shape:
@@ -174,7 +248,7 @@ def _combine(one, two, sign):
             f"got {one.cross.shape} and {two.cross.shape}."
         )
     if not np.array_equal(one.group, two.group):
-        one, two = one.expand(), two.expand()
+        one, two = _refine(one, two)
     u = one.group
     weight = np.maximum(one.weight + sign * two.weight, 0.0)
     # rows left over from rounding only are no rows
@@ -182,7 +256,9 @@ def _combine(one, two, sign):
     share = np.divide(
         sign * two.weight, weight, out=np.zeros_like(weight), where=weight > 0
     )
-    shift, y_shift = two.mean - one.mean, two.y_mean - one.y_mean
+    one, two = one.with_rests(), two.with_rests()
+    shift = two.mean - one.mean + (two.mean_rest - one.mean_rest)
+    y_shift = two.y_mean - one.y_mean + (two.y_rest - one.y_rest)
     # with m the new mean, the pooled scatter gains w1 w2 / w times the squared shift
     between = one.weight * share
     alive, alive_t = weight > 0, (weight > 0)[u]
@@ -190,13 +266,125 @@ def _combine(one, two, sign):
     gram += between[:, None, None] * shift[:, :, None] * shift[:, None, :]
     cross = one.cross + sign * two.cross + (between[u] * y_shift)[:, None] * shift[u]
     y_square = one.y_square + sign * two.y_square + between[u] * y_shift**2
+    mean = two_sum(one.mean, share[:, None] * shift + one.mean_rest)
+    y_mean = two_sum(one.y_mean, share[u] * y_shift + one.y_rest)
     return Moments(
         weight,
-        np.where(alive[:, None], one.mean + share[:, None] * shift, 0.0),
+        np.where(alive[:, None], mean[0], 0.0),
         np.where(alive[:, None, None], gram, 0.0),
         u,
         np.maximum(one.scale, two.scale),
-        np.where(alive_t, one.y_mean + share[u] * y_shift, 0.0),
+        np.where(alive_t, y_mean[0], 0.0),
         np.where(alive_t, np.maximum(y_square, 0.0), 0.0),
         np.where(alive_t[:, None], cross, 0.0),
+        np.where(alive[:, None], mean[1], 0.0),
+        np.where(alive_t, y_mean[1], 0.0),
     )
+
+
+def two_sum(a, b):
+    """The rounded sum of two arrays, and what it lacks (Knuth)."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def _refine(one, two):
+    """Both with one group for all tasks that share their rows in both."""
+    pairs = np.column_stack([one.group, two.group])
+    _, first, group = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    group = group.ravel()
+    return tuple(side.regrouped(side.group[first], group) for side in (one, two))
+
+
+# ---------------------------------------------------------------- sums in place
+
+
+def pool_into(total, where, part, sign=1.0):
+    """Add moments to others in place, task by task; or take them away.
+
+    Parameters
+    ----------
+    total : Moments
+        With a group for every task, and rests of the means.
+    where : ndarray of shape (n_part,), int
+        Place in it of each task of `part`.
+    part : Moments
+        With a group for every task, too.
+    sign : {1.0, -1.0}
+    """
+    arrays = [
+        getattr(side, name) for side in (total, part.with_rests()) for name in _POOLED
+    ]
+    _pool(where, sign, *arrays)
+
+
+_POOLED = (
+    "weight",
+    "mean",
+    "gram",
+    "y_mean",
+    "y_square",
+    "cross",
+    "mean_rest",
+    "y_rest",
+)
+
+
+@njit(cache=True, nogil=True)
+def _pool(
+    where,
+    sign,
+    weight,
+    mean,
+    gram,
+    y_mean,
+    y_square,
+    cross,
+    mean_rest,
+    y_rest,
+    weight_2,
+    mean_2,
+    gram_2,
+    y_mean_2,
+    y_square_2,
+    cross_2,
+    mean_rest_2,
+    y_rest_2,
+):
+    """Pool the scatters of two sets of rows about their common mean, task by task."""
+    d = mean.shape[1]
+    shift = np.empty(d)
+    for k in range(where.shape[0]):
+        t = where[k]
+        total = weight[t] + sign * weight_2[k]
+        if weight_2[k] <= 0.0 or total <= 0.0:
+            continue
+        share = sign * weight_2[k] / total
+        between = weight[t] * share
+        y_shift = y_mean_2[k] - y_mean[t] + (y_rest_2[k] - y_rest[t])
+        for j in range(d):
+            shift[j] = mean_2[k, j] - mean[t, j] + (mean_rest_2[k, j] - mean_rest[t, j])
+        for i in range(d):
+            for j in range(d):
+                # in this order, so that both triangles agree
+                gram[t, i, j] += sign * gram_2[k, i, j] + between * (
+                    shift[i] * shift[j]
+                )
+            cross[t, i] += sign * cross_2[k, i] + between * y_shift * shift[i]
+            mean[t, i], mean_rest[t, i] = _two_sum(
+                mean[t, i], share * shift[i] + mean_rest[t, i]
+            )
+            # a difference may be a rounding below zero, a square is not
+            gram[t, i, i] = max(gram[t, i, i], 0.0)
+        y_square[t] += sign * y_square_2[k] + between * y_shift * y_shift
+        y_square[t] = max(y_square[t], 0.0)
+        y_mean[t], y_rest[t] = _two_sum(y_mean[t], share * y_shift + y_rest[t])
+        weight[t] = total
+
+
+@njit(cache=True, nogil=True)
+def _two_sum(a, b):
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)

@@ -275,12 +275,14 @@ def id_array(ids, name="task"):
             f"{reprlib.repr(ids)} of type {type(ids).__name__}."
         )
     if hasattr(ids, "to_pylist"):
-        ids = np.array(ids.to_pylist(), dtype=object)
+        ids = _from_arrow(ids)
     elif hasattr(ids, "to_numpy"):
         ids = ids.to_numpy()
     elif not isinstance(ids, np.ndarray) and not hasattr(ids, "__array__"):
         ids = _from_list(list(ids))
     values = np.asarray(ids)
+    if values.dtype == "M8[ns]":  # as objects these would be bare integers
+        values = values.astype("M8[us]")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values.ravel()
     if values.ndim != 1:
@@ -291,6 +293,18 @@ def id_array(ids, name="task"):
     if values.dtype.kind == "c":
         raise ValueError(f"`{name}` must hold task ids, got complex numbers.")
     return values
+
+
+def _from_arrow(ids):
+    """An Arrow array, or one in chunks; strings and integers without Python's own."""
+    if str(ids.type).startswith("dictionary"):
+        ids = ids.cast(ids.type.value_type)
+    kind = str(ids.type)
+    if kind in ("string", "large_string") or (
+        kind.lstrip("u").startswith("int") and not ids.null_count
+    ):
+        return ids.to_numpy(zero_copy_only=False)
+    return np.array([*ids.to_pylist(), None], dtype=object)[:-1]
 
 
 def _from_list(ids):

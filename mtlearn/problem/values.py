@@ -17,8 +17,16 @@ MISSING_LABEL = (
 # ---------------------------------------------------------------- features
 
 
-def as_matrix(X, estimator=None):
+def as_matrix(X, estimator=None, at_least=1):
     """Finite numbers of two dimensions, dense or sparse, out of any container.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of shape (n_samples, n_features)
+    estimator : estimator, default=None
+        Whom messages are about.
+    at_least : int
+        Fewest rows.
 
     Returns
     -------
@@ -35,6 +43,7 @@ def as_matrix(X, estimator=None):
             order="C",
             estimator=estimator,
             input_name="X",
+            ensure_min_samples=at_least,
         )
     except (TypeError, ValueError) as error:
         raise _with_hint(error, X) from error.__cause__
@@ -124,8 +133,11 @@ def check_size(name, values, least=0.0):
 # ---------------------------------------------------------------- targets, weights
 
 
-def check_targets(y):
-    """Numbers for a regression: finite in one dimension, NaN allowed in two."""
+def check_targets(y, some=True):
+    """Numbers for a regression: finite in one dimension, NaN allowed in two.
+
+    With `some` there must be a label.
+    """
     wide = y.ndim == 2
     if y.dtype.kind == "O":
         # pandas' own types bring pandas.NA, which is no float
@@ -143,10 +155,11 @@ def check_targets(y):
         ensure_2d=False,
         dtype=np.float64,
         input_name="y",
-        ensure_min_samples=1,
+        ensure_min_samples=int(some),
         ensure_all_finite="allow-nan" if wide else True,
     )
-    require_a_label(~np.isnan(y))
+    if some:
+        require_a_label(~np.isnan(y))
     check_size("`y`", y)
     return y
 
@@ -158,7 +171,7 @@ def require_a_label(observed):
         )
 
 
-def check_sample_weight(weight, shape):
+def check_sample_weight(weight, shape, some=True):
     """Non-negative finite weights of shape (n_samples,), or of `y`'s in two dimensions.
 
     Returns
@@ -182,6 +195,18 @@ def check_sample_weight(weight, shape):
         raise ValueError(
             f"`sample_weight` must be non-negative, got {weight.min():.3g}."
         )
-    if not weight.any():
+    if some and not weight.any():
         raise ValueError("`sample_weight` is zero everywhere: there is nothing to fit.")
     return weight
+
+
+def drop_weightless(X, y, ids, weight):
+    """Remove rows of weight zero before anyone sees their ids or labels.
+
+    Also returns the numbers of the rows that are left, None if all are.
+    """
+    if weight is None or weight.ndim == 2 or weight.all():
+        return X, y, ids, weight, None
+    keep = np.flatnonzero(weight)
+    ids = None if ids is None else ids[keep]
+    return X[keep], y[keep], ids, weight[keep], keep
