@@ -2,6 +2,7 @@
 
 from sklearn.utils.validation import check_is_fitted
 
+from .fitting.base import NeedsRows
 from .fitting.curves import AdditiveModel
 from .learned import MultiTaskBayesianRidge
 from .problem.losses import Squared
@@ -142,7 +143,11 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
     """
 
     noise = "common"
+    fit_moments, partial_fit = NeedsRows(), NeedsRows()
     _loss = Squared()
+
+    def _gather(self, fit):
+        return fit  # of the features themselves no moments are asked
 
     def _problems(self, fit):
         return (fit.data,)

@@ -5,12 +5,13 @@ import numpy as np
 from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.learned import LearnedModel, half_width
+from .fitting.streams import FromMoments
 from .solvers.evidence.solve import solve_evidence
 
 _VARIANCE_COST = 0.5  # labels that the noise is not judged by, for each variance
 
 
-class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
+class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
     r"""Linear regression of every task, with strengths of sharing that are learned.
 
     A task's coefficients vary around shared ones:
@@ -178,6 +179,9 @@ class MultiTaskBayesianRidge(LearnedModel, TaskRegressor):
             "own_noise": self.noise == "task",
             "variance_cost": 0.0 if flat else _VARIANCE_COST,
         }
+
+    def _gather(self, fit):
+        return fit.with_moments()
 
     def _solution(self, fit, start):
         return self._maximised(fit, self._settings(fit.n_features))

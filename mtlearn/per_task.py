@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from .constraints import check_constraints
 from .fitting import checks
-from .fitting.base import TaskRegressor
+from .fitting.base import NeedsRows, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
 from .fitting.folds import scatter
 from .fitting.grid import Batch, GridFit, in_batches
-from .moments import grams_fit
+from .fitting.streams import FromMoments
+from .moments import grams_fit, moments_pay
 from .problem.ids import as_floats, shorten
 from .problem.losses import Squared
 from .problem.solution import Status
@@ -18,13 +20,18 @@ from .relations import SharedMean, check_relation
 from .solvers.features.covariance import solve_learned
 from .solvers.related.newton import solve_newton
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum
-from .solvers.related.squared import solve_moments, solve_squared
+from .solvers.related.squared import (
+    moments_serve,
+    solve_moments,
+    solve_rows,
+    solve_squared,
+)
 from .solvers.related.steps import SOLVERS
 
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
-class PerTaskRegressor(Constrained, TaskRegressor):
+class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
     r"""Ridge regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -182,12 +189,23 @@ class PerTaskRegressor(Constrained, TaskRegressor):
             return solve_learned(fit, None, alpha, **how)
         fit = replace(fit, form=fit.form.untied()) if fit.form.learned else fit
         options = {"intercept": fit.intercept, "tol": self.tol}
-        if fit.moments is not None and (alpha > 0 or fit.data is None):
-            solution = solve_moments(fit.moments, fit.form, alpha, **options)
-            if solution.status is Status.CONVERGED or fit.data is None:
-                return solution
-        options |= {"max_iter": self.max_iter, "solver": self.solver}
-        return solve_squared(fit.data, fit.form, alpha, start=start, **options)
+        rest = {"max_iter": self.max_iter, "solver": self.solver, "start": start}
+        if fit.moments is None:
+            return solve_squared(fit.data, fit.form, alpha, **options, **rest)
+        solution = solve_moments(fit.moments, fit.form, alpha, **options)
+        if solution.status is Status.CONVERGED:
+            return solution
+        return solve_rows(fit.data, fit.form, alpha, **options, **rest)
+
+    def _gather(self, fit):
+        data, alpha = fit.data, float(self.alpha)
+        if check_constraints(self.constraints) or data.X.shape[0] < data.n_features:
+            return fit
+        if fit.form.learned and alpha > 0:
+            serve = moments_pay(data, copies=2)
+        else:
+            serve = moments_serve(data, alpha, fit.intercept, self.solver)
+        return fit.with_moments() if serve else fit
 
 
 class PerTaskRegressorCV(GridFit, PerTaskRegressor):
@@ -330,6 +348,7 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     """
 
     _span = 1e-9
+    fit_moments, partial_fit = NeedsRows(), NeedsRows()
 
     def __init__(
         self,

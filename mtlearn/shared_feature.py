@@ -6,14 +6,15 @@ from itertools import tee
 import numpy as np
 
 from .fitting import checks
-from .fitting.base import TaskRegressor
+from .fitting.base import NeedsRows, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.grid import GridFit, in_batches
 from .fitting.shared_features import SharedFeatureEstimator, scores_of
+from .fitting.streams import FromMoments
 from .moments import moments_pay
 from .problem.intercepts import SHARED
 from .problem.losses import Squared
-from .solvers.features.lazy import lazy_loss
+from .solvers.features.lazy import grows, lazy_loss
 from .solvers.features.low_rank import solve_reduced_rank
 from .solvers.features.path import follow_features, follow_low_rank, follow_nuclear
 from .solvers.features.smooth import MomentLoss, RowLoss, squared_loss
@@ -22,7 +23,7 @@ from .solvers.related.squared import solve_squared
 SOLVERS = ("auto", "moments", "rows")
 
 
-class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
+class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator):
     r"""Linear regression of many tasks on shared features.
 
     Minimises over the coefficients (a row per task) and the intercepts b
@@ -202,7 +203,10 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         checks.check_choice("solver", self.solver, SOLVERS)
 
     def _solve(self, fit, start):
-        data, alpha = fit.data, float(self.alpha)
+        alpha = float(self.alpha)
+        if fit.moments is not None and alpha > 0 and self.solver != "rows":
+            return self._minimise(MomentLoss(fit.moments, fit.intercept, alpha), start)
+        data = fit.data
         if alpha == 0 and self.penalty != "rank":
             how = {"tol": self.tol, "max_iter": self.max_iter, "solver": "auto"}
             how |= {"intercept": fit.intercept, "start": None}
@@ -220,11 +224,26 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
 
     def _loss(self, data, intercept):
         """The squared loss, in the form that the penalty's solver asks least of."""
-        if self.penalty in ("l21", "dirty") and self.solver == "auto":
+        if self._selects():
             loss = lazy_loss(data, intercept, self._penalty(len(self.tasks_)))
             if loss is not None:
                 return loss
         return squared_loss(data, intercept, float(self.alpha), self.solver)
+
+    def _selects(self):
+        """Whether few features may be in use, and products of others be saved."""
+        return self.penalty in ("l21", "dirty") and self.solver == "auto"
+
+    def _gather(self, fit):
+        data = fit.data
+        if self.alpha == 0 or self.solver == "rows":
+            return fit
+        if data.X.shape[0] < data.n_features:
+            return fit
+        if self._selects() and grows(data, fit.intercept):
+            return fit
+        pays = self.solver == "moments" or moments_pay(data, copies=2)
+        return fit.with_moments() if pays else fit
 
 
 class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
@@ -558,6 +577,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     """
 
     _own_rows = True
+    fit_moments, partial_fit = NeedsRows(), NeedsRows()
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +26,6 @@ from ..problem.values import (
     drop_weightless,
 )
 from ..relations import Independent, Related, check_relation
-from ..solvers.margins.level import best_levels
 from . import checks
 from .compiling import tell_when_compiling
 from .part import Part
@@ -34,6 +34,36 @@ from .shared_model import (
     settle_intercepts,
 )
 from .whole import WholeFit
+
+
+class _Rows(NamedTuple):
+    """Checked rows and their tasks.
+
+    `labels` are the classes, `kept` the numbers of rows of positive weight.
+    """
+
+    X: object
+    y: np.ndarray
+    ids: np.ndarray | None
+    weight: np.ndarray | None
+    labels: np.ndarray | None
+    kept: np.ndarray | None
+    tasks: np.ndarray
+    codes: np.ndarray | None
+
+
+class NeedsRows:
+    """A method that there is not, as the loss needs its rows at every step."""
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, estimator, owner):
+        raise AttributeError(
+            f"{owner.__name__} has no `{self._name}`: it needs the rows at every step. "
+            "Moments are enough for PerTaskRegressor, SharedFeatureRegressor and "
+            "MultiTaskBayesianRidge."
+        )
 
 
 class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
@@ -48,6 +78,8 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
     __metadata_request__score = {"task": True}
 
     # ------------------------------------------------------------ fit
+
+    fit_moments, partial_fit = NeedsRows(), NeedsRows()
 
     def fit(self, X, y, sample_weight=None, *, task=None):
         """Fit the model to the labels of all tasks.
@@ -81,6 +113,10 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         tell_when_compiling()
         model = self._unfitted()
         fit = model._weigh(model._prepare(X, y, sample_weight, task))
+        return self._fit_to(model, model._gather(fit))
+
+    def _fit_to(self, model, fit):
+        """Solve what was prepared in `model`, keep it there, and take it over."""
         solution = model._solution(fit, self._warm_model(fit))
         model._keep(fit, solution)
         if self.verbose:
@@ -98,7 +134,23 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         self._check_common()
         relation = self._relation()
         intercept = checks.check_intercept(self.fit_intercept)
-        X, ids = checks.check_features(self, X, task, reset=True)
+        rows = self._read(X, y, sample_weight, task)
+        if rows.codes is not None and rows.ids is None:
+            self._mention_ids(relation)
+        tasks, codes, y, weight = _align(
+            relation, rows.tasks, rows.codes, rows.y, rows.weight
+        )
+        self.tasks_ = tasks
+        return self._bind(
+            relation, rows.X, y, codes, weight, intercept, rows.labels, rows.kept
+        )
+
+    def _read(self, X, y, sample_weight, task, reset=True):
+        """Check the rows, and know their tasks.
+
+        Sets `n_features_in_`, `feature_names_in_`, `_n_columns`, `_layout`.
+        """
+        X, ids = checks.check_features(self, X, task, reset=reset)
         self._check_rows(X)
         y, names = checks.check_labels(self, X, y, long=ids is not None)
         weight = check_sample_weight(sample_weight, y.shape)
@@ -109,51 +161,67 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None
         elif ids is None:
             tasks, codes = np.arange(1), np.zeros(len(y), dtype=np.int64)
-            self._mention_ids(relation)
         else:
             name = "task" if self.task_column is None else f"X[{self.task_column!r}]"
             tasks, codes = index_tasks(ids, name)
         self._n_columns = y.shape[-1]
-        tasks, codes, y, weight = _align(relation, tasks, codes, y, weight)
-        self.tasks_ = tasks
         self._layout = "wide" if codes is None else "single" if ids is None else "long"
-        return self._bind(relation, X, y, codes, weight, intercept, labels, kept)
+        return _Rows(X, y, ids, weight, labels, kept, tasks, codes)
 
     def _bind(self, relation, X, y, codes, weight, intercept, labels, kept):
         """Weights per task, tasks without labels, the relation's form."""
+        counts = _count_labels(y, codes, weight, len(self.tasks_))
+        task_weight, labelled = self._weigh_tasks(relation, counts, codes is None)
+        checks.check_row_weights(weight, task_weight)
+        part = relation.taking_part(self.tasks_, labelled)
+        data = TaskData(X, y, len(self.tasks_), codes, weight, task_weight)
+        if not part.all():
+            data = data.only(part)
+            if codes is not None:
+                rows = np.flatnonzero(part[codes])
+                kept = rows if kept is None else kept[rows]
+        form = relation.form(self.tasks_[part])
+        what = data, form, intercept, self.tasks_, part, labelled, labels, kept
+        return Part(*what, counts=counts)
+
+    def _weigh_tasks(self, relation, counts, wide):
+        """Weights of the tasks in the loss, and which of them have labels that count.
+
+        Parameters
+        ----------
+        relation : Relation
+        counts : ndarray of shape (n_tasks,)
+            Labelled rows of each task.
+        wide : bool
+            Whether a task may be there by its column alone.
+
+        Returns
+        -------
+        task_weight : ndarray of shape (n_tasks,) or None
+        labelled : ndarray of shape (n_tasks,), bool
+        """
         tasks = self.tasks_
-        counts = _count_labels(y, codes, weight, len(tasks))
         task_weight = checks.check_task_weight(self.task_weight, tasks, counts)
         labelled = counts > 0
         if task_weight is not None:
             labelled &= task_weight > 0
         if not labelled.any():
             raise ValueError("No label is left: the labelled rows have weight 0.")
-        part = relation.taking_part(tasks, labelled)
-        given = relation.given(tasks)
-        bare = ~labelled & ~given & (codes is None or not relation.spreads)
+        bare = ~labelled & ~relation.given(tasks) & (wide or not relation.spreads)
         if bare.any():
             whose = "model of their neighbours" if relation.spreads else "shared model"
             warnings.warn(
                 f"{int(bare.sum())} of {len(tasks)} tasks have no labels in this fit "
                 f"and get the {whose}: {shorten(tasks[bare])}.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         strength = self._loss_strength()
         if strength != 1.0:
             task_weight = strength * (
                 np.ones(len(tasks)) if task_weight is None else task_weight
             )
-        checks.check_row_weights(weight, task_weight)
-        data = TaskData(X, y, len(tasks), codes, weight, task_weight)
-        if not part.all():
-            data = data.only(part)
-            if codes is not None:
-                rows = np.flatnonzero(part[codes])
-                kept = rows if kept is None else kept[rows]
-        form = relation.form(tasks[part])
-        return Part(data, form, intercept, tasks, part, labelled, labels, kept)
+        return task_weight, labelled
 
     def _check_common(self):
         checks.check_choice("handle_unknown", self.handle_unknown, ("shared", "error"))
@@ -207,14 +275,20 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
 
     def _in_span(self, fit, start, own_rows=False):
         """Solve in the span of the rows, where it has fewer dimensions."""
-        span = None if fit.data is None else RowSpan(fit.data, own_rows=own_rows)
-        if span is None or span.basis is None:
+        if fit.moments is not None:  # of the features as they are
+            return self._solve(fit, start)
+        span = RowSpan(fit.data, own_rows=own_rows)
+        if span.basis is None:
             return self._solve(fit, start)
         solution = self._solve(fit.with_rows(span.rows), span.start(start))
         return replace(solution, coef=span.back(solution.coef))
 
     def _weigh(self, fit):
         """Change the sample weights, if the family's parameters say so."""
+        return fit
+
+    def _gather(self, fit):
+        """Gather moments of the rows, where the family learns from those."""
         return fit
 
     def _loss_strength(self):
@@ -227,7 +301,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
             return None
         same = np.array_equal(self.tasks_, fit.tasks)
         same &= np.array_equal(getattr(self, "_labels", None), fit.labels)
-        if not same or self.coef_.shape[-1] != fit.data.n_features:
+        if not same or self.coef_.shape[-1] != fit.n_features:
             return None
         return self.coef_[fit.part], self.intercept_[fit.part]
 
@@ -371,9 +445,7 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
 
     def _solution(self, fit, start):
         """Solve for what is left of the targets above their best level."""
-        if fit.data is None:  # moments are taken around the means already
-            return self._solved(fit, start)
-        level = best_levels(fit.data, fit.form, fit.intercept, self._margin)
+        level = fit.levels(self._margin)
         if start is not None:
             start = start[0], self._raised(start[1], fit, -level)
         solution = self._solved(fit.lowered(level), start)
@@ -452,17 +524,23 @@ def _covariance(fit, solution):
     return every
 
 
-def _align(relation, tasks, codes, y, weight):
-    """Give the model the tasks that its relation names.
+def model_tasks(relation, tasks, wide):
+    """Ids of the tasks of the data and of those that the relation names.
 
     Sorted in the long layout; in the wide one after the columns, which keep their
     order.
     """
     model = relation.model_tasks(tasks)
-    if codes is None:
-        known = set(tasks.tolist())
-        extra = [task for task in model.tolist() if task not in known]
-        model = np.concatenate([tasks, np.array(extra)]) if extra else tasks
+    if not wide:
+        return model
+    known = set(tasks.tolist())
+    extra = [task for task in model.tolist() if task not in known]
+    return np.concatenate([tasks, np.array(extra)]) if extra else tasks
+
+
+def _align(relation, tasks, codes, y, weight):
+    """Give the model the tasks that its relation names."""
+    model = model_tasks(relation, tasks, codes is None)
     if len(model) == len(tasks) and np.array_equal(model, tasks):
         return tasks, codes, y, weight
     if codes is not None:

@@ -5,9 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ..moments import Moments, gather_moments
+from ..moments import Moments, gather_moments, replay
 from ..problem.intercepts import Intercepts
 from ..problem.tasks import TaskData
+from ..solvers.margins.level import best_levels, mean_levels
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Part:
     ----------
     rows : TaskData, callable or None
         Of the tasks that take part; a callable makes them when they are first asked
-        for, and there are none where moments are all that is known.
+        for. None where moments are all that is known: rows that have these are made.
     form : ArrowForm, MatrixForm or ComposedForm, or None
         None where a grid tries several.
     intercept : Intercepts
@@ -38,6 +39,8 @@ class Part:
         Of the tasks that take part, where rows need not be read again.
     n_known : int or None
         How many tasks an estimator fitted to these rows would know; None if all.
+    counts : ndarray of shape (n_tasks,) or None
+        Labelled rows of each task, if they were counted.
     """
 
     rows: object
@@ -51,12 +54,15 @@ class Part:
     level: np.ndarray | None = None
     moments: Moments | None = None
     n_known: int | None = None
+    counts: np.ndarray | None = None
 
     # ------------------------------------------------------------ rows and moments
 
     @cached_property
     def data(self):
-        """The rows themselves, or None."""
+        """The rows themselves, or others that leave the same moments behind."""
+        if self.rows is None:
+            return replay(self.moments)
         return self.rows() if callable(self.rows) else self.rows
 
     def gathered(self):
@@ -67,6 +73,18 @@ class Part:
     def n_features(self):
         known = self.data if self.moments is None else self.moments
         return known.n_features
+
+    def with_moments(self):
+        """The same problem, the moments of its rows known."""
+        return replace(self, moments=self.gathered())
+
+    def levels(self, margin=None):
+        """The best intercepts without features, one for each task that takes part."""
+        moments = self.moments
+        if moments is None:
+            return best_levels(self.data, self.form, self.intercept, margin)
+        mass = moments.task_weights
+        return mean_levels(mass, moments.y_mean, self.form, self.intercept)
 
     def with_rows(self, data):
         """The same problem with other rows, of which no moments are known."""
@@ -79,9 +97,13 @@ class Part:
 
     def lowered(self, level):
         """The same fit with targets from which the level of each task is taken away."""
-        data = self.data
-        y = data.y - (level if data.wide else level[data.codes])
-        return replace(self.with_rows(data.relabel(y)), level=level)
+        if self.moments is None:
+            return replace(self.with_rows(_lower(self.data, level)), level=level)
+        # rows are looked at only where moments have lost the answer
+        rows = None if self.rows is None else lambda: _lower(self.data, level)
+        return replace(
+            self, rows=rows, moments=self.moments.lowered(level), level=level
+        )
 
     # ------------------------------------------------------------ tasks
 
@@ -110,7 +132,10 @@ class Part:
         part[self.part] = chosen
         level = None if level is None else level[chosen]
         inner = replace(self, form=self.form.base, part=part, level=level)
-        return inner.with_rows(self.data.only(chosen))
+        if self.moments is None:
+            return inner.with_rows(self.data.only(chosen))
+        rows = None if self.rows is None else lambda: self.data.only(chosen)
+        return replace(inner, rows=rows, moments=self.moments.only(chosen))
 
     # ------------------------------------------------------------ models of all tasks
 
@@ -144,6 +169,11 @@ class Part:
         level = all_intercept[..., own].mean(axis=-1, keepdims=True)
         all_intercept[..., ~own] = level
         return all_coef, all_intercept
+
+
+def _lower(rows, level):
+    """Rows with targets from which the level of each task is taken away."""
+    return rows.relabel(rows.y - (level if rows.wide else level[rows.codes]))
 
 
 def take(rows, index):

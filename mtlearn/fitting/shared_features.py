@@ -44,8 +44,8 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
 
     def _rank_limit(self, fit):
         """Number of rows of `components_` for "rank"."""
-        n_rows = fit.data.n_tasks * scores_of(fit)
-        full = min(n_rows, fit.data.n_features)
+        n_rows = fit.n_part * scores_of(fit)
+        full = min(n_rows, fit.n_features)
         if self.n_components is None:
             return full
         if self.n_components > full:
@@ -88,7 +88,7 @@ class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
 
     def _keep(self, fit, solution):
         super()._keep(fit, solution)
-        n_tasks, d = len(self.tasks_), fit.data.n_features
+        n_tasks, d = len(self.tasks_), fit.n_features
         flat = self.coef_.reshape(-1, d)
         self.selected_features_ = np.flatnonzero(flat.any(axis=0))
         U, s, V = np.linalg.svd(flat, full_matrices=False)

@@ -384,6 +384,11 @@ def _add_wide(total, moments):
     tasks, counts, sums = total
     if np.array_equal(tasks, moments.tasks):
         return tasks, counts + moments.counts, sums + moments.sums
+    if tasks.dtype.kind == "i" and moments.tasks.dtype.kind == "i":
+        raise ValueError(
+            f"`y` must have a column for each of the {len(tasks)} tasks, got "
+            f"{len(moments.tasks)}; only columns with names may come and go."
+        )
     known = set(tasks.tolist())
     new = [one for one in moments.tasks.tolist() if one not in known]
     every = np.concatenate([tasks, np.array(new, dtype=moments.tasks.dtype)])

@@ -17,14 +17,19 @@ _ALL = 0.75  # of the features pulled at zero, from which most will be in use
 
 def lazy_loss(data, intercept, penalty):
     """The loss with a growing Gram where it may save work, else None."""
-    suits = intercept.own and not data.sparse
-    suits = suits and _FEW < data.n_features <= data.X.shape[0]
-    if not suits or not data.common:
+    if not grows(data, intercept):
         return None
     loss = LazyLoss(data)
     if np.mean(penalty.gauges(loss.target) > 1.0) > _ALL:
         loss.fill()
     return loss
+
+
+def grows(data, intercept):
+    """Whether a Gram may grow: the loss must be of one Gram, and that no small one."""
+    suits = intercept.own and not data.sparse
+    suits = suits and _FEW < data.n_features <= data.X.shape[0]
+    return suits and data.common
 
 
 class LazyLoss:

@@ -35,16 +35,23 @@ def best_levels(data, form, intercept, margin=None):
     """
     if not intercept.present:
         return np.zeros(data.n_tasks)
-    mass, means = _means(data)
-    levels = intercept.best(means, mass)
+    levels = mean_levels(*_means(data), form, intercept)
     if form.composed:
-        return _by_rules(form, intercept, levels, mass, means)
+        return levels
     if margin is not None and not margin.is_square:
         starts = intercept.stretches(data.starts)
         left = data.labels - np.repeat(levels, data.sizes)
         if not _suits(margin, left, data.weights, starts):
             levels = levels + _shifts(margin.box(left, data.weights), starts)
     return levels
+
+
+def mean_levels(mass, means, form, intercept):
+    """The best levels for the squared loss, by weight and mean of the tasks' labels."""
+    if not intercept.present:
+        return np.zeros(len(means))
+    levels = intercept.best(means, mass)
+    return _by_rules(form, intercept, levels, mass, means) if form.composed else levels
 
 
 def _shifts(dual, starts):

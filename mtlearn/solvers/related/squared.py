@@ -18,7 +18,7 @@ _REFINEMENTS = 4
 
 
 def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start):
-    """Squared loss: without a penalty, from moments, or from the rows.
+    """Squared loss: from moments where those are less work, or from the rows.
 
     Parameters
     ----------
@@ -29,44 +29,44 @@ def solve_squared(data, form, alpha, *, intercept, tol, max_iter, solver, start)
     -------
     Solution
     """
-    if alpha == 0:
-        return _solve_unpenalised(data, form, intercept, tol)
-    if solver == "auto":
-        solver = choose_solver(data, 1, intercept, squared=True)
-    if solver == "newton-cholesky":
+    if moments_serve(data, alpha, intercept, solver):
         moments = gather_moments(data)
         solution = solve_moments(moments, form, alpha, intercept=intercept, tol=tol)
         if solution.status is Status.CONVERGED:
             return solution
-    return solve_newton(
-        data,
-        Squared(),
-        form,
-        alpha,
-        intercept=intercept,
-        tol=tol,
-        max_iter=max_iter,
-        solver=solver,
-        start=start,
-    )
+    how = {"max_iter": max_iter, "solver": solver, "start": start}
+    return solve_rows(data, form, alpha, intercept=intercept, tol=tol, **how)
 
 
-def _solve_unpenalised(data, form, intercept, tol):
-    """Least squares from moments, if they leave nothing open; else from the rows.
+def moments_serve(data, alpha, intercept, solver):
+    """Whether moments are less work than the rows."""
+    if alpha == 0:
+        return grams_fit(data)
+    if solver == "auto":
+        solver = choose_solver(data, 1, intercept, squared=True)
+    return solver == "newton-cholesky"
 
-    Where every task's columns are independent the relation has no say.
+
+def solve_rows(data, form, alpha, *, intercept, tol, max_iter, solver, start):
+    """Squared loss from the rows, as accurately as they have it.
+
+    Parameters
+    ----------
+    data, form, alpha, intercept, tol, max_iter, solver, start
+        As in `solve_squared`. Without a penalty: where the rows leave coefficients
+        open, those of smallest Omega.
+
+    Returns
+    -------
+    Solution
     """
-    if grams_fit(data):
-        solution = solve_moments(
-            gather_moments(data),
-            form.untied(),
-            0.0,
-            intercept=intercept.at(np.inf if form.pooled else 0.0),
-            tol=tol,
-        )
-        if solution.status is Status.CONVERGED:
-            return solution
-    return solve_least_norm(data, form, intercept=intercept)
+    if alpha == 0:
+        return solve_least_norm(data, form, intercept=intercept)
+    if solver == "auto":
+        solver = choose_solver(data, 1, intercept, squared=True)
+    how = {"max_iter": max_iter, "solver": solver, "start": start}
+    loss = Squared()
+    return solve_newton(data, loss, form, alpha, intercept=intercept, tol=tol, **how)
 
 
 # ---------------------------------------------------------------- from moments
@@ -79,7 +79,8 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
     ----------
     moments : Moments
     form, alpha, intercept, tol
-        As in `solve_newton`; alpha may be 0.
+        As in `solve_newton`; alpha may be 0: where every task's columns are
+        independent the relation has no say.
 
     Returns
     -------
@@ -87,6 +88,9 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
         Its status is STALLED where the moments have lost the answer (columns collinear
         to eleven digits); solve from the rows then.
     """
+    if alpha == 0:
+        intercept = intercept.at(np.inf if form.pooled else 0.0)
+        form = form.untied()
     mixed = FreeUnknowns(intercept, form, 1).rules
     blocks, target, border_target = normal_equations(moments, intercept, mixed)
     solver = coupled_solver(form, alpha)
