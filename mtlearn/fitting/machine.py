@@ -153,9 +153,7 @@ class KernelMachine:
                 f"{name} is only available with kernel='linear'; a kernel machine has "
                 "support_, dual_coef_ and intercept_."
             )
-        raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute {name!r}"
-        )
+        return object.__getattribute__(self, name)  # raises, and says why
 
     # ------------------------------------------------------------ predict
 

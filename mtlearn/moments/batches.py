@@ -20,6 +20,8 @@ class Batch(NamedTuple):
         Names of the features, with that of the ids in its place.
     task_column : int or None
         That place.
+    targets : list of str or None
+        Names of the columns of labels, where there are several.
     """
 
     X: object
@@ -28,6 +30,7 @@ class Batch(NamedTuple):
     weight: object
     columns: list | None = None
     task_column: int | None = None
+    targets: list | None = None
 
 
 class Columns(NamedTuple):
@@ -100,7 +103,7 @@ def _apart(batch, columns):
         return _of_frame(batch, names, columns)
     if isinstance(batch, (tuple, list)) and len(batch) in (2, 3, 4):
         X, y, task, weight = [*batch, None, None][:4]
-        return Batch(X, y, task, weight, column_names(X))
+        return Batch(X, y, task, weight, column_names(X), None, column_names(y))
     raise TypeError(
         "expected a data frame, an Arrow record batch, or a tuple (X, y, task) or "
         f"(X, y, task, weight), got {type(batch).__name__}."
@@ -129,6 +132,7 @@ def _of_frame(frame, names, columns):
         None if columns.weight is None else np.asarray(frame[columns.weight]),
         order,
         None if columns.task is None else order.index(columns.task),
+        None if isinstance(columns.target, str) else [*columns.target],
     )
 
 

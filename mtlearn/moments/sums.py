@@ -256,7 +256,7 @@ def _combine(one, two, sign):
     share = np.divide(
         sign * two.weight, weight, out=np.zeros_like(weight), where=weight > 0
     )
-    one, two = one.with_rests(), two.with_rests()
+    one, two = _placed(one.with_rests(), two.with_rests()), two.with_rests()
     shift = two.mean - one.mean + (two.mean_rest - one.mean_rest)
     y_shift = two.y_mean - one.y_mean + (two.y_rest - one.y_rest)
     # with m the new mean, the pooled scatter gains w1 w2 / w times the squared shift
@@ -279,6 +279,18 @@ def _combine(one, two, sign):
         np.where(alive_t[:, None], cross, 0.0),
         np.where(alive[:, None], mean[1], 0.0),
         np.where(alive_t, y_mean[1], 0.0),
+    )
+
+
+def _placed(one, two):
+    """Groups without rows have the means of the other side: nothing moves there."""
+    empty, empty_t = one.weight <= 0, (one.weight <= 0)[one.group]
+    return replace(
+        one,
+        mean=np.where(empty[:, None], two.mean, one.mean),
+        mean_rest=np.where(empty[:, None], two.mean_rest, one.mean_rest),
+        y_mean=np.where(empty_t, two.y_mean, one.y_mean),
+        y_rest=np.where(empty_t, two.y_rest, one.y_rest),
     )
 
 
@@ -360,6 +372,10 @@ def _pool(
         total = weight[t] + sign * weight_2[k]
         if weight_2[k] <= 0.0 or total <= 0.0:
             continue
+        if weight[t] <= 0.0:  # there the shift is none, and keeps its digits
+            y_mean[t], y_rest[t] = y_mean_2[k], y_rest_2[k]
+            for j in range(d):
+                mean[t, j], mean_rest[t, j] = mean_2[k, j], mean_rest_2[k, j]
         share = sign * weight_2[k] / total
         between = weight[t] * share
         y_shift = y_mean_2[k] - y_mean[t] + (y_rest_2[k] - y_rest[t])

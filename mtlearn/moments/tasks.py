@@ -136,7 +136,8 @@ class TaskMoments:
             width = X.shape[1] if hasattr(X, "shape") else np.shape(X)[1]
             place = column_position(task_column, columns, width)
             X, task = split_task_column(X, task_column)
-        return cls._of_batch(Batch(X, y, task, sample_weight, columns, place))
+        names = column_names(y)
+        return cls._of_batch(Batch(X, y, task, sample_weight, columns, place, names))
 
     @classmethod
     def from_batches(cls, batches, *, target, task, features=None, sample_weight=None):
@@ -177,7 +178,8 @@ class TaskMoments:
         X, ids = batch.X, batch.task
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
         X = as_matrix(X, at_least=0)
-        y, names = _labels(batch.y, n_rows, ids is not None)
+        y = _labels(batch.y, n_rows, ids is not None)
+        names = None if batch.targets is None else np.asarray(batch.targets)
         weight = check_sample_weight(batch.weight, y.shape, some=False)
         if ids is not None:
             ids = id_array(ids)
@@ -462,10 +464,10 @@ _LAYOUTS = {
 
 
 def _labels(y, n_rows, long):
-    """Labels as an array, and the names of the columns if there are several."""
+    """Labels as an array of one dimension, or of two."""
     if y is None:
         raise ValueError("`y` is missing: every row needs a label.")
-    names, y = column_names(y), np.asarray(y)
+    y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1 and long:
         y = y[:, 0]
     if y.ndim not in (1, 2) or (y.ndim == 2 and (long or y.shape[1] == 0)):
@@ -477,7 +479,7 @@ def _labels(y, n_rows, long):
         raise ValueError(
             f"X and y have inconsistent numbers of samples: {n_rows} and {len(y)}."
         )
-    return y, None if y.ndim == 1 or names is None else np.asarray(names)
+    return y
 
 
 def _numbered(batches):
