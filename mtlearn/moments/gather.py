@@ -173,45 +173,57 @@ def _gather_narrow(
     y_square,
     cross,
 ):
-    """Means, then products of centred rows, of the tasks from `low` to `high`."""
+    """Means, then products of centred rows, of the tasks from `low` to `high`.
+
+    All that a task adds to lies side by side: its sums in `first`, then, with the label
+    as the last of the features, sums of the centred rows and their products in
+    `second`.
+    """
     n, d = X.shape
     weighted = weights.shape[0] == n
+    first = np.zeros((high - low, d + 2))
     for i in range(n):
-        t = codes[i]
-        if t < low or t >= high:
+        t = codes[i] - low
+        if t < 0 or t >= high - low:
             continue
         w = weights[i] if weighted else 1.0
-        weight[t] += w
-        y_mean[t] += w * y[i]
         for j in range(d):
-            mean[t, j] += w * X[i, j]
-    for t in range(low, high):
-        if weight[t] > 0.0:
-            y_mean[t] /= weight[t]
-            for j in range(d):
-                mean[t, j] /= weight[t]
-    centred = np.empty(d)
+            first[t, j] += w * X[i, j]
+        first[t, d] += w * y[i]
+        first[t, d + 1] += w
+    for t in range(high - low):
+        if first[t, d + 1] > 0.0:
+            for j in range(d + 1):
+                first[t, j] /= first[t, d + 1]
+    second = np.zeros((high - low, (d + 1) * (d + 4) // 2))
+    centred = np.empty(d + 1)
     for i in range(n):
-        t = codes[i]
-        if t < low or t >= high:
+        t = codes[i] - low
+        if t < 0 or t >= high - low:
             continue
         w = weights[i] if weighted else 1.0
-        label = y[i] - y_mean[t]
-        y_rest[t] += w * label
-        y_square[t] += w * label * label
         for j in range(d):
-            centred[j] = X[i, j] - mean[t, j]
-        for j in range(d):
+            centred[j] = X[i, j] - first[t, j]
+        centred[d] = y[i] - first[t, d]
+        at = d + 1
+        for j in range(d + 1):
             scaled = w * centred[j]
-            mean_rest[t, j] += scaled
-            cross[t, j] += scaled * label
+            second[t, j] += scaled
             for k in range(j + 1):
-                gram[t, j, k] += scaled * centred[k]
-    for t in range(low, high):
+                second[t, at + k] += scaled * centred[k]
+            at += j + 1
+    for s in range(low, high):
+        t, at = s - low, d + 1
+        weight[s] = first[t, d + 1]
         for j in range(d):
-            for k in range(j):
-                gram[t, k, j] = gram[t, j, k]
-        _correct(t, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross)
+            mean[s, j], mean_rest[s, j] = first[t, j], second[t, j]
+            for k in range(j + 1):
+                gram[s, j, k] = gram[s, k, j] = second[t, at + k]
+            at += j + 1
+        for j in range(d):
+            cross[s, j] = second[t, at + j]
+        y_mean[s], y_rest[s], y_square[s] = first[t, d], second[t, d], second[t, at + d]
+        _correct(s, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross)
 
 
 @njit(cache=True, nogil=True)
