@@ -219,8 +219,13 @@ class TaskMoments:
         data : TaskData
             Without task weights.
         tasks : ndarray of shape (n_tasks,)
-        layout, columns, task_column
-            As the attributes.
+            Their ids.
+        layout : {"long", "wide", "single"}
+            Whether each row named its task, `y` had a column for each, or there is one.
+        columns : ndarray of str, default=None
+            Names of the columns of `X`, that of the ids included.
+        task_column : int, default=None
+            Position of the ids among them.
 
         Returns
         -------
@@ -325,6 +330,7 @@ class TaskMoments:
         Parameters
         ----------
         path : str, path or file
+            What `save` was given.
 
         Returns
         -------

@@ -165,6 +165,7 @@ def check_targets(y, some=True):
 
 
 def require_a_label(observed):
+    """Refuse labels of which none is observed."""
     if not observed.any():
         raise ValueError(
             "`y` has no label at all: expected at least one entry that is not NaN."
