@@ -199,9 +199,9 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
 
     def _gather(self, fit):
         data, alpha = fit.data, float(self.alpha)
-        if check_constraints(self.constraints) or data.X.shape[0] < data.n_features:
+        if data.X.shape[0] < data.n_features:
             return fit
-        if fit.form.learned and alpha > 0:
+        if check_constraints(self.constraints) or (fit.form.learned and alpha > 0):
             serve = moments_pay(data, copies=2)
         else:
             serve = moments_serve(data, alpha, fit.intercept, self.solver)

@@ -536,7 +536,12 @@ def test_all_ways_to_several_targets(rows, model, missing):
 
 @pytest.mark.parametrize(
     "model",
-    [PerTaskRegressor(), SharedFeatureRegressor(tol=1e-12), MultiTaskBayesianRidge()],
+    [
+        PerTaskRegressor(),
+        PerTaskRegressor(constraints=[NonNegative([0])]),
+        SharedFeatureRegressor(tol=1e-12),
+        MultiTaskBayesianRidge(),
+    ],
     ids=repr,
 )
 def test_a_fit_goes_on(rows, model):

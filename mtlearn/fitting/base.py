@@ -133,7 +133,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         self._check_parameters()
         self._check_common()
         relation = self._relation()
-        intercept = checks.check_intercept(self.fit_intercept)
+        intercept = self._intercepts()
         rows = self._read(X, y, sample_weight, task)
         if rows.codes is not None and rows.ids is None:
             self._mention_ids(relation)
@@ -235,6 +235,10 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
     def _tolerance(self):
         """What the certificate must reach."""
         return self.tol
+
+    def _intercepts(self):
+        """Which intercepts there are."""
+        return checks.check_intercept(self.fit_intercept)
 
     def _relation(self):
         """How the tasks are tied by a quadratic form."""

@@ -7,7 +7,6 @@ import numpy as np
 from ..moments import TaskMoments
 from ..problem.ids import column_position, shorten
 from ..problem.tasks import TaskData
-from . import checks
 from .base import model_tasks
 from .compiling import tell_when_compiling
 from .part import Part
@@ -128,7 +127,7 @@ class FromMoments:
             raise ValueError("`moments` are of no row: there is nothing to fit.")
         self._take_columns(moments)
         relation = self._relation()
-        intercept = checks.check_intercept(self.fit_intercept)
+        intercept = self._intercepts()
         wide = moments.layout == "wide"
         self._layout, self._n_columns = moments.layout, moments.n_tasks
         tasks = self.tasks_ = model_tasks(relation, moments.tasks, wide)

@@ -1,5 +1,6 @@
 """Moments of rows: one pass over each task's own, or one for all that share theirs."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,9 @@ def gather_moments(data):
 
 def _from_rows(data):
     """Moments of tasks that each have rows of their own."""
+    n, d = data.X.shape
+    if data.sparse and not data.wide and d <= _NARROW and 8 * n * d <= _DENSE_BYTES:
+        data = replace(data, X=data.X.toarray())
     blocks = _blocks(data)
     if len(blocks) == 1:
         return _one_block(data, threaded=True)
