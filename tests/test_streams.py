@@ -727,3 +727,22 @@ def test_no_more_threads_than_the_caller_allows():
     thread.join()
     assert found == [1]
     assert in_threads(lambda k: k * k, list(range(9))) == [k * k for k in range(9)]
+
+
+def test_threads_follow_numba_and_joblib():
+    script = """
+import numba
+from joblib import Parallel, delayed
+from mtlearn.problem.threads import count_threads
+
+print(numba.np.ufunc.parallel._is_initialized, end=" ")
+count_threads()
+print(numba.np.ufunc.parallel._is_initialized, end=" ")
+numba.set_num_threads(1)
+print(count_threads(), end=" ")
+cores = __import__("os").cpu_count()
+print(*Parallel(n_jobs=cores)(delayed(count_threads)() for _ in range(2)))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    # asking starts no threads; a limit is kept; workers share the cores
+    assert run.stdout.split() == ["False", "False", "1", "1", "1"], run.stderr
