@@ -17,6 +17,7 @@ _OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
 _BLOCK = 1 << 18  # entries of the rows that are worth a thread
 _MOST_BLOCKS = 8
 _BESIDE = 0.25  # entries of the blocks' moments, against those of the rows
+_CORRECTED = 1 << 17  # entries of Gram matrices that are corrected at once
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 _CHUNK = 1024  # rows that are centred at once
 
@@ -87,6 +88,7 @@ def _one_block(data, threaded=False):
     narrow = d <= _NARROW and not data.wide and not data.sparse
     gather = _in_order if narrow else _sorted
     gather(data, out, threaded and data.X.shape[0] * d > _BLOCK and d <= _OWN_THREADS)
+    _correct(out)
     return out
 
 
@@ -227,7 +229,6 @@ def _gather_narrow(
         for j in range(d):
             cross[s, j] = second[t, at + j]
         y_mean[s], y_rest[s], y_square[s] = first[t, d], second[t, d], second[t, at + d]
-        _correct(s, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross)
 
 
 @njit(cache=True, nogil=True)
@@ -287,28 +288,24 @@ def _gather(
             np.dot(label[:size], part, product[0])
             for j in range(d):
                 cross[t, j] += product[0, j]
-        _correct(t, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross)
 
 
-@njit(cache=True, nogil=True)
-def _correct(t, weight, mean, mean_rest, gram, y_mean, y_rest, y_square, cross):
+def _correct(out):
     """Take out what the means were off by: the rests are sums of centred rows here."""
-    if weight[t] <= 0.0:
-        return
-    d = mean.shape[1]
-    for j in range(d):
-        for k in range(d):
-            gram[t, j, k] -= mean_rest[t, j] * mean_rest[t, k] / weight[t]
-        gram[t, j, j] = max(gram[t, j, j], 0.0)
-        cross[t, j] -= mean_rest[t, j] * y_rest[t] / weight[t]
-    y_square[t] = max(y_square[t] - y_rest[t] * y_rest[t] / weight[t], 0.0)
-    for j in range(d):
-        moved = mean[t, j] + mean_rest[t, j] / weight[t]
-        mean_rest[t, j] = mean_rest[t, j] / weight[t] - (moved - mean[t, j])
-        mean[t, j] = moved
-    moved = y_mean[t] + y_rest[t] / weight[t]
-    y_rest[t] = y_rest[t] / weight[t] - (moved - y_mean[t])
-    y_mean[t] = moved
+    weight = np.where(out.weight > 0, out.weight, 1.0)
+    rest, y_rest = out.mean_rest, out.y_rest
+    step = max(1, _CORRECTED // (rest.shape[1] + 1) ** 2)
+    for low in range(0, len(rest), step):
+        part = slice(low, low + step)
+        shift, mass = rest[part], weight[part, None]
+        gram = out.gram[part]
+        gram -= shift[:, :, None] * shift[:, None, :] / mass[:, :, None]
+        diagonal = np.einsum("tjj->tj", gram)
+        np.maximum(diagonal, 0.0, out=diagonal)
+        out.cross[part] -= shift * y_rest[part, None] / mass
+    out.y_square[:] = np.maximum(out.y_square - y_rest**2 / weight, 0.0)
+    out.mean[:], rest[:] = two_sum(out.mean, rest / weight[:, None])
+    out.y_mean[:], y_rest[:] = two_sum(out.y_mean, y_rest / weight)
 
 
 # ---------------------------------------------------------------- rows in common
