@@ -488,7 +488,7 @@ ESTIMATORS = [
     SharedFeatureRegressor(alpha=0.0, penalty="l21", tol=1e-12),
     MultiTaskBayesianRidge(tol=1e-8),
     MultiTaskBayesianRidge("full", shared_prior="flat", tol=1e-8),
-    MultiTaskBayesianRidge(noise="task"),
+    MultiTaskBayesianRidge(noise="task", max_iter=500),
 ]
 
 
