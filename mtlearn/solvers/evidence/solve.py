@@ -279,7 +279,8 @@ class _Model:
         varying = self.may_vary(varying)
         own, kinds = self.own(varying)
         shape = Diagonal(np.unique(kinds, return_inverse=True)[1])
-        shape = Unstructured() if self.covariance == "full" else shape
+        if self.covariance == "full" and len(own) > 1:
+            shape = Unstructured()
         best = maximise(
             self.evidence(varying),
             shape,
