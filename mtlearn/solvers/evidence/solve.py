@@ -7,7 +7,8 @@ import numpy as np
 from ...problem.solution import Solution
 from .columns import gather_labels, gather_rows
 from .growth import grow
-from .laplace import Hyperprior, LaplaceEvidence
+from .hyperprior import Hyperprior
+from .laplace import LaplaceEvidence
 from .partial import PartialEvidence
 from .partial_laplace import PartialLaplaceEvidence
 from .posterior import Posterior
