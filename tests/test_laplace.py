@@ -17,7 +17,8 @@ from mtlearn.problem.logistic import mixed_score, normal_site
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.evidence.columns import gather_labels
-from mtlearn.solvers.evidence.laplace import Hyperprior, LaplaceEvidence
+from mtlearn.solvers.evidence.hyperprior import Hyperprior
+from mtlearn.solvers.evidence.laplace import LaplaceEvidence
 from mtlearn.solvers.evidence.partial_laplace import PartialLaplaceEvidence
 from mtlearn.solvers.evidence.quadrature import QuadratureEvidence
 from mtlearn.solvers.evidence.scoring import Diagonal, Shared

@@ -12,7 +12,7 @@ import numpy as np
 from .columns import Rows
 from .laplace import LaplaceEvidence, LaplacePoint, Reduced
 from .partial import OwnMoments, PartialPoint, again, eliminate
-from .passes import gather_cross, gather_own, take_deviations
+from .passes import gather_cross, gather_own, gather_squares, take_deviations
 
 _CHUNK = 1 << 22  # numbers that are held at once
 
@@ -27,8 +27,8 @@ class PartialLaplaceEvidence(LaplaceEvidence):
         super().__init__(labels, lift, flat, restricted, hyper, start)
         self.basis = np.eye(lift.shape[1])
         self.own = np.flatnonzero(lift.any(axis=1))  # columns of U that Z is made of
-        self.turn = np.ascontiguousarray(lift[self.own].T)
-        self.Z = np.ascontiguousarray(labels.U[:, self.own] @ self.turn.T)
+        self.turn = lift[self.own].T
+        self.Z = np.ascontiguousarray(labels.U[:, self.own] @ lift[self.own])
         self._last_linear = None
 
     def _frame(self, n_tasks, counts):
@@ -36,14 +36,14 @@ class PartialLaplaceEvidence(LaplaceEvidence):
         return Rows(*none, counts, counts)
 
     def _gathered(self, w, target):
-        labels, U = self.labels, self.labels.U
-        n_tasks, q = len(self.rows.counts), U.shape[1]
-        half = np.zeros((n_tasks, len(self.own), q))
-        gather_own(U, labels.place, labels.starts, self.own, w, half)
-        half = self.turn @ half
+        labels, U, Z = self.labels, self.labels.U, self.Z
+        n_tasks, r = len(self.rows.counts), Z.shape[1]
+        half, own = np.zeros((n_tasks, r, U.shape[1])), np.zeros((n_tasks, r, r))
+        where = labels.place, labels.starts, w
+        gather_own(U, Z, *where, half)
+        gather_squares(Z, *where, own)
         scaled = U * np.sqrt(labels.of_rows(w))[:, None]
         cross, sums = self.sums(target)
-        own = half[:, :, self.own] @ self.turn.T
         return OwnMoments(half, own, cross, scaled.T @ scaled, sums)
 
     def sums(self, values):

@@ -7,7 +7,8 @@ import numpy as np
 from ...problem.solution import Solution
 from .columns import gather_labels, gather_rows
 from .growth import grow
-from .laplace import Hyperprior, LaplaceEvidence
+from .hyperprior import Hyperprior
+from .laplace import LaplaceEvidence
 from .partial import PartialEvidence
 from .partial_laplace import PartialLaplaceEvidence
 from .posterior import Posterior
@@ -292,7 +293,8 @@ class _Model:
         varying = self.may_vary(varying)
         own, kinds = self.own(varying)
         shape = Diagonal(np.unique(kinds, return_inverse=True)[1])
-        shape = Unstructured() if self.covariance == "full" else shape
+        if self.covariance == "full" and len(own) > 1:
+            shape = Unstructured()
         best = maximise(
             self.evidence(varying),
             shape,
