@@ -141,12 +141,12 @@ class TaskMoments:
             self.cross,
         )
 
-    def with_constant(self):
-        """The same moments with a last feature of ones."""
+    def with_constant(self, value=1.0):
+        """The same moments with a last feature of one value."""
         one = ((0, 0), (0, 1))
         return TaskMoments(
             self.weight,
-            np.pad(self.mean, one, constant_values=1.0),
+            np.pad(self.mean, one, constant_values=value),
             np.pad(self.gram, ((0, 0), (0, 1), (0, 1))),
             self.group,
             self.scale,

@@ -65,6 +65,9 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -175,6 +178,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -189,6 +193,7 @@ class SharedFeatureRegressor(TaskRegressor, SharedFeatureEstimator):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -263,6 +268,9 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task (and class). "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -369,6 +377,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -383,6 +392,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -454,6 +464,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
@@ -573,6 +586,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -591,6 +605,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol

@@ -91,7 +91,7 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
         self._check_parameters()
         self._check_common()
         relation = self._relation()
-        intercept = checks.check_intercept(self.fit_intercept)
+        intercept = self._intercepts()
         X, ids = checks.check_features(self, X, task, reset=True)
         self._check_rows(X)
         y, names = checks.check_labels(self, X, y, long=ids is not None)
@@ -161,6 +161,11 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
     def _tolerance(self):
         """What the certificate must reach."""
         return self.tol
+
+    def _intercepts(self):
+        """Which intercepts there are."""
+        strength = getattr(self, "intercept_strength", 1.0)
+        return checks.check_intercept(self.fit_intercept, strength)
 
     def _relation(self):
         """How the tasks are tied by a quadratic form."""

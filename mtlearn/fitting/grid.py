@@ -214,7 +214,7 @@ class GridFit:
                 "a label of positive weight."
             )
         part, settled = self._taking_part(labelled)
-        intercept = checks.check_intercept(self.fit_intercept)
+        intercept = self._intercepts()
         known = rows.n_tasks if rows.wide else len(np.unique(rows.codes[index]))
         if moments is not None and weight is not None:
             moments = replace(moments, scale=weight)

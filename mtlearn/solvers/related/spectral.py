@@ -39,8 +39,8 @@ class _Diagonal:
     border : ndarray of shape (n_blocks, p), or None
         Mixed derivatives in the coefficients and the one shared intercept.
     twin : ndarray of shape (n_blocks, p), or None
-        With shrunken intercepts, the last unit vector: that unknown moves the
-        predictions as the shared intercept does.
+        With shrunken intercepts, the last unit vector over their unit: that unknown
+        moves the predictions as the shared intercept does.
     corner, border_target : float
         Curvature and right-hand side of the shared intercept.
     nodes : dict
@@ -161,7 +161,7 @@ class MomentSpectrum:
             times,
             _rotate(target[:, None], columns, which)[:, 0],
             np.einsum("upq,up->uq", columns, border[:, :, 0]) if bordered else None,
-            columns[:, -1] if shrunk else None,
+            columns[:, -1] / self.intercept.unit if shrunk else None,
             float(self._blocks.total(self._blocks.corner).sum()),
             self._border_target,
         )
@@ -355,7 +355,7 @@ class RowSpectrum:
         X, self.root = data.features[data.place], np.sqrt(data.weights)
         gram = X @ X.T
         gram = gram.toarray() if data.sparse else gram
-        gram += intercept.shrunk
+        gram += intercept.square
         self.gram = gram * self.root * self.root[:, None]
         self.labels = self.root * data.labels
         # orthonormal columns of the unpenalised intercepts
@@ -391,7 +391,7 @@ class RowSpectrum:
         coef = kernel @ self.data.adjoint(dual)
         b = np.zeros(len(coef)) + (beta if len(beta) else 0.0)
         if self.intercept.shrunk:
-            b += kernel @ self.data.sums(dual)
+            b += self.intercept.square * (kernel @ self.data.sums(dual))
         if self.means is not None:
             b -= np.einsum("tj,tj->t", self.means, coef)
         return coef[None], b[None]

@@ -180,9 +180,12 @@ def normal_equations(moments, intercept, rules=None):
         return Blocks(H, which=which), target, np.zeros(0)
     border, corner = column[:, :, None], mass[:, None, None]
     if intercept.shrunk:
-        H = np.block([[H, border], [border.transpose(0, 2, 1), corner]])
-        border = np.concatenate([border, corner], axis=1)
-        target = np.column_stack([target, each])
+        # what the deviations add is a feature of the intercepts' unit
+        c = intercept.unit
+        side = c * border
+        H = np.block([[H, side], [side.transpose(0, 2, 1), c * c * corner]])
+        border = np.concatenate([border, c * corner], axis=1)
+        target = np.column_stack([target, c * each])
     border_target = np.array([each.sum()]) if rules is None else rules.T @ each
     return Blocks(H, border, corner, which, rules=rules), target, border_target
 
@@ -209,4 +212,4 @@ def from_extended(moments, W, beta, intercept, rules=None):
         b = moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)
     else:
         b = np.zeros(W.shape[:-1]) + (beta[..., :1] if beta.shape[-1] else 0.0)
-    return coef, b + W[..., d] if intercept.shrunk else b
+    return coef, b + intercept.unit * W[..., d] if intercept.shrunk else b
