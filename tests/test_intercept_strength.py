@@ -129,9 +129,7 @@ def test_several_classes(long_multiclass, matrices, solver, strength):
 
 @every_strength
 @pytest.mark.parametrize("loss, name", cover(tuple(MARGINS), RELATIONS))
-def test_margins(
-    long_classification, long_regression, matrices, loss, name, strength
-):
+def test_margins(long_classification, long_regression, matrices, loss, name, strength):
     p = long_classification if loss.endswith("hinge") else long_regression
     case = Case(p, None, name, "task", "rows", matrices, C)
     model = shrunken(MARGINS[loss], strength)

@@ -96,7 +96,7 @@ def check_intercept(value, strength=1.0):
     if strength < 1.0 / LARGEST:
         raise ValueError(
             f"`intercept_strength` must be at least {1.0 / LARGEST:g}, got "
-            f"{strength!r}: use `fit_intercept`='free' for intercepts that nothing shrinks."
+            f"{strength!r}: use `fit_intercept`='free' instead."
         )
     return shrunken(strength) if mode.shrunk else mode
 

@@ -13,7 +13,7 @@ SATURATED = 20.0  # score at which the logistic loss of a row is 2e-9
 
 @dataclass(frozen=True)
 class Intercepts:
-    """FREE, SHRUNK (or `shrunken` at another strength), SHARED or NONE.
+    """FREE, SHRUNK (or `shrunken` at another strength), SHARED (or `priced`), NONE.
 
     To whatever counts coefficients, the deviation of a shrunken intercept is that of a
     feature that is `unit` in every row: with a square cost of 1, it costs `strength` in
@@ -30,6 +30,10 @@ class Intercepts:
         Each task deviates from the common one, at the cost of a penalty.
     strength : float
         What that penalty is multiplied by, beside that of the coefficients.
+    price : float
+        Each task deviates from the common one by what is left of its own level at this
+        cost, which is counted in rows: it goes with the loss, not with the penalty, and
+        nothing else is an unknown than where intercepts are shared.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Intercepts:
     common: bool = False
     shrunk: bool = False
     strength: float = 1.0
+    price: float = np.inf
 
     @property
     def present(self):
@@ -99,12 +104,18 @@ class Intercepts:
         r"""Curvature of 1/2 m_t (f_t - b_t)^2 that the tasks' own parts leave.
 
         Minimised over deviations at the cost of 1/2 s d_t^2, s the strength times that
-        of the intercepts, it is m_t s / (m_t + s).
+        of the intercepts, or their price, it is m_t s / (m_t + s).
         """
-        mode, strength = self.at(strength), self.strength * strength
-        if mode.own:
+        if self.at(strength).own:
             return np.zeros_like(mass)
-        return mass * strength / (mass + strength) if mode.shrunk else mass
+        cost = self._cost(strength)
+        return mass if cost == np.inf else mass * cost / (mass + cost)
+
+    def _cost(self, strength):
+        """What a deviation costs, if the penalty has this strength."""
+        if self.shrunk and self.at(strength).shrunk:
+            return self.strength * strength
+        return self.price
 
     def best(self, aim, mass, strength=np.inf):
         r"""argmin_b 1/2 sum_t m_t (f_t - b_t)^2 + 1/2 s sum_t (b_t - mean b)^2.
@@ -121,15 +132,15 @@ class Intercepts:
         -------
         b : ndarray of the shape of `aim`
         """
-        mode, price = self.at(strength), self.strength * strength
+        mode, cost = self.at(strength), self._cost(strength)
         if mode.own:
             return aim
         if not mode.common:
             return np.zeros_like(aim)
         level = weighted_mean(aim, self.left(mass, strength))
-        if not mode.shrunk:
+        if cost == np.inf:
             return np.broadcast_to(level, aim.shape).copy()
-        share = mass / (mass + price)
+        share = mass / (mass + cost)
         return level + (share * (aim - level).T).T
 
 
@@ -142,6 +153,11 @@ NONE = Intercepts("none")
 def shrunken(strength):
     """Shrunken intercepts whose deviations cost `strength` times as much."""
     return replace(SHRUNK, strength=float(strength))
+
+
+def priced(cost):
+    """Shrunken intercepts by the cost of a deviation: free at 0, shared at infinity."""
+    return FREE if cost == 0.0 else replace(SHARED, price=float(cost))
 
 
 def weighted_mean(values, mass):
