@@ -34,7 +34,7 @@ from mtlearn import (
 )
 from mtlearn.compose import features_only
 from mtlearn.fitting import grid
-from mtlearn.fitting.grid import best_point, within_one_standard_error
+from mtlearn.fitting.choice import best_point, within_one_standard_error
 from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import (
     LeaveTasksOut,

@@ -4,7 +4,6 @@ A squared loss sees its rows through their moments only: one pass over the rows 
 every fold, and solvers that follow a path of strengths every point of the grid.
 """
 
-import inspect
 import numbers
 import warnings
 from dataclasses import replace
@@ -13,15 +12,10 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import check_scoring
-from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
-from ..model_selection import TaskStratifiedKFold
-from ..problem.ids import LARGEST, as_floats, id_array, shorten, split_task_column
+from ..problem.ids import LARGEST, as_floats, shorten
 from ..problem.intercepts import NONE, SHARED
 from ..problem.solution import reached, warn_unless_converged
 from ..problem.span import RowSpan
@@ -29,8 +23,10 @@ from ..problem.tasks import TaskData
 from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report
+from .choice import best_point, within_one_standard_error
 from .compiling import tell_when_compiling
 from .folds import FoldMoments, HeldOut, moments_of
+from .judge import Given, Judge
 from .part import Part, take_part
 
 _BATCH = 16  # solutions of a path that are tested at once
@@ -123,7 +119,7 @@ class GridFit:
         fit, rows = fit.lowered(level), rows.relabel(rows.y - level[0])
         start = None if start is None else (start[0], start[1] - level)
         # 1) the folds and what is known of them
-        given = _Given(self, X, y, sample_weight, task)
+        given = Given(self, X, y, sample_weight, task)
         folds = given.folds(self.cv, rows)
         space = RowSpan(rows, self._turns(), self._own_rows)
         moments = (
@@ -134,7 +130,7 @@ class GridFit:
         # 2) the grid, 3) every fold along it
         variants = self._variants()
         grids = [self._strengths(whole, variant) for variant in variants]
-        judge = _Judge(self, given, space, level[0])
+        judge = Judge(self, given, space, level[0])
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_cross_validate)(self, fold, variants, grids, judge)
             for fold in self._fold_parts(space.rows, folds, moments)
@@ -286,65 +282,6 @@ class GridFit:
         return base(**{**ours, **chosen})
 
 
-def best_point(quality):
-    """Position of the best variant and strength, the first of equals.
-
-    Parameters
-    ----------
-    quality : ndarray of shape (n_variants, n_alphas, n_folds)
-        The larger the better; NaN in folds that tell nothing.
-
-    Returns
-    -------
-    variant, best : int
-    """
-    mean = _over_folds(quality)
-    if np.isnan(mean).all():
-        raise ValueError(
-            "No fold of `cv` has a score: expected at least one test part with labels."
-        )
-    variant, best = np.unravel_index(np.nanargmax(mean), mean.shape)
-    return int(variant), int(best)
-
-
-def within_one_standard_error(quality, best, paired=False):
-    """Position of the largest strength that is as good as the best, about.
-
-    Its mean quality is at most one standard error (over the folds) below that of the
-    best one.
-
-    Parameters
-    ----------
-    quality : ndarray of shape (n_alphas, n_folds)
-        The larger the better; strengths descend.
-    best : int
-        Position of the best strength.
-    paired : bool, default=False
-        Whether the standard error is that of the difference from the best, fold by
-        fold, not that of the best one's own quality.
-
-    Returns
-    -------
-    position : int
-    """
-    known = ~np.isnan(quality[best])
-    n_folds = known.sum()
-    if n_folds < 2:
-        return best
-    behind = quality[best, known] - quality[: best + 1, known]
-    spread = behind if paired else np.broadcast_to(quality[best, known], behind.shape)
-    error = spread.std(axis=1, ddof=1) / np.sqrt(n_folds)
-    return int(np.flatnonzero(behind.mean(axis=1) <= error)[0])
-
-
-def _over_folds(quality):
-    """Mean over the folds that tell something."""
-    known = ~np.isnan(quality)
-    total = np.where(known, quality, 0.0).sum(axis=-1)
-    count = known.sum(axis=-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
 def _check_strengths(alphas):
     values = as_floats("alphas", alphas)
     if values.ndim != 1 or not values.size:
@@ -389,93 +326,3 @@ def _cross_validate(estimator, fold, variants, grids, judge):
             at += len(coef)
             stuck += batch.stuck
     return errors, scores, stuck
-
-
-class _Given:
-    """What the caller passed, as splitters and scorers want it."""
-
-    def __init__(self, estimator, X, y, sample_weight, task):
-        self.X, self.y, self.task = X, y, task
-        self.column, self.n_columns = estimator.task_column, estimator._n_columns
-        self.counted = None  # numbers of the rows that count
-        weight = None if sample_weight is None else np.asarray(sample_weight)
-        if weight is not None and weight.ndim == 1:
-            self.n_rows, self.counted = len(weight), np.flatnonzero(weight)
-
-    def folds(self, cv, rows):
-        """Pairs (train, test) of row numbers of `rows`."""
-        if cv is None or isinstance(cv, numbers.Number):
-            n_splits = 5 if cv is None else int(cv)
-            if n_splits > rows.X.shape[0]:
-                raise ValueError(
-                    f"`cv`: {n_splits} folds need at least as many rows, got "
-                    f"n_samples={rows.X.shape[0]}."
-                )
-            splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
-            codes = rows.codes
-            if codes is not None:
-                codes = np.unique(codes, return_inverse=True)[1]
-            # tasks that only the relation names have no part in the dealing
-            y = rows.y if codes is not None else rows.y[:, : self.n_columns]
-            return list(splitter.split(rows.y, y, groups=codes))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The groups parameter is ignored")
-            groups = self._groups(cv)
-            folds = list(check_cv(cv).split(self.X, self.y, groups=groups))
-        if not folds:
-            raise ValueError("`cv` gives no fold: expected at least one.")
-        place = np.arange(rows.X.shape[0])
-        if self.counted is not None:
-            place = np.full(self.n_rows, -1)
-            place[self.counted] = np.arange(len(self.counted))
-        folds = [(place[train], place[test]) for train, test in folds]
-        return [(train[train >= 0], test[test >= 0]) for train, test in folds]
-
-    def _groups(self, cv):
-        """The ids, for splitters that do not find them by themselves."""
-        if getattr(cv, "task_column", None) is not None:
-            return None
-        if self.column is not None:
-            return id_array(split_task_column(self.X, self.column)[1])
-        return None if self.task is None else id_array(self.task)
-
-    def take(self, index):
-        """Features, labels and ids of some of the rows that count."""
-        index = index if self.counted is None else self.counted[index]
-        task = None if self.task is None else id_array(self.task)[index]
-        return _safe_indexing(self.X, index), _safe_indexing(self.y, index), task
-
-
-class _Judge:
-    """The scorer, if there is one, and what it needs."""
-
-    def __init__(self, estimator, given, space, level):
-        self.given, self.space, self.level, self.scorer = given, space, level, None
-        if estimator.scoring is not None:
-            self.scorer = check_scoring(estimator, scoring=estimator.scoring)
-            known = inspect.signature(self.scorer).parameters
-            self.passes_ids = "task" in known and given.task is not None
-
-    def score(self, estimator, point, coef, intercept, index):
-        """Score of the model at one point of the grid, on some rows."""
-        X, y, task = self.given.take(index)
-        intercept = intercept + self.level
-        model = estimator._model(*point).set_params(handle_unknown="shared")
-        model.coef_, model.intercept_ = self.space.back(coef), intercept
-        model.shared_coef_ = model.coef_.mean(axis=0)
-        model.shared_intercept_ = intercept.mean()
-        if task is not None:
-            model = _WithIds(model, task)
-        ids = {"task": task} if self.passes_ids else {}
-        return self.scorer(model, X, y, **ids)
-
-
-class _WithIds(RegressorMixin, BaseEstimator):
-    """A fitted model that knows the ids of the rows it is to predict."""
-
-    def __init__(self, model, task):
-        self.model, self.task = model, task
-
-    def predict(self, X, task=None):
-        """Predict, with the ids that are known."""
-        return self.model.predict(X, task=self.task)
