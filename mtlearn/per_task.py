@@ -9,12 +9,12 @@ from .fitting.base import TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
 from .fitting.folds import scatter
-from .fitting.grid import Batch, GridFit, in_batches
+from .fitting.grid import Batch, in_batches
+from .fitting.related_search import RelatedSearch
 from .moments import grams_fit
-from .problem.ids import as_floats, shorten
+from .problem.intercepts import SHARED
 from .problem.losses import Squared
 from .problem.solution import Status
-from .relations import SharedMean, check_relation
 from .solvers.features.covariance import solve_learned
 from .solvers.related.newton import solve_newton
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum
@@ -195,7 +195,7 @@ class PerTaskRegressor(Constrained, TaskRegressor):
         return solve_squared(fit.data, fit.form, alpha, start=start, **options)
 
 
-class PerTaskRegressorCV(GridFit, PerTaskRegressor):
+class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     r"""`PerTaskRegressor` with strength and correlation chosen by cross-validation.
 
     Minimises over W (a row per task) and the intercepts b
@@ -338,6 +338,7 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     """
 
     _span = 1e-9
+    _prices = (100.0, 30.0, 10.0, 3.0)  # in labels
 
     def __init__(
         self,
@@ -347,12 +348,13 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         relation="shared_mean",
         cv=None,
         scoring=None,
+        margin=1.0,
         one_standard_error=False,
         n_jobs=None,
         task_column=None,
         task_weight=None,
-        fit_intercept=True,
-        intercept_strength=1.0,
+        fit_intercept="auto",
+        intercept_strength="auto",
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -365,6 +367,7 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         self.relation = relation
         self.cv = cv
         self.scoring = scoring
+        self.margin = margin
         self.one_standard_error = one_standard_error
         self.n_jobs = n_jobs
         self.task_column = task_column
@@ -381,42 +384,13 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     def _check_parameters(self):
         super()._check_parameters()
         checks.check_choice("solver", self.solver, SOLVERS)
-        self._variants()
-
-    def _variants(self):
-        """The relations to try."""
-        tried = isinstance(self.relation, str) and self.relation == "shared_mean"
-        if not tried or self.correlations is None:
-            return [check_relation(self.relation)]
-        values = np.atleast_1d(as_floats("correlations", self.correlations))
-        if values.ndim != 1 or not values.size:
-            raise ValueError(
-                "`correlations` must be a number, a sequence of at least one or None, "
-                f"got shape {values.shape}."
-            )
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError(
-                f"`correlations` must be between 0 and 1, got {shorten(values)}."
-            )
-        return [SharedMean(float(value)) for value in values]
-
-    def _keep_choice(self, variants, chosen):
-        shared = [v for v in variants if isinstance(v, SharedMean)]
-        self.correlation_ = variants[chosen].correlation if shared else None
-        self.correlations_ = (
-            np.array([v.correlation for v in shared]) if shared else None
-        )
 
     def _base(self, relation, alpha):
-        return self._of_base(PerTaskRegressor, relation=relation, alpha=alpha)
+        chosen = {"relation": relation, "alpha": alpha, "intercept_strength": 1.0}
+        return self._of_base(PerTaskRegressor, fit_intercept=True, **chosen)
 
-    def _taking_part(self, labelled):
-        relation = self._relation()
-        given = relation.given(self.tasks_)
-        return relation.taking_part(self.tasks_, labelled), labelled | given
-
-    def _turns(self):
-        return True
+    def _penalty_at(self, alpha):
+        return alpha
 
     def _largest(self, whole, relation):
         return 10.0 * scatter(whole) or 1.0
@@ -433,16 +407,22 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         return grams_fit(rows, copies=8) and not (n <= _DUAL_ROWS and by_rows)
 
     def _paths(self, part, variants, grids):
-        spectrum = None
-        if part.moments is not None:
-            spectrum = MomentSpectrum(part.moments, part.intercept)
-        elif (
-            self.solver in ("auto", "newton-dual") and len(part.data.rows) <= _DUAL_ROWS
-        ):
-            spectrum = RowSpectrum(part.data, part.intercept)
+        spectra = {}
         for relation, alphas in zip(variants, grids):
             tied = replace(part, form=relation.form(part.part_ids))
-            yield self._path(tied, spectrum, relation, alphas)
+            if part.intercept.price < np.inf and tied.form.pooled:
+                # one model for all: its deviations are penalised without bound
+                tied = replace(tied, intercept=SHARED)
+            if tied.intercept not in spectra:
+                spectra[tied.intercept] = self._spectrum(tied)
+            yield self._path(tied, spectra[tied.intercept], relation, alphas)
+
+    def _spectrum(self, part):
+        if part.moments is not None:
+            return MomentSpectrum(part.moments, part.intercept)
+        if self.solver in ("auto", "newton-dual") and len(part.data.rows) <= _DUAL_ROWS:
+            return RowSpectrum(part.data, part.intercept)
+        return None
 
     def _path(self, part, spectrum, relation, alphas):
         fast, start = 0, None
@@ -457,12 +437,15 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
 
     def _one_by_one(self, part, relation, alphas, start):
         for alpha in alphas:
-            solution = self._base(relation, float(alpha))._solve(part, start)
+            mode = self._as_shrunken(part.intercept, part.form, alpha)
+            model = self._base(relation, float(alpha))
+            solution = model._solve(replace(part, intercept=mode), start)
             start = solution.coef, solution.intercept
             yield solution
 
     def _solve_whole(self, model, fit, whole, space, start):
-        whole = replace(whole, form=model._relation().form(whole.part_ids))
+        form = model._relation().form(whole.part_ids)
+        whole = replace(whole, form=form, intercept=fit.intercept)
         solution = model._solve(whole, space.start(start))
         return replace(solution, coef=space.back(solution.coef))
 

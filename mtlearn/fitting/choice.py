@@ -54,6 +54,32 @@ def within_one_standard_error(quality, best, paired=False):
     return int(np.flatnonzero(behind.mean(axis=1) <= error)[0])
 
 
+def best_strength(quality):
+    """Position of the best strength of (n_alphas, n_folds), None if none is known."""
+    mean = _over_folds(quality)
+    return None if np.isnan(mean).all() else int(np.nanargmax(mean))
+
+
+def is_ahead(one, other, margin):
+    """Whether one model is better than another by more than chance.
+
+    Parameters
+    ----------
+    one, other : ndarray of shape (n_folds,)
+        The larger the better.
+    margin : float
+        In standard errors of the difference, fold by fold.
+
+    Returns
+    -------
+    ahead : bool
+    """
+    gain = (one - other)[~np.isnan(one - other)]
+    if len(gain) < 2:
+        return bool(np.all(gain >= 0))
+    return bool(gain.mean() >= margin * gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
 def _over_folds(quality):
     """Mean over the folds that tell something."""
     known = ~np.isnan(quality)

@@ -5,10 +5,11 @@ import numbers
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
+from sklearn.utils.metaestimators import available_if
 
 from ..model_selection import TaskStratifiedKFold
 from ..problem.ids import id_array, split_task_column
@@ -79,26 +80,49 @@ class Judge:
             known = inspect.signature(self.scorer).parameters
             self.passes_ids = "task" in known and given.task is not None
 
-    def score(self, estimator, point, coef, intercept, index):
-        """Score of the model at one point of the grid, on some rows."""
+    def score(self, model, index):
+        """Score of a model of the rows in their space, on some rows as given."""
         X, y, task = self.given.take(index)
-        intercept = intercept + self.level
-        model = estimator._model(*point).set_params(handle_unknown="shared")
-        model.coef_, model.intercept_ = self.space.back(coef), intercept
-        model.shared_coef_ = model.coef_.mean(axis=0)
-        model.shared_intercept_ = intercept.mean()
+        model.set_params(handle_unknown="shared")
+        for name in ("coef_", "shared_coef_"):
+            setattr(model, name, self.space.back(getattr(model, name)))
+        model.intercept_ = model.intercept_ + self.level
+        model.shared_intercept_ = model.shared_intercept_ + self.level
         if task is not None:
             model = _WithIds(model, task)
         ids = {"task": task} if self.passes_ids else {}
         return self.scorer(model, X, y, **ids)
 
 
-class _WithIds(RegressorMixin, BaseEstimator):
+def _has(name):
+    """Whether the model inside has a method of that name."""
+    return lambda self: hasattr(self.model, name)
+
+
+class _WithIds(BaseEstimator):
     """A fitted model that knows the ids of the rows it is to predict."""
 
     def __init__(self, model, task):
         self.model, self.task = model, task
 
+    def __sklearn_tags__(self):
+        return self.model.__sklearn_tags__()
+
+    @property
+    def classes_(self):
+        """Those of a classifier."""
+        return self.model.classes_
+
     def predict(self, X, task=None):
         """Predict, with the ids that are known."""
         return self.model.predict(X, task=self.task)
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X, task=None):
+        """Probabilities, with the ids that are known."""
+        return self.model.predict_proba(X, task=self.task)
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X, task=None):
+        """Scores of the classes, with the ids that are known."""
+        return self.model.decision_function(X, task=self.task)
