@@ -8,6 +8,7 @@ from .additive import MultiTaskAdditiveRegressor
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
+from .per_task_classes import PerTaskClassifierCV
 from .relations import (
     Composition,
     Independent,
@@ -36,6 +37,7 @@ __all__ = [
     "MultiTaskSVM",
     "MultiTaskSVR",
     "PerTaskClassifier",
+    "PerTaskClassifierCV",
     "PerTaskRegressor",
     "PerTaskRegressorCV",
     "SharedFeatureClassifier",

@@ -12,7 +12,6 @@ from .fitting.folds import scatter
 from .fitting.grid import Batch, in_batches
 from .fitting.related_search import RelatedSearch
 from .moments import grams_fit
-from .problem.intercepts import SHARED
 from .problem.losses import Squared
 from .problem.solution import Status
 from .solvers.features.covariance import solve_learned
@@ -409,10 +408,7 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     def _paths(self, part, variants, grids):
         spectra = {}
         for relation, alphas in zip(variants, grids):
-            tied = replace(part, form=relation.form(part.part_ids))
-            if part.intercept.price < np.inf and tied.form.pooled:
-                # one model for all: its deviations are penalised without bound
-                tied = replace(tied, intercept=SHARED)
+            tied = self._tied(part, relation)
             if tied.intercept not in spectra:
                 spectra[tied.intercept] = self._spectrum(tied)
             yield self._path(tied, spectra[tied.intercept], relation, alphas)
@@ -444,8 +440,7 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
             yield solution
 
     def _solve_whole(self, model, fit, whole, space, start):
-        form = model._relation().form(whole.part_ids)
-        whole = replace(whole, form=form, intercept=fit.intercept)
+        whole = replace(whole.tied(model._relation()), intercept=fit.intercept)
         solution = model._solve(whole, space.start(start))
         return replace(solution, coef=space.back(solution.coef))
 
@@ -593,7 +588,7 @@ class PerTaskClassifier(LogisticClassifier):
     def _loss_strength(self):
         return float(self.C)
 
-    def _solve(self, fit, start):
+    def _solve(self, fit, start, alpha=1.0):
         data, loss = self._log_loss(fit)
         solver = self.solver
         if fit.form.learned:
@@ -603,7 +598,7 @@ class PerTaskClassifier(LogisticClassifier):
                     f"{loss.n_scores}: use MultiTaskSVM, or another relation."
                 )
             how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
-            return solve_learned(fit.with_rows(data), loss, 1.0, **how)
+            return solve_learned(fit.with_rows(data), loss, alpha, **how)
         if solver == "newton-dual" and loss.n_scores > 1:
             raise ValueError(
                 "`solver`='newton-dual' is for two classes, got "
@@ -613,7 +608,7 @@ class PerTaskClassifier(LogisticClassifier):
             data,
             loss,
             fit.form,
-            1.0,
+            alpha,
             intercept=fit.intercept,
             tol=self.tol,
             max_iter=self.max_iter,

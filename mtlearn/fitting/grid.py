@@ -69,8 +69,8 @@ class GridFit:
     (which tasks are part of the problem), `_turns` (whether the penalty allows for
     other axes), and `_keep_choice`. It may write `_modes` (several intercepts to try)
     and `_plain` (what another model must be ahead of by more than chance). What follows
-    is for squared errors, and a loss of classes writes anew: `_lowered`, `_tested`,
-    `_errors`, `_filled`, `_fitted`.
+    is for squared errors; `ClassGrid` writes it anew for a log-loss: `_lowered`,
+    `_tested`, `_tells`, `_errors`, `_filled`, `_fitted`.
     """
 
     _strengths_name, _strength_name = "alphas", "alpha"  # of the parameter, of a choice
@@ -124,7 +124,7 @@ class GridFit:
         start = None if start is None else (start[0], start[1] - level)
         # 1) the folds and what is known of them
         given = Given(self, X, y, sample_weight, task)
-        folds = given.folds(self.cv, rows)
+        folds = given.folds(self.cv, rows, self._dealt(rows, fit.labels))
         space = RowSpan(rows, self._turns(), self._own_rows)
         moments = (
             FoldMoments(space.rows, folds) if self._by_moments(space.rows) else None
@@ -238,6 +238,14 @@ class GridFit:
         vars(self).update(fitted)
 
     # ------------------------------------------------------------ folds
+
+    def _dealt(self, rows, labels):
+        """What every fold has its share of: a number for each row, None for columns."""
+        return rows.codes
+
+    def _tells(self, part):
+        """Whether there is something to learn from a training part."""
+        return True
 
     def _part(self, rows, index, moments=None, labels=None):
         """A training part: which tasks have labels there, and how much they count."""
@@ -484,7 +492,7 @@ def _cross_validate(estimator, fold, table, modes, chosen, picked, judge):
     variants = [table.variants[v] for v in chosen]
     grids = [table.grids[v][picked] for v in chosen]
     train = fold.train.read()
-    for m in modes:
+    for m in modes if estimator._tells(train) else ():
         part = replace(train, intercept=table.modes[m])
         paths = zip(chosen, variants, grids, estimator._paths(part, variants, grids))
         for v, variant, grid, path in paths:

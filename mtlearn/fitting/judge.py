@@ -26,8 +26,11 @@ class Given:
         if weight is not None and weight.ndim == 1:
             self.n_rows, self.counted = len(weight), np.flatnonzero(weight)
 
-    def folds(self, cv, rows):
-        """Pairs (train, test) of row numbers of `rows`."""
+    def folds(self, cv, rows, codes):
+        """Pairs (train, test) of row numbers of `rows`.
+
+        `codes` number what every fold is to have its share of, None for columns.
+        """
         if cv is None or isinstance(cv, numbers.Number):
             n_splits = 5 if cv is None else int(cv)
             if n_splits > rows.X.shape[0]:
@@ -36,7 +39,6 @@ class Given:
                     f"n_samples={rows.X.shape[0]}."
                 )
             splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
-            codes = rows.codes
             if codes is not None:
                 codes = np.unique(codes, return_inverse=True)[1]
             # tasks that only the relation names have no part in the dealing

@@ -59,6 +59,10 @@ class Part:
         """The rows themselves, or None."""
         return self.rows() if callable(self.rows) else self.rows
 
+    def tied(self, relation):
+        """The same with the form of a relation."""
+        return replace(self, form=relation.form(self.part_ids))
+
     def read(self):
         """The same, its rows at hand: without moments, every use of it needs them."""
         return self if self.moments is not None else replace(self, rows=self.data)

@@ -1,11 +1,12 @@
 """Grids over strengths, correlations of the tasks, and intercepts."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 
 from ..problem.ids import LARGEST, as_floats, shorten
-from ..problem.intercepts import priced, shrunken
+from ..problem.intercepts import SHARED, priced, shrunken
 from ..relations import (
     Composition,
     Independent,
@@ -158,6 +159,13 @@ class RelatedSearch(GridFit):
             model.intercept_strength = mode.strength
         model.fit_intercept = self.fit_intercept_
         return mode
+
+    def _tied(self, part, relation):
+        """A part with a relation; one model for all has no deviations at a price."""
+        part = part.tied(relation)
+        if part.intercept.price < np.inf and part.form.pooled:
+            return replace(part, intercept=SHARED)
+        return part
 
     def _as_shrunken(self, mode, form, alpha):
         """Intercepts with a price as the base estimator has them, at a penalty alpha.

@@ -1,0 +1,106 @@
+"""What a grid of classifiers does otherwise than one of regressors."""
+
+import numbers
+
+import numpy as np
+from scipy.special import log_softmax
+
+from ..problem.solution import Solution, Status
+from .grid import check_strengths
+from .part import take
+
+_LEAST = float(np.finfo(float).eps)  # probability below which none is counted
+
+
+class ClassGrid:
+    """Judges the models of a grid by their log-loss; goes before `GridFit`.
+
+    The base estimator is a `LogisticClassifier`. A strength is the C that multiplies
+    the loss; to solvers the penalty is one of 1 / C.
+    """
+
+    _strengths_name, _strength_name, _errors_name = "Cs", "C", "log_loss"
+    _strict = True
+
+    def _loss_strength(self):
+        return 1.0
+
+    def _penalty_at(self, C):
+        return 1.0 / C
+
+    def _lowered(self, fit, rows):
+        return fit, rows, np.zeros(1)
+
+    def _by_moments(self, rows):
+        return False
+
+    def _strengths(self, whole, variant):
+        # the strongest penalty is that of the smallest C
+        if not isinstance(self.Cs, numbers.Number):
+            return np.sort(check_strengths("Cs", self.Cs, strict=True))
+        return 1.0 / super()._strengths(whole, variant)
+
+    def _dealt(self, rows, labels):
+        if rows.wide:
+            return rows.codes
+        return rows.codes * len(labels) + rows.y.astype(np.int64)
+
+    def _tells(self, part):
+        """Whether there is something to learn: two classes at least."""
+        return len(np.unique(part.data.labels)) > 1
+
+    def _tested(self, rows, index, moments):
+        return HeldOutLabels(take(rows, index))
+
+    def _errors(self, fold, part, point, batch):
+        pairs = zip(batch.coef, batch.intercept, strict=True)
+        models = (self._fitted(part, point, *found) for found in pairs)
+        return np.array([fold.test.log_loss(model) for model in models])
+
+    def _filled(self, part, point, batch):
+        pairs = zip(batch.coef, batch.intercept, strict=True)
+        models = [self._fitted(part, point, *found) for found in pairs]
+        both = [model.coef_ for model in models], [one.intercept_ for one in models]
+        return tuple(np.array(each) for each in both)
+
+    def _fitted(self, part, point, coef, intercept):
+        model = self._model(*point)
+        found = Solution(coef, intercept, 0.0, 0.0, 1, Status.CONVERGED)
+        model._keep(part.tied(model._relation()), found)
+        return model
+
+    def _n_scores(self, whole):
+        n_labels = len(whole.labels)
+        return n_labels if n_labels > 2 else 1
+
+
+class HeldOutLabels:
+    """Labels to be predicted, unweighted.
+
+    Parameters
+    ----------
+    data : TaskData
+        Of all tasks; its labels are positions of classes.
+    """
+
+    def __init__(self, data):
+        self.data = data
+
+    def log_loss(self, model):
+        """Mean of minus the logarithms of the probabilities, those of zero bounded."""
+        data = self.data
+        if not len(data.rows):
+            return np.nan
+        labels = data.labels.astype(np.intp)
+        if model.coef_.ndim == 2:
+            z = data.scores(model.coef_, model.intercept_)
+            loss = np.logaddexp(0.0, np.where(labels > 0, -z, z))
+        else:
+            loss = -self._log_shares(model)[np.arange(len(labels)), labels]
+        return float(np.minimum(loss, -np.log(_LEAST)).mean())
+
+    def _log_shares(self, model):
+        """Logarithms of the probabilities of more than two classes."""
+        each = zip(np.moveaxis(model.coef_, 1, 0), model.intercept_.T, strict=True)
+        z = np.column_stack([self.data.scores(*one) for one in each])
+        return log_softmax(np.where(model._own[self.data.task_of], z, -np.inf), axis=1)
