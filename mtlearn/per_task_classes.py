@@ -174,7 +174,7 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     >>> model.correlation_, round(model.C_, 2), model.log_loss_path_.shape
     """
 
-    _span = 1e-6
+    _span, _coarse = 1e-6, 8
     _prices = (30.0, 8.0, 2.0, 0.5)  # in labels
 
     def __init__(
@@ -238,9 +238,10 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
 
     def _path(self, part, relation, Cs, tol):
         """Solutions along the strengths, each from where the last one ended."""
-        start = None
+        start, model = None, self._base(relation, 1.0)
+        model.tol = tol
         for C in Cs.tolist():
-            model = self._base(relation, C).set_params(tol=tol)
+            model.C = C
             solution = self._at(model, part, start)
             start = solution.coef, solution.intercept
             yield solution

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from ..problem.solution import Solution, Status
-from .grid import check_strengths
+from .grid import Batch, check_strengths
 from .part import take
 
 _LEAST = float(np.finfo(float).eps)  # probability below which none is counted
@@ -53,21 +53,26 @@ class ClassGrid:
         return HeldOutLabels(take(rows, index))
 
     def _errors(self, fold, part, point, batch):
-        pairs = zip(batch.coef, batch.intercept, strict=True)
-        models = (self._fitted(part, point, *found) for found in pairs)
+        models = self._models_of(part, point, batch)
         return np.array([fold.test.log_loss(model) for model in models])
 
     def _filled(self, part, point, batch):
-        pairs = zip(batch.coef, batch.intercept, strict=True)
-        models = [self._fitted(part, point, *found) for found in pairs]
-        both = [model.coef_ for model in models], [one.intercept_ for one in models]
+        models = self._models_of(part, point, batch)
+        both = zip(*((one.coef_, one.intercept_) for one in models), strict=True)
         return tuple(np.array(each) for each in both)
 
     def _fitted(self, part, point, coef, intercept):
-        model = self._model(*point)
-        found = Solution(coef, intercept, 0.0, 0.0, 1, Status.CONVERGED)
-        model._keep(part.tied(model._relation()), found)
+        (model,) = self._models_of(part, point, Batch(coef[None], intercept[None]))
         return model
+
+    def _models_of(self, part, point, batch):
+        """Yield the base estimator with each model of a batch, one and the same."""
+        model = self._model(*point)
+        tied = part.tied(model._relation())
+        for coef, intercept in zip(batch.coef, batch.intercept, strict=True):
+            found = Solution(coef, intercept, 0.0, 0.0, 1, Status.CONVERGED)
+            model._keep(tied, found)
+            yield model
 
     def _n_scores(self, whole):
         n_labels = len(whole.labels)

@@ -30,7 +30,6 @@ from .judge import Given, Judge
 from .part import Part, take_part
 
 _BATCH = 16  # solutions of a path that are tested at once
-_COARSE = 20  # strengths of a grid at which several intercepts are compared
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
 
 # what a model needs to predict, beside its coefficients
@@ -77,7 +76,7 @@ class GridFit:
     _errors_name = "mse"
     _span = 1e-3  # smallest strength of a default grid, in units of the largest
     _own_rows = False  # whether other axes are worth it for rows of the tasks' own
-    _margin = 0.0  # standard errors by which the plain model must be beaten
+    _coarse = 20  # strengths at which several intercepts are compared
 
     def fit(self, X, y, sample_weight=None, *, task=None):
         """Choose the strength by cross-validation, then fit the model to all rows.
@@ -319,7 +318,7 @@ class GridFit:
         modes = range(len(table.modes))
         if len(modes) == 1:
             return self._tried(table, modes, variants, every, parts, judge)
-        few = _some(variants, 1 + len(variants) // 2), _some(every, _COARSE)
+        few = _some(variants, 1 + len(variants) // 2), _some(every, self._coarse)
         found = self._tried(table, modes, *few, parts, judge)
         modes = [self._mode_of(table, found)]
         return found.joined(self._tried(table, modes, variants, every, parts, judge))
