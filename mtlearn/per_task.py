@@ -337,7 +337,6 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     """
 
     _span = 1e-9
-    _prices = (100.0, 30.0, 10.0, 3.0)  # in labels
 
     def __init__(
         self,

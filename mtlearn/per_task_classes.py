@@ -78,7 +78,7 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
         How a Newton step is solved: by blocks of the size of the features, of the size
         of the rows (wide data, two classes only), or matrix-free (wide and sparse).
-    tol : float, default=1e-8
+    tol : float, default=1e-10
         A bound on the distance from the minimum, relative to the objective of the best
         model without features, at which to stop; in the folds no smaller than 1e-6.
     max_iter : int, default=100
@@ -175,7 +175,7 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     """
 
     _span, _coarse = 1e-6, 8
-    _prices = (30.0, 8.0, 2.0, 0.5)  # in labels
+    _bend = 0.25  # at most
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         intercept_strength="auto",
         handle_unknown="shared",
         solver="auto",
-        tol=1e-8,
+        tol=1e-10,
         max_iter=100,
         warm_start=False,
         verbose=0,
@@ -227,8 +227,7 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         return self._of_base(PerTaskClassifier, fit_intercept=True, **chosen)
 
     def _largest(self, whole, relation):
-        # a logistic loss bends by a quarter at most
-        return 2.5 * scatter(whole) or 1.0
+        return 10.0 * self._bend * scatter(whole) or 1.0
 
     def _paths(self, part, variants, grids):
         tol = max(self.tol, _FOLD_TOL)

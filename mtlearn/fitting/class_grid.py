@@ -41,9 +41,13 @@ class ClassGrid:
         return 1.0 / super()._strengths(whole, variant)
 
     def _dealt(self, rows, labels):
+        y, codes = rows.y, rows.codes
         if rows.wide:
-            return rows.codes
-        return rows.codes * len(labels) + rows.y.astype(np.int64)
+            if self._n_columns > 1:
+                return None
+            y, codes = y[:, 0], np.zeros(len(y), dtype=np.int64)
+        classes = np.where(np.isnan(y), len(labels), y).astype(np.int64)
+        return codes * (len(labels) + 1) + classes
 
     def _tells(self, part):
         """Whether there is something to learn: two classes at least."""

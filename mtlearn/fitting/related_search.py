@@ -18,14 +18,17 @@ from . import checks
 from .grid import GridFit
 
 _NAMES = ("free", "shared", "shrunk")
+_SHARES = (0.15, 0.4, 0.7, 0.9)  # of its level that a task of mean size may keep
 _STRENGTHS = (10.0, 1.0, 0.1)  # of shrunken intercepts, where they have no price
 
 
 class RelatedSearch(GridFit):
     """What `PerTaskRegressorCV` and `PerTaskClassifierCV` try, and in which order.
 
-    A family says by `_prices` what deviations of intercepts may cost, in labels.
+    A family says by `_penalty_at` what alpha its strengths stand for.
     """
+
+    _bend = 1.0  # curvature of the loss of a label
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -134,8 +137,8 @@ class RelatedSearch(GridFit):
             return given
         if not all(isinstance(one, (Independent, SharedMean)) for one in variants):
             return [shrunken(strength) for strength in _STRENGTHS]
-        unit = _weight_of_a_label(whole)
-        return [priced(price * unit) for price in self._prices]
+        mass = self._bend * _size_of_a_task(whole)
+        return [priced(mass * (1.0 - share) / share) for share in _SHARES]
 
     def _keep_modes(self, table, quality, mode):
         self.intercepts_ = [_words(one) for one in table.modes]
@@ -181,9 +184,10 @@ class RelatedSearch(GridFit):
         return shrunken(np.clip(strength, 1.0 / LARGEST, LARGEST))
 
 
-def _weight_of_a_label(whole):
-    """The mean weight of the labels."""
-    return float(whole.data.weights.mean())
+def _size_of_a_task(whole):
+    """The mean weight of the tasks with labels."""
+    mass = whole.data.sums(whole.data.weights)
+    return float(mass[mass > 0].mean())
 
 
 def _words(mode):

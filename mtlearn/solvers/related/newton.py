@@ -186,6 +186,9 @@ def solve_newton(
         problem, stepper, state, scale, tol, max_iter
     )
     coef, b = problem.model(state)
+    if problem.q > 1 and intercept.common:
+        # what all classes have in common is open, and was left to rounding
+        b = b - b.mean(axis=1, keepdims=True)
     coef, b = shift_intercepts((coef, b), means, -1.0, problem.q)
     return Solution(
         *as_user(coef, b, problem),
