@@ -195,17 +195,18 @@ class PerTaskRegressor(Constrained, TaskRegressor):
 
 
 class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
-    r"""`PerTaskRegressor` with strength and correlation chosen by cross-validation.
+    r"""`PerTaskRegressor` with everything chosen by cross-validation.
 
     Minimises over W (a row per task) and the intercepts b
 
     .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i (y_i - x_i \cdot w_t - b_t)^2
               + \frac{\alpha}{2} \Omega(W)
 
-    with the alpha, and the correlation of the relation `SharedMean`, whose models of
-    the training parts predict the held-out rows best. The loss is a sum, not a mean. A
-    whole grid costs about as much as a few fits: the rows are read once for all folds,
-    and one eigendecomposition per task and fold serves all strengths and correlations.
+    with the alpha, the correlation of the relation `SharedMean`, and the intercepts
+    whose models of the training parts predict the held-out rows best. The loss is a
+    sum, not a mean. A whole grid costs about as much as a few fits: the rows are read
+    once for all folds, and for every kind of intercept one eigendecomposition per task
+    and fold serves all strengths and correlations.
 
     Parameters
     ----------
@@ -229,6 +230,10 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     scoring : str, callable or None, default=None
         A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
         as `TaskScorer`: the larger the better. None: the mean squared error.
+    margin : float, default=1.0
+        Independent tasks, with free intercepts where those are tried, are taken unless
+        the best model is ahead of them by this many standard errors of the difference,
+        fold by fold. 0: the best is taken.
     one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
         than the best. True: the standard error of the best one's own score. "paired":
@@ -242,12 +247,16 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
         part), so that every task counts the same; a dict by id (absent ids count 1); an
         array in the order of `tasks_`.
-    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
-        True or "free": one unpenalised intercept per task. "shrunk": a free common one,
-        deviations from it penalised like a coefficient. "shared": one for all tasks.
-    intercept_strength : float, default=1.0
+    fit_intercept : {"auto", True, "free", "shrunk", "shared", False}, or a list
+        True or "free": one unpenalised intercept per task (and class). "shrunk": a free
+        common one, deviations from it penalised. "shared": one for all tasks. A list:
+        all of these are tried. "auto": the first three; free ones only, where the
+        relation is learned or tasks are made of others.
+    intercept_strength : "auto", float or array-like, default="auto"
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        one or several to try. "auto": with independent tasks and `SharedMean` those
+        with which a task of average size keeps 15, 40, 70 or 90 % of its own level,
+        whatever the strength; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
@@ -270,6 +279,12 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
         The chosen strength.
     correlation_ : float or None
         The chosen correlation; None where the relation is not `SharedMean`.
+    fit_intercept_ : {"free", "shrunk", "shared", False}
+        The chosen intercepts.
+    intercept_strength_ : float or None
+        Their strength as the base estimator has it; None unless they are shrunken.
+    fit_intercepts_ : list of str
+        The intercepts that were tried, in words.
     alphas_ : ndarray of shape (n_alphas,)
         The strengths, the largest first.
     correlations_ : ndarray of shape (n_correlations,) or None
@@ -277,12 +292,12 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     best_index_ : int
         Position of `alpha_` in `alphas_`.
     mse_path_ : ndarray of shape (n_alphas, n_folds)
-        With the chosen correlation, the mean squared error of each fold: the plain mean
-        over its observed labels, whatever their weights.
+        With the chosen correlation and intercepts, the mean squared error of each fold:
+        the plain mean over its observed labels, whatever their weights.
     mse_grid_ : ndarray of shape (n_correlations, n_alphas, n_folds)
         The same with every correlation.
     score_path_ : ndarray of shape (n_alphas, n_folds)
-        Only with `scoring`: the scores, along the chosen correlation.
+        Only with `scoring`: the scores, along the chosen correlation and intercepts.
     coef_path_ : ndarray of shape (n_alphas, n_tasks, n_features) or None
         Coefficients of all rows along `alphas_`; None where they would take more than
         256 MB.
@@ -307,7 +322,8 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
 
     See Also
     --------
-    PerTaskRegressor : With given strength and relation.
+    PerTaskRegressor : With given strength, relation and intercepts.
+    MultiTaskBayesianRidge : Strengths by the likelihood, one for every feature.
     mtlearn.inspection.PathDisplay : Draws the path and the errors along it.
 
     Notes
@@ -332,8 +348,8 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     ...     20, 20, 5, correlation=0.8, noise=2.0, return_X_y=True, random_state=0
     ... )
     >>> model = PerTaskRegressorCV(alphas=50).fit(X, y, task=task)
-    >>> model.correlation_, round(model.alpha_, 2), model.mse_path_.shape
-    (0.8, 3.82, (50, 5))
+    >>> model.correlation_, model.fit_intercept_, model.mse_path_.shape
+    (0.99, 'shrunk', (50, 5))
     """
 
     _span = 1e-9

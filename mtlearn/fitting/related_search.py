@@ -141,8 +141,7 @@ class RelatedSearch(GridFit):
         return [priced(mass * (1.0 - share) / share) for share in _SHARES]
 
     def _keep_modes(self, table, quality, mode):
-        self.intercepts_ = [_words(one) for one in table.modes]
-        self.intercept_index_ = mode
+        self.fit_intercepts_ = [_words(one) for one in table.modes]
 
     def _settle(self, model, whole):
         """Tell the chosen model of its intercepts; return them."""
