@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 from scipy.special import log_softmax
 
+from ..model_selection import TaskStratifiedKFold
 from ..problem.solution import Solution, Status
 from .grid import Batch, check_strengths
 from .part import take
@@ -40,14 +41,21 @@ class ClassGrid:
             return np.sort(check_strengths("Cs", self.Cs, strict=True))
         return 1.0 / super()._strengths(whole, variant)
 
-    def _dealt(self, rows, labels):
+    def _dealt(self, rows, labels, n_splits):
+        """As many folds with their share of every class, and of every task within it.
+
+        Where every row has its own task; else as for numbers.
+        """
         y, codes = rows.y, rows.codes
         if rows.wide:
             if self._n_columns > 1:
-                return None
-            y, codes = y[:, 0], np.zeros(len(y), dtype=np.int64)
+                return super()._dealt(rows, labels, n_splits)
+            y, codes = y[:, 0], 0
         classes = np.where(np.isnan(y), len(labels), y).astype(np.int64)
-        return codes * (len(labels) + 1) + classes
+        cells = np.unique(classes * rows.n_tasks + codes, return_inverse=True)[1]
+        order = np.random.RandomState(0).permutation(len(y))
+        split = TaskStratifiedKFold(n_splits).split(y, groups=cells[order])
+        return [(np.sort(order[train]), np.sort(order[test])) for train, test in split]
 
     def _tells(self, part):
         """Whether there is something to learn: two classes at least."""

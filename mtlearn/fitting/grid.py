@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import Parallel, delayed
 
+from ..model_selection import TaskStratifiedKFold
 from ..problem.ids import LARGEST, as_floats, shorten
 from ..problem.intercepts import NONE, SHARED
 from ..problem.solution import reached, warn_unless_converged
@@ -123,7 +124,7 @@ class GridFit:
         start = None if start is None else (start[0], start[1] - level)
         # 1) the folds and what is known of them
         given = Given(self, X, y, sample_weight, task)
-        folds = given.folds(self.cv, rows, self._dealt(rows, fit.labels))
+        folds = given.folds(self.cv, rows, partial(self._dealt, rows, fit.labels))
         space = RowSpan(rows, self._turns(), self._own_rows)
         moments = (
             FoldMoments(space.rows, folds) if self._by_moments(space.rows) else None
@@ -238,9 +239,14 @@ class GridFit:
 
     # ------------------------------------------------------------ folds
 
-    def _dealt(self, rows, labels):
-        """What every fold has its share of: a number for each row, None for columns."""
-        return rows.codes
+    def _dealt(self, rows, labels, n_splits):
+        """As many folds, each with its share of every task."""
+        splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
+        if not rows.wide:
+            codes = np.unique(rows.codes, return_inverse=True)[1]
+            return list(splitter.split(rows.y, rows.y, groups=codes))
+        # tasks that only the relation names have no part in the dealing
+        return list(splitter.split(rows.y, rows.y[:, : self._n_columns]))
 
     def _tells(self, part):
         """Whether there is something to learn from a training part."""

@@ -11,7 +11,6 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
 
-from ..model_selection import TaskStratifiedKFold
 from ..problem.ids import id_array, split_task_column
 
 
@@ -26,11 +25,8 @@ class Given:
         if weight is not None and weight.ndim == 1:
             self.n_rows, self.counted = len(weight), np.flatnonzero(weight)
 
-    def folds(self, cv, rows, codes):
-        """Pairs (train, test) of row numbers of `rows`.
-
-        `codes` number what every fold is to have its share of, None for columns.
-        """
+    def folds(self, cv, rows, dealt):
+        """Pairs (train, test) of row numbers of `rows`; a number of them by `dealt`."""
         if cv is None or isinstance(cv, numbers.Number):
             n_splits = 5 if cv is None else int(cv)
             if n_splits > rows.X.shape[0]:
@@ -38,12 +34,7 @@ class Given:
                     f"`cv`: {n_splits} folds need at least as many rows, got "
                     f"n_samples={rows.X.shape[0]}."
                 )
-            splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
-            if codes is not None:
-                codes = np.unique(codes, return_inverse=True)[1]
-            # tasks that only the relation names have no part in the dealing
-            y = rows.y if codes is not None else rows.y[:, : self.n_columns]
-            return list(splitter.split(rows.y, y, groups=codes))
+            return dealt(n_splits)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The groups parameter is ignored")
             groups = self._groups(cv)
