@@ -10,6 +10,7 @@ from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .moments import TaskMoments
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
+from .per_task_classes import PerTaskClassifierCV
 from .relations import (
     Composition,
     Independent,
@@ -39,6 +40,7 @@ __all__ = [
     "MultiTaskSVM",
     "MultiTaskSVR",
     "PerTaskClassifier",
+    "PerTaskClassifierCV",
     "PerTaskRegressor",
     "PerTaskRegressorCV",
     "SharedFeatureClassifier",

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from .canvas import canvas, plain_ticks, pyplot
 from .effects import TaskEffectsDisplay
 from .fitting import checks
-from .fitting.grid import best_point, within_one_standard_error
+from .fitting.choice import best_point, within_one_standard_error
 from .problem.ids import column_position, shorten
 from .sharing import STRATEGIES, SharingComparison, compare_sharing
 

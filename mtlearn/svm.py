@@ -137,6 +137,9 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised like a coefficient. "shared": one for
         all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -275,6 +278,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=None,
@@ -295,6 +299,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -385,6 +390,9 @@ class MultiTaskSVR(_Margins, TaskRegressor):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": a free common one,
         deviations from it penalised like a coefficient. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -493,6 +501,7 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=None,
@@ -513,6 +522,7 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol

@@ -347,8 +347,11 @@ def quick(estimator, **params):
 
     Where there is chance, always the same.
     """
-    if "alphas" in inspect.signature(estimator).parameters:
+    known = inspect.signature(estimator).parameters
+    if "alphas" in known:
         params = {"alphas": 4, "cv": 2, **params}
+    if "Cs" in known:
+        params = {"Cs": 4, "correlations": (0.0, 0.9), "cv": 2, **params}
     if "random_state" in inspect.signature(estimator).parameters:
         params = {"hidden_layer_sizes": (8,), "random_state": 0, **params}
     return estimator(**params)

@@ -157,10 +157,12 @@ RIDGE, CURVES = "MultiTaskBayesianRidge", "MultiTaskAdditiveRegressor"
 CLASSIFIER, CLASSES = "MultiTaskBayesianClassifier", "MultiTaskAdditiveClassifier"
 BAYES = f"{RIDGE} {CURVES} {CLASSIFIER} {CLASSES}"
 SVMS = "MultiTaskSVM MultiTaskSVR"
-GRIDS = "PerTaskRegressorCV SharedFeatureRegressorCV"
+SEARCHES = "PerTaskRegressorCV PerTaskClassifierCV"
+GRIDS = f"{SEARCHES} SharedFeatureRegressorCV"
 RIDGES = "PerTaskRegressor PerTaskRegressorCV"
 FEATURES = "SharedFeatureClassifier SharedFeatureRegressor"
-SCORES = "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier"
+LOGISTIC = "PerTaskClassifier PerTaskClassifierCV"
+SCORES = f"MultiTaskSVM {LOGISTIC} SharedFeatureClassifier"
 MAPPINGS = "SharedMappingClassifier SharedMappingRegressor"
 
 # What has one name has one text, but for these: estimators that share another text.
@@ -169,10 +171,12 @@ OTHERWISE = {
     "fit_intercept": [
         BAYES,
         "MultiTaskSVM PerTaskClassifier",
+        SEARCHES,
         "SharedFeatureClassifier",
         "SharedFeatureRegressor SharedFeatureRegressorCV",
         *MAPPINGS.split(),
     ],
+    "intercept_strength": [SEARCHES],
     "handle_unknown": [RIDGE, CURVES, CLASSIFIER, CLASSES, GRIDS, MAPPINGS],
     "method": [RIDGE],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
@@ -180,11 +184,14 @@ OTHERWISE = {
     "verbose": [BAYES, GRIDS],
     "warm_start": [SVMS, RIDGES, "SharedFeatureRegressorCV", MAPPINGS],
     "task_weight": [GRIDS],
-    "relation": ["PerTaskRegressorCV"],
+    "relation": [SEARCHES],
+    "cv": ["PerTaskClassifierCV"],
+    "scoring": ["PerTaskClassifierCV"],
+    "one_standard_error": ["PerTaskClassifierCV"],
     "constraints": ["MultiTaskSVM"],
     "solver": [
         SVMS,
-        "PerTaskClassifier",
+        LOGISTIC,
         RIDGES,
         "SharedFeatureClassifier",
         *MAPPINGS.split(),
@@ -208,12 +215,12 @@ OTHERWISE = {
         CLASSIFIER,
         CLASSES,
         "MultiTaskSVM",
-        "PerTaskClassifier SharedFeatureClassifier",
+        f"{LOGISTIC} SharedFeatureClassifier",
     ],
     "shared_intercept_": [
         f"{RIDGE} {CURVES}",
         f"{CLASSIFIER} {CLASSES}",
-        "MultiTaskSVM PerTaskClassifier SharedFeatureClassifier",
+        SCORES,
     ],
     "n_iter_": [SVMS],
     "optimality_": [BAYES, "MultiTaskSVM", GRIDS, MAPPINGS],
@@ -223,7 +230,9 @@ OTHERWISE = {
     "alphas_": ["SharedFeatureRegressorCV"],
     "mse_path_": ["SharedFeatureRegressorCV"],
     "mse_grid_": ["SharedFeatureRegressorCV"],
-    "score_path_": ["SharedFeatureRegressorCV"],
+    "score_path_": ["PerTaskClassifierCV", "SharedFeatureRegressorCV"],
+    "coef_path_": ["PerTaskClassifierCV"],
+    "best_index_": ["PerTaskClassifierCV"],
 }
 
 

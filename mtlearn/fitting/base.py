@@ -238,7 +238,8 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
 
     def _intercepts(self):
         """Which intercepts there are."""
-        return checks.check_intercept(self.fit_intercept)
+        strength = getattr(self, "intercept_strength", 1.0)
+        return checks.check_intercept(self.fit_intercept, strength)
 
     def _relation(self):
         """How the tasks are tied by a quadratic form."""

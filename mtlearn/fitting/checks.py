@@ -20,7 +20,7 @@ from ..problem.ids import (
     shorten,
     split_task_column,
 )
-from ..problem.intercepts import FREE, NONE, SHARED, SHRUNK
+from ..problem.intercepts import FREE, NONE, SHARED, SHRUNK, shrunken
 from ..problem.values import MISSING_LABEL, as_matrix, require_a_label
 
 # ---------------------------------------------------------------- parameters
@@ -74,11 +74,25 @@ _INTERCEPTS = {
 }
 
 
-def check_intercept(value):
-    """Return the `Intercepts` that the parameter `fit_intercept` names."""
+def check_intercept(value, strength=1.0):
+    """Return the `Intercepts` that the parameter `fit_intercept` names.
+
+    Parameters
+    ----------
+    value : {True, "free", "shrunk", "shared", False}
+    strength : float, default=1.0
+        The parameter `intercept_strength`, which concerns shrunken ones.
+    """
     if isinstance(value, np.bool_):
         value = bool(value)
-    return _INTERCEPTS[check_choice("fit_intercept", value, tuple(_INTERCEPTS))]
+    mode = _INTERCEPTS[check_choice("fit_intercept", value, tuple(_INTERCEPTS))]
+    strength = float(check_strength("intercept_strength", strength, strict=True))
+    if strength < 1.0 / LARGEST:
+        raise ValueError(
+            f"`intercept_strength` must be at least {1.0 / LARGEST:g}, got "
+            f"{strength!r}: use `fit_intercept`='free' instead."
+        )
+    return shrunken(strength) if mode.shrunk else mode
 
 
 def check_strength(name, value, *, strict=False):

@@ -65,6 +65,14 @@ class Part:
             return replay(self.moments)
         return self.rows() if callable(self.rows) else self.rows
 
+    def tied(self, relation):
+        """The same with the form of a relation."""
+        return replace(self, form=relation.form(self.part_ids))
+
+    def read(self):
+        """The same, its rows at hand: without moments, every use of it needs them."""
+        return self if self.moments is not None else replace(self, rows=self.data)
+
     def gathered(self):
         """The moments: those that are known, or else of the rows."""
         return gather_moments(self.data) if self.moments is None else self.moments

@@ -33,7 +33,7 @@ _CAREFUL = 1e-6  # squared pivots, relative, below which inverses are too coarse
 
 class Change(NamedTuple):
     """How blocks differ from the last call's: block t gained sum_i delta_i x_i x_i'
-    over its rows (a 1 appended where blocks are wider).
+    over its rows (`constant` appended where blocks are wider).
 
     Attributes
     ----------
@@ -44,6 +44,7 @@ class Change(NamedTuple):
     delta : ndarray of shape (n,)
     count : ndarray of shape (n_tasks,)
         How many deltas of a task are not zero; -1 where the rows do not tell.
+    constant : float
     refresh : callable
         Brings the blocks marked in a bool array of shape (n_tasks,) up to date: a
         solver that follows the rows needs few of them.
@@ -54,6 +55,7 @@ class Change(NamedTuple):
     starts: np.ndarray
     delta: np.ndarray
     count: np.ndarray
+    constant: float
     refresh: Callable
 
 
@@ -519,13 +521,15 @@ def _sum_blocks(lptr, lindex, ldata, rptr, rindex, rdata, blocks, total):
 
 
 @njit(cache=True)
-def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
+def _shift_inverses(
+    X, place, starts, delta, count, constant, own, scale, most, P, todo
+):
     """Sherman-Morrison row by row where at most `most` rows of a block changed.
 
     Marks in `todo` what is left to invert afresh.
     """
     d, p = X.shape[1], P.shape[1]
-    x = np.ones(p)
+    x = np.full(p, constant)
     u = np.empty(p)
     for t in range(starts.shape[0] - 1):
         if count[t] <= 0 or count[t] > most:
@@ -542,7 +546,7 @@ def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
             for j in range(d):
                 x[j] = scale * row[j]
             if p > d and own == 0:
-                x[d] = scale
+                x[d] = scale * constant
             for k in range(p):
                 u[k] = 0.0
             for j in range(p):

@@ -31,7 +31,8 @@ class Problem:
     """Loss, rows, relation and intercept of one fit; knows no iteration.
 
     Coefficients are carried as W of shape (n_tasks, p): the q * d coefficients (class
-    after class), then with shrunken intercepts the q deviations from the common one.
+    after class), then with shrunken intercepts the q deviations from the common one, in
+    units of the intercepts' constant feature.
     """
 
     def __init__(self, data, loss, form, alpha, intercept):
@@ -53,7 +54,7 @@ class Problem:
             b = intercept.reshape(n, self.q)
             beta = self.free.of(b)
             if self.intercept.shrunk:
-                W[:, self.n_coef :] = b - self.free.spread(beta)
+                W[:, self.n_coef :] = (b - self.free.spread(beta)) / self.intercept.unit
         elif self.free.separate and isinstance(self.loss, Logistic):
             beta[:, 0] = saturated(self.data, self.y)
         return State(self.form.coordinates(W), beta)
@@ -63,7 +64,7 @@ class Problem:
         W = self.form.lift(state.theta)
         b = self.free.spread(state.beta)
         if self.intercept.shrunk:
-            b = b + W[:, self.n_coef :]
+            b = b + self.intercept.unit * W[:, self.n_coef :]
         return W[:, : self.n_coef], b
 
     def zeros(self):
@@ -88,7 +89,9 @@ class Problem:
         columns = self._columns(g)
         G = np.concatenate([self.data.adjoint(column) for column in columns], axis=1)
         gb = self.sums(g)
-        return np.concatenate([G, gb], axis=1) if self.intercept.shrunk else G, gb
+        if not self.intercept.shrunk:
+            return G, gb
+        return np.concatenate([G, self.intercept.unit * gb], axis=1), gb
 
     def sums(self, g):
         """Sums over each task, (n_tasks, q); zero without intercepts."""
@@ -183,6 +186,9 @@ def solve_newton(
         problem, stepper, state, scale, tol, max_iter
     )
     coef, b = problem.model(state)
+    if problem.q > 1 and intercept.common:
+        # what all classes have in common is open, and was left to rounding
+        b = b - b.mean(axis=1, keepdims=True)
     coef, b = shift_intercepts((coef, b), means, -1.0, problem.q)
     return Solution(
         *as_user(coef, b, problem),
