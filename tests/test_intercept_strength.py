@@ -338,6 +338,15 @@ def test_it_is_the_strength_of_other_units(name):
     assert_allclose(one.coef_, 2 * two.coef_, atol=1e-5)
 
 
+@pytest.mark.parametrize("strength", [1.0, 1e-4])
+def test_what_all_classes_have_in_common_is_not_left_to_rounding(
+    long_multiclass, strength
+):
+    p = long_multiclass
+    model = shrunken(PerTaskClassifier(30.0), strength).fit(p.X, p.y, task=p.task)
+    assert np.abs(model.intercept_.sum(axis=1)).max() < 1e-12
+
+
 @pytest.mark.parametrize("mode", [True, "shared", False])
 def test_it_concerns_shrunken_ones_only(long_regression, mode):
     p = long_regression
