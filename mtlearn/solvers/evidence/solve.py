@@ -10,7 +10,6 @@ from .growth import grow
 from .hyperprior import Hyperprior
 from .laplace import LaplaceEvidence
 from .partial import PartialEvidence
-from .partial_laplace import PartialLaplaceEvidence
 from .posterior import Posterior
 from .profile import LEAST_NOISE, Evidence
 from .quadrature import MOST_LABELS, QuadratureEvidence
@@ -353,11 +352,7 @@ class _LabelModel(_Model):
         basis = columns.basis(varying)
         small = self.rows.weight.sum() <= MOST_LABELS * len(self.rows.counts)
         levels = columns.constant and not varying.any() and len(self.rows.counts) > 1
-        kind = LaplaceEvidence
-        if levels and small:
-            kind = QuadratureEvidence
-        elif partial or basis.shape[1] <= _FEW * len(basis):
-            kind = PartialLaplaceEvidence
+        kind = QuadratureEvidence if levels and small else LaplaceEvidence
         return kind(
             labels,
             basis,
