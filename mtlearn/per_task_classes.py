@@ -171,7 +171,7 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     ... )
     >>> model = PerTaskClassifierCV(Cs=8).fit(X, y, task=task)
     >>> model.correlation_, round(model.C_, 2), model.log_loss_path_.shape
-    (0.5, 0.6, (8, 5))
+    (0.8, 0.6, (8, 5))
     """
 
     _span, _coarse = 1e-6, 8
