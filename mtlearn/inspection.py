@@ -16,7 +16,7 @@ from .effects import TaskEffectsDisplay
 from .fitting import checks
 from .fitting.choice import best_point, within_one_standard_error
 from .problem.ids import column_position, shorten
-from .sharing import STRATEGIES, SharingComparison, compare_sharing
+from .sharing.comparison import STRATEGIES, SharingComparison, compare_sharing
 
 __all__ = [
     "STRATEGIES",

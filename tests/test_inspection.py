@@ -24,7 +24,6 @@ from mtlearn import (
     PerTaskClassifier,
     PerTaskRegressor,
     SharedMean,
-    sharing,
 )
 from mtlearn.compose import features_only
 from mtlearn.constraints import Bounds
@@ -36,9 +35,11 @@ from mtlearn.inspection import (
     compare_sharing,
 )
 from mtlearn.model_selection import LeaveTasksOut, TaskStratifiedKFold
+from mtlearn.sharing import comparison as tables
+from mtlearn.sharing import search
 
 GRIDS = {
-    name: getattr(sharing, name) for name in ("_PENALTIES", "_CORRELATIONS", "_OFFSETS")
+    name: getattr(search, name) for name in ("_PENALTIES", "_CORRELATIONS", "_OFFSETS")
 }
 SIZES = [30, 1, 18, 24, 9, 12]
 
@@ -46,17 +47,17 @@ SIZES = [30, 1, 18, 24, 9, 12]
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """A few grid points and two inner folds: the tests are about the rest."""
-    monkeypatch.setattr(sharing, "_PENALTIES", (3.0, 0.03))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.7, 0.0))
-    monkeypatch.setattr(sharing, "_OFFSETS", (3.0,))
-    monkeypatch.setattr(sharing, "_INNER_SPLITS", 2)
+    monkeypatch.setattr(search, "_PENALTIES", (3.0, 0.03))
+    monkeypatch.setattr(search, "_CORRELATIONS", (1.0, 0.7, 0.0))
+    monkeypatch.setattr(search, "_OFFSETS", (3.0,))
+    monkeypatch.setattr(search, "_INNER_SPLITS", 2)
 
 
 @pytest.fixture
 def finer(monkeypatch, coarse):
     """Grids as for users, two inner folds."""
     for name, grid in GRIDS.items():
-        monkeypatch.setattr(sharing, name, grid)
+        monkeypatch.setattr(search, name, grid)
 
 
 def regression(**changed):
@@ -144,14 +145,12 @@ def test_without_pandas(monkeypatch):
     expected = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pandas", None)
-        bare = sharing._frame(
-            {"a": np.arange(2), "b": np.array(["x", "yy"])}, index="b"
-        )
+        bare = tables._frame({"a": np.arange(2), "b": np.array(["x", "yy"])}, index="b")
         columns = {name: expected.table[name].to_numpy() for name in expected.table}
-        table = sharing._frame(columns)
+        table = tables._frame(columns)
     assert bare.dtype.names == ("a", "b") and bare["b"].tolist() == ["x", "yy"]
     np.testing.assert_array_equal(table["multitask"], expected.table["multitask"])
-    assert sharing._take(table, [2, 0])["task"].tolist() == [2, 0]
+    assert tables._take(table, [2, 0])["task"].tolist() == [2, 0]
 
 
 def test_progress():
@@ -320,7 +319,7 @@ def compared(multitask, pooled, independent, offset=9.0, size=(10, 20, 30, 40)):
         "independent": independent,
     }
     errors = {name: np.array(values, dtype=float) for name, values in errors.items()}
-    return sharing.SharingComparison(
+    return tables.SharingComparison(
         np.arange(4),
         np.array(size),
         errors,
@@ -401,10 +400,10 @@ def test_ways_of_the_ids():
 
 def test_layouts_agree(monkeypatch):
     # one point each, as inner folds of rows are not inner folds of labels
-    monkeypatch.setattr(sharing, "_PENALTIES", (0.3,))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (0.5,))
-    monkeypatch.setattr(sharing, "_INTERCEPTS", ("free",))
-    monkeypatch.setattr(sharing, "_OFFSETS", (2.0,))
+    monkeypatch.setattr(search, "_PENALTIES", (0.3,))
+    monkeypatch.setattr(search, "_CORRELATIONS", (0.5,))
+    monkeypatch.setattr(search, "_INTERCEPTS", ("free",))
+    monkeypatch.setattr(search, "_OFFSETS", (2.0,))
     X, Y = make_task_regression(
         4, 30, 3, layout="shared", return_X_y=True, random_state=0
     )
@@ -725,7 +724,7 @@ def test_sharing_display_of_equal_and_of_many_tasks(canvas):
     assert sorted(text.get_text() for text in display.texts_) == ["0", "1", "2"]
     rng = np.random.default_rng(0)
     errors = {name: rng.uniform(1, 2, 1000) for name in STRATEGIES}
-    many = sharing.SharingComparison(
+    many = tables.SharingComparison(
         np.arange(1000),
         rng.integers(1, 500, 1000),
         errors,

