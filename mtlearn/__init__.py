@@ -6,6 +6,7 @@ shape of scikit-learn estimators.
 
 from .additive import MultiTaskAdditiveRegressor
 from .additive_classifier import MultiTaskAdditiveClassifier
+from .best_sharing import BestSharing
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .moments import TaskMoments
@@ -30,6 +31,7 @@ from .svm import MultiTaskSVM, MultiTaskSVR
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BestSharing",
     "Composition",
     "Independent",
     "LearnedCovariance",

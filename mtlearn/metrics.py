@@ -179,7 +179,7 @@ def task_scores(
     >>> scores.worst()
     1.0
     """
-    score_func = _find_metric(metric)
+    score_func = find_metric(metric)
     labelled = _labelled(y, y_pred, task, sample_weight)
     scores = np.full(len(labelled.tasks), np.nan)
     reason, n_scored = None, 0
@@ -206,7 +206,7 @@ def task_scores(
     )
 
 
-def _find_metric(metric):
+def find_metric(metric):
     """A metric function, itself or by its name in scikit-learn."""
     if callable(metric):
         return metric

@@ -1,51 +1,76 @@
-"""What sharing does: four ways to fit many tasks, compared on held-out rows."""
+"""Does learning many tasks together help: strategies compared on held-out rows."""
 
-import warnings
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from ..fitting.scoring import check_scoring
-from ..metrics import task_scores
+from .contenders import SIMPLEST_FIRST, make_contenders
 from .door import open_problem, outer_folds
-from .search import Part, Search, strength_of
+from .folds import held_out, inner_folds
+from .gains import FEW, judge, shrink
+from .words import say
 
-STRATEGIES = ("multitask", "pooled", "pooled_offset", "independent")
+_NOISE = 1.0  # standard errors within which a simpler strategy is as good
+_NOTHING = 1e-3  # difference of scores, relative, that is none whatever its error
+_RATIO_MARGIN = 0.25  # logarithm of a ratio of errors (of squares) that would matter
+_SCORE_MARGIN = 0.1  # difference of other scores that would
+
+
+# ---------------------------------------------------------------- the comparison
 
 
 def compare_sharing(
-    estimator, X, y, *, task=None, cv=None, scoring=None, progress=None
+    estimator,
+    X,
+    y,
+    *,
+    task=None,
+    strategies=None,
+    cv=None,
+    scoring=None,
+    progress=None,
 ):
     r"""Does learning my tasks together help, and for which of them?
 
-    Four strategies are fitted to the same training folds and scored on the same
+    Up to six strategies are fitted to the same training folds and scored on the same
     held-out rows:
 
-    - multitask: coefficients around a common model, the relation `SharedMean`; its
-      correlation, the strength and whether intercepts are "free" or "shrunk" are
-      chosen;
-    - pooled: one model with one intercept for all tasks; the strength is chosen;
+    - multitask: coefficients around a common model, the relation `SharedMean`, with one
+      strength of sharing, chosen by cross-validation;
+    - learned: strengths of sharing learned by marginal likelihood, one for each feature
+      and for the levels: `MultiTaskBayesianRidge` or `MultiTaskBayesianClassifier`;
+    - additive: the same with smooth functions: `MultiTaskAdditiveRegressor`;
+    - pooled: one model with one intercept for all tasks;
     - pooled_offset: one model and an offset of its own for each task, shrunk towards
-      the common intercept; both strengths are chosen;
-    - independent: every task alone, with its own intercept; the strength is chosen.
+      the common intercept;
+    - independent: every task alone, with its own intercept.
 
-    What is chosen is chosen inside each training fold, by cross-validation over the
-    same inner folds and with the same score for all four. Nothing of it sees the
-    held-out rows.
+    What is chosen is chosen inside each training fold. Nothing of it sees the held-out
+    rows.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
-        `PerTaskRegressor`, `PerTaskClassifier`, `MultiTaskSVM` or `MultiTaskSVR`, or a
-        pipeline that ends in one. It is cloned. Its own relation, intercept and
-        strength (`alpha` or `C`) do not matter; everything else (loss, weights, the
-        steps before) is kept.
+        `PerTaskRegressor`, `PerTaskClassifier`, `MultiTaskSVM`, `MultiTaskSVR`, a
+        learned model, or a pipeline that ends in one. It is cloned. Its own relation,
+        intercept and strength (`alpha` or `C`) do not matter; everything else (loss,
+        weights, the steps before) is kept. A learned model stands for itself, and the
+        others are then of `PerTaskRegressor` or `PerTaskClassifier`.
     X : array-like, sparse matrix or data frame of shape (n_samples, n_columns)
         As for the estimator's `fit`: with the ids, if it has a `task_column`.
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
         Labels; in two dimensions NaN where a label was not observed.
     task : array-like of shape (n_samples,), default=None
         Task ids, where no column of X holds them.
+    strategies : sequence of str, default=None
+        Names of those that are compared; independent, against which gains are counted,
+        is always one of them. None: all that there are for the estimator. The learned
+        ones are then left out where they would take long: from 5e8 on of the tasks
+        times the cubed features, where a curve counts as seven, and no sparse ones have
+        curves.
     cv : int, splitter or iterable, default=None
         The outer folds. None: ``TaskStratifiedKFold(5, shuffle=True, random_state=0)``,
         which has its share of every task in every fold; an int: the same with as many
@@ -61,63 +86,82 @@ def compare_sharing(
     Returns
     -------
     SharingComparison
-        With `table` (a row per task), `summary` and `parameters`.
+        With `table` (a row per task), `summary`, `verdict()` and `best_estimator_`.
 
     Raises
     ------
     TypeError
         If the estimator is none of those above, or `scoring` is a scorer.
     ValueError
-        If the data are not as described, or have a single task.
+        If the data are not as described, or have a single task; if a strategy does not
+        exist for the estimator (learned ones know no constraints).
+
+    See Also
+    --------
+    BestSharing : A model that gives each task what its folds preferred.
 
     Notes
     -----
-    The search goes from grid point to grid point, one parameter after the other, until
-    none improves. That of multitask starts at the best of a coarser grid and of the
-    chosen pooled and independent models, which are points of its own grid (correlation
-    1 and 0).
-    Penalties are measured in the features' summed variance. Scale the features in a
-    pipeline all the same: a strength counts for all of them alike, and for shrunken
-    intercepts, too.
-
-    The offsets of pooled_offset are the coefficients of a constant feature, of which
-    the tasks have each their own, while all others are tied (correlation 1 - 1e-12).
-    With a kernel or constraints they are free intercepts, which are not shrunk.
+    With `PerTaskRegressor` the strengths of multitask, pooled and independent are those
+    of `PerTaskRegressorCV`, whatever `scoring` is, and pooled_offset is
+    ``MultiTaskBayesianRidge("intercept")``; with `PerTaskClassifier` it is
+    ``MultiTaskBayesianClassifier("intercept")``. Otherwise (other losses, constraints,
+    weights of tasks) the search goes from grid point to grid point, one parameter after
+    the other, and chooses by inner cross-validation with the same score. Offsets are
+    then the coefficients of a constant feature, of which the tasks have each their
+    own, while all others are tied (correlation 1 - 1e-12); with a kernel or constraints
+    they are free intercepts, which are not shrunk.
 
     A fold in which a task has no rows to train on predicts it by the shared model.
+    Scale the features in a pipeline: a strength counts for all of them alike.
+
+    How gains are judged is told in the guide, :ref:`should_i_share`.
 
     Examples
     --------
     >>> from mtlearn import PerTaskRegressor
     >>> from mtlearn.datasets import make_task_regression
     >>> X, y, task = make_task_regression(
-    ...     8, 20, 5, correlation=0.8, return_X_y=True, random_state=0
+    ...     12, 20, 5, correlation=0.8, return_X_y=True, random_state=0
     ... )
-    >>> comparison = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=3)
-    >>> comparison.summary.loc["overall"].round(2).to_dict()
-    {'multitask': 1.29, 'pooled': 1.52, 'pooled_offset': 1.52, 'independent': 1.48}
-    >>> comparison.table["n_samples"].tolist()
-    [20, 20, 20, 20, 20, 20, 20, 20]
+    >>> comparison = compare_sharing(PerTaskRegressor(), X, y, task=task)
+    >>> comparison.winner
+    'learned'
+    >>> comparison.table["verdict"].value_counts().to_dict()
+    {}
+    >>> comparison.best_estimator_.predict(X[:2], task=task[:2]).shape
+    (2,)
     """
     problem = open_problem(estimator, X, y, task)
     scoring = check_scoring(scoring, problem.model)
+    contenders = make_contenders(
+        problem.model, scoring, strategies, len(problem.tasks), problem.X
+    )
     folds = outer_folds(cv, X, problem)
-    chosen, held = [], []
-    with warnings.catch_warnings():
-        # a task whose rows are all held out is predicted by the shared model
-        warnings.filterwarnings("ignore", ".* have no labels in this fit", UserWarning)
-        for fold, (train, test) in enumerate(folds):
-            whole = Part(problem, train, test, scoring)
-            search = Search(problem, train, whole, scoring)
-            responses = {}
-            for name in STRATEGIES:
-                setting = search.best(name)
-                chosen.append(_row(fold, name, search, setting))
-                responses[name] = whole.respond(setting)
-                if progress is not None:
-                    progress(len(chosen), len(folds) * len(STRATEGIES))
-            held.append((whole, responses))
-    return _compared(problem, scoring, held, chosen)
+    found = held_out(problem, contenders, scoring, folds, progress)
+    refit = _Refit(contenders, problem, (y, task), folds)
+    return SharingComparison(problem.tasks, problem.sizes(), *found, refit)
+
+
+class _Refit:
+    """Fits a strategy to all rows, as the user passed them."""
+
+    def __init__(self, contenders, problem, labels, folds):
+        self.contenders, self.problem, self.folds = contenders, problem, folds
+        self.y, self.task = labels
+
+    def __call__(self, name):
+        X, head = self.problem.given, self.problem.head
+        steps = []
+        if head is not None:
+            head = clone(head)
+            X = head.fit_transform(X, self.y)
+            steps = list(head.steps)
+        n_rows = len(self.problem.y)
+        folds = inner_folds(self.folds, np.arange(n_rows), n_rows)
+        model = self.contenders[name].fit(X, self.y, self.task, folds=folds)
+        steps += model.steps if isinstance(model, Pipeline) else [(name, model)]
+        return Pipeline(steps) if len(steps) > 1 else model
 
 
 class SharingComparison:
@@ -126,22 +170,36 @@ class SharingComparison:
     Attributes
     ----------
     table : DataFrame or structured ndarray of length n_tasks
-        A row per task with the columns task (its id), n_samples (its labelled rows),
-        the held-out scores multitask, pooled, pooled_offset and independent, and gain.
-        A data frame where pandas is installed.
+        A row per task: task (its id), n_samples (its labelled rows), the held-out score
+        of each strategy, gain and its standard_error, from the task's own rows;
+        expected_gain, in the light of all tasks' gains; and verdict: "gains", "no
+        difference", "hurt by sharing" or "too few rows to say". A data frame where
+        pandas is installed.
     summary : DataFrame or structured ndarray of length 2
         The same scores in two averages: overall, all held-out rows scored at once; and
         task_mean, the plain mean of the tasks' scores. The averages' names are the
         index of the frame, or the field "average".
     parameters : DataFrame or structured ndarray
-        What was chosen: a row per fold and strategy with the inner score, `alpha` or
-        `C`, correlation, fit_intercept and the strength of the offsets' penalty in
-        rows (an offset of a task of n rows keeps n / (n + that) of its size).
+        What was chosen: a row per fold and strategy with `alpha` or `C`, correlation
+        and fit_intercept, where it has them.
+    winner : str
+        The recommended strategy: that of the best overall score, or the simplest whose
+        score is within one standard error of it.
+    best : str
+        The strategy of the best overall score.
+    judged : str
+        The strategy whose gains are in the table: the winner, or if that is
+        "independent" the best of the others.
     baseline : str
-        "pooled" or "independent", whichever has the better overall score.
+        What they are counted against: "independent".
     gain : ndarray of shape (n_tasks,)
-        How much better multitask is than the baseline, task by task: positive is
-        better, whatever the metric.
+        How much better the judged strategy scores than the baseline, task by task:
+        positive is better, whatever the metric.
+    standard_error : ndarray of shape (n_tasks,)
+        Of the gain, from the task's own rows.
+    best_estimator_ : estimator or Pipeline
+        The winner, fitted to all rows when it is first asked for. It predicts from data
+        in the form in which `compare_sharing` got them.
     metric : str
         Name of the score.
     greater_is_better : bool
@@ -152,31 +210,49 @@ class SharingComparison:
     SharingDisplay : Draws it.
     """
 
-    def __init__(self, tasks, n_samples, scores, overall, parameters, metric, greater):
-        self.metric, self.greater_is_better = metric, greater
-        self._overall = overall
-        self._sign = 1.0 if greater else -1.0
-        self.baseline = max(
-            ("pooled", "independent"), key=lambda name: self._sign * overall[name]
-        )
-        self.gain = self._sign * (scores["multitask"] - scores[self.baseline])
+    baseline = "independent"
+
+    def __init__(self, tasks, n_samples, held, parameters, refit=None):
+        self._held, self._refit = held, refit
+        self.metric = held.scoring.name
+        self.greater_is_better = held.greater_is_better
+        self.strategies = tuple(held.responses)
+        self.best, self.winner, self.judged = _rank(held)
+        scores = {name: held.scores(name) for name in self.strategies}
+        sign = 1.0 if self.greater_is_better else -1.0
+        self.gain = sign * (scores[self.judged] - scores[self.baseline])
+        self.standard_error = held.errors(self.judged, self.baseline)
+        gains = held.gains(self.judged, self.baseline)
+        margin = _RATIO_MARGIN if held.by_ratio else _SCORE_MARGIN
+        shrunk = shrink(gains)
+        expected = held.in_metric(shrunk.mean, self.judged, self.baseline)
+        self._verdicts = judge(gains, shrunk, n_samples, margin)
         self.table = _frame(
-            {"task": tasks, "n_samples": n_samples, **scores, "gain": self.gain}
-        )
-        means = {name: _mean(scores[name]) for name in STRATEGIES}
-        self.summary = _frame(
             {
-                "average": np.array(["overall", "task_mean"]),
-                **{name: np.array([overall[name], means[name]]) for name in STRATEGIES},
-            },
-            index="average",
+                "task": tasks,
+                "n_samples": n_samples,
+                **scores,
+                "gain": self.gain,
+                "standard_error": self.standard_error,
+                "expected_gain": expected,
+                "verdict": self._verdicts,
+            }
         )
+        averages = {n: np.array([held.overall[n], _mean(scores[n])]) for n in scores}
+        names = np.array(["overall", "task_mean"])
+        self.summary = _frame({"average": names, **averages}, index="average")
         self.parameters = _frame(parameters)
 
     def __repr__(self):
-        scores = ", ".join(f"{n}={self._overall[n]:.3g}" for n in STRATEGIES)
+        overall = self._held.overall
+        scores = ", ".join(f"{name}={overall[name]:.3g}" for name in overall)
         n_tasks = len(self.table)
         return f"SharingComparison({n_tasks} tasks, {self.metric}: {scores})"
+
+    @cached_property
+    def best_estimator_(self):
+        """The winner, fitted to all rows."""
+        return self._refit(self.winner)
 
     def extremes(self, n=5):
         """Return the tasks that gain and that lose most by learning together.
@@ -189,95 +265,51 @@ class SharingComparison:
         Returns
         -------
         gaining, losing : DataFrame or structured ndarray
-            Rows of `table`; the largest gain first, the largest loss first.
+            Rows of `table`; the largest gain first, the largest loss first. Tasks with
+            too few rows to say are in neither.
         """
         return tuple(_take(self.table, rows) for rows in self._extremes(n))
 
     def _extremes(self, n):
         """Positions in `table` of the tasks that gain and that lose most."""
         order = np.argsort(self.gain, kind="stable")
-        order = order[~np.isnan(self.gain[order])]
+        order = order[~np.isnan(self.gain[order]) & (self._verdicts[order] != FEW)]
         gaining = [t for t in order[::-1] if self.gain[t] > 0]
         return gaining[:n], [t for t in order if self.gain[t] < 0][:n]
 
-    def verdict(self):
-        """Say in plain words whether learning together helps, and which tasks.
+    def verdict(self, target="the target"):
+        """Say in plain words whether learning together helps, what to use, for whom.
 
-        A difference counts if the mean of the tasks' gains, weighted by their rows, is
-        more than twice its standard error and the overall score agrees.
+        Parameters
+        ----------
+        target : str, default="the target"
+            What is predicted, as the sentences are to call it.
 
         Returns
         -------
         str
-            Two or three sentences.
+            A few sentences.
         """
-        return " ".join([self._answer(), *self._rival(), self._for_whom()])
-
-    def _answer(self):
-        ours, theirs = self._overall["multitask"], self._overall[self.baseline]
-        other = _ALONE if self.baseline == "independent" else _AS_ONE
-        scores = f"{self.metric} {ours:.4g} against {theirs:.4g} with {other.model}"
-        if not self._clear():
-            return (
-                f"Learning the tasks together makes no clear difference: {scores}, "
-                f"{other.consequence}."
-            )
-        if self._sign * (ours - theirs) > 0:
-            return f"Yes, learning the tasks together helps: {scores}."
-        return f"No, learning the tasks together does not help: {scores}."
-
-    def _clear(self):
-        """Whether the weighted mean gain is more than two standard errors from 0."""
-        defined = ~np.isnan(self.gain)
-        gain = self.gain[defined]
-        share = np.asarray(self.table["n_samples"], dtype=float)[defined]
-        share /= share.sum()
-        mean = share @ gain
-        spread = np.sum((share * (gain - mean)) ** 2)
-        error = np.sqrt(spread / max(1.0 - np.sum(share**2), 1e-12))
-        overall = self._overall["multitask"] - self._overall[self.baseline]
-        return abs(mean) > 2 * error and mean * self._sign * overall > 0
-
-    def _rival(self):
-        """A sentence where the cheaper model with offsets is as good, and needed."""
-        offset = self._overall["pooled_offset"]
-        over = {
-            name: self._sign * (offset - self._overall[name])
-            for name in ("multitask", self.baseline)
-        }
-        if over["multitask"] >= 0 and over[self.baseline] > 0:
-            yield (
-                f"One model with an offset for each task does as well or better "
-                f"({offset:.4g}): the tasks seem to differ in level, not in slope."
-            )
-
-    def _for_whom(self):
-        defined = ~np.isnan(self.gain)
-        gain, size = self.gain[defined], np.asarray(self.table["n_samples"])[defined]
-        text = (
-            f"Of {len(self.gain)} tasks {int(np.sum(gain > 0))} gain and "
-            f"{int(np.sum(gain < 0))} lose"
-        )
-        middle = np.median(size) if len(size) else 0
-        small = size <= middle
-        if small.all():
-            return f"{text}."
-        return (
-            f"{text}; the mean gain in {self.metric} is {gain[small].mean():.2g} in "
-            f"the smaller half (up to {middle:.0f} rows) and "
-            f"{gain[~small].mean():.2g} in the larger half."
-        )
+        return " ".join(say(self, self._held, target))
 
 
-class _Other(NamedTuple):
-    """How the verdict speaks of a baseline."""
+def _rank(held):
+    """Strategies: of the best score, recommended, and judged against independent."""
+    ranked = sorted(held.responses, key=lambda n: held.better(n, "independent"))
+    best = ranked[-1]
+    winner = next(n for n in SIMPLEST_FIRST if n in ranked and _as_good(held, n, best))
+    others = [name for name in ranked if name != "independent"]
+    judged = others[-1] if winner == "independent" else winner
+    return best, winner, judged
 
-    model: str
-    consequence: str
 
-
-_ALONE = _Other("a model of its own for each", "so each can as well be learned alone")
-_AS_ONE = _Other("one model for all", "which is then enough")
+def _as_good(held, name, best):
+    """Whether the best strategy is better only by what may be noise."""
+    if name == best:
+        return True
+    mean, error = held.overall_gain(best, name)
+    close = held.better(best, name) <= _NOTHING * abs(held.overall[best])
+    return bool(close or mean <= _NOISE * error)
 
 
 def _mean(scores):
@@ -305,43 +337,3 @@ def _frame(columns, index=None):
 
 def _take(table, rows):
     return table.iloc[rows] if hasattr(table, "iloc") else table[rows]
-
-
-def _compared(problem, scoring, held, chosen):
-    """Score the held-out responses of all folds, task by task and overall."""
-    y = np.concatenate([part.labels for part, _ in held])
-    codes = np.concatenate([part.codes for part, _ in held])
-    scores, overall = {}, {}
-    for name in STRATEGIES:
-        z = np.concatenate([responses[name] for _, responses in held])
-        with warnings.catch_warnings():
-            if scores:  # what is undefined was said for the first strategy
-                warnings.simplefilter("ignore")
-            found = task_scores(scoring.metric, y, z, codes)
-            total = scoring.overall(y, z)
-        n_tasks = len(problem.tasks)
-        scores[name] = np.array([found.get(t, np.nan) for t in range(n_tasks)])
-        overall[name] = total.macro()
-    return SharingComparison(
-        problem.tasks,
-        problem.sizes(),
-        scores,
-        overall,
-        {key: np.array([row[key] for row in chosen]) for key in chosen[0]},
-        scoring.name,
-        total.greater_is_better,
-    )
-
-
-def _row(fold, strategy, search, setting):
-    """One row of `SharingComparison.parameters`."""
-    name, value = strength_of(search.parts[0].model, setting)
-    return {
-        "fold": fold,
-        "strategy": strategy,
-        "inner_score": search.sign * search.score(setting),
-        name: value,
-        "correlation": setting.correlation,
-        "fit_intercept": setting.intercept,
-        "offset_penalty": np.nan if setting.offset is None else setting.offset,
-    }

@@ -8,14 +8,28 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import _num_samples
 
 from ..constraints import by_position
 from ..fitting import checks
 from ..fitting.constrained import feature_names
+from ..learned import MultiTaskBayesianRidge
+from ..learned_classifier import MultiTaskBayesianClassifier
 from ..model_selection import TaskStratifiedKFold
+from ..per_task import PerTaskClassifier, PerTaskRegressor
 from ..problem.demands import Scope
-from ..problem.ids import index_tasks, shorten
+from ..problem.ids import index_tasks, shorten, split_task_column
 from ..problem.values import check_targets
+from ..svm import MultiTaskSVM, MultiTaskSVR
+
+KINDS = (
+    PerTaskRegressor,
+    PerTaskClassifier,
+    MultiTaskSVM,
+    MultiTaskSVR,
+    MultiTaskBayesianRidge,
+    MultiTaskBayesianClassifier,
+)
 
 
 @dataclass(frozen=True)
@@ -28,23 +42,31 @@ class Problem:
         The steps before the model.
     model : estimator
         Unfitted, quiet; its `task_column` is that of what comes out of the head.
-    X : ndarray, csr_array or, with a head, as given
+    given : array-like, sparse matrix or data frame
+        X as the user passed it.
+    X : ndarray or csr_array
+        Features as the model sees them, without ids; with a head, one that was fitted
+        to all rows.
     y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
     observed : ndarray of the shape of `y`, bool
     tasks : ndarray of shape (n_tasks,)
     codes : ndarray of shape (n_samples,) or None
     task_weight : ndarray of shape (n_tasks,) or None
         Where the estimator's parameter is an array or a dict.
+    named : bool
+        Whether the tasks are more than all rows taken as one.
     """
 
     head: object
     model: object
+    given: object
     X: object
     y: np.ndarray
     observed: np.ndarray
     tasks: np.ndarray
     codes: np.ndarray | None
     task_weight: np.ndarray | None = None
+    named: bool = True
 
     def sizes(self):
         """Labelled rows of each task."""
@@ -52,28 +74,34 @@ class Problem:
             return self.observed.sum(axis=0)
         return np.bincount(self.codes, minlength=len(self.tasks))
 
-    def among(self, rows):
-        """Positions of the tasks that an estimator finds in these rows."""
-        if self.codes is None:
-            return np.arange(len(self.tasks))
-        return np.unique(self.codes[rows])
+    def ids(self, rows):
+        """Ids of some rows; None where the tasks are columns of `y`."""
+        return None if self.codes is None else self.tasks[self.codes[rows]]
 
-    def task(self, rows):
-        """The keyword `task` of fit and predict, if the layout has ids."""
-        return {} if self.codes is None else {"task": self.tasks[self.codes[rows]]}
+    def keyword(self, rows):
+        """Ids of some rows, where no column of `given` holds them; else None."""
+        outside = self.named and self.model.task_column is None
+        return self.ids(rows) if outside else None
 
-    def features(self, train, test):
-        """Numeric features of both parts, through a head fitted to the first."""
-        X, X_test = _rows(self.X, train), _rows(self.X, test)
+    def task_weights(self, rows):
+        """The parameter `task_weight` where it must follow the tasks of some rows."""
+        if self.task_weight is None:
+            return {}
+        among = np.arange(len(self.tasks))
+        if self.codes is not None:
+            among = np.unique(self.codes[rows])
+        return {"task_weight": self.task_weight[among]}
+
+    def split(self, train, test):
+        """Both parts of X, through the steps before the model, fitted to the first."""
+        X, X_test = take_rows(self.given, train), take_rows(self.given, test)
         if self.head is None:
             return X, X_test
-        head, model = clone(self.head), clone(self.model)
-        X, X_test = head.fit_transform(X, self.y[train]), head.transform(X_test)
-        X, _ = checks.check_features(model, X, None, reset=True)
-        return X, checks.check_features(model, X_test, None, reset=False)[0]
+        head = clone(self.head)
+        return head.fit_transform(X, self.y[train]), head.transform(X_test)
 
 
-def open_problem(estimator, X, y, task):
+def open_problem(estimator, X, y, task, least_tasks=2):
     """Check what the user passed and take it apart."""
     head, model = _take_apart(estimator)
     # the ids are where the model looks for them: behind the head
@@ -82,7 +110,7 @@ def open_problem(estimator, X, y, task):
     features, ids = checks.check_features(probe, seen, task, reset=True)
     _refuse_precomputed(model)
     if getattr(model, "constraints", None):
-        # the folds are arrays, which have no names
+        # the search is in arrays, which have no names
         scope = Scope(None, feature_names(probe), features.shape[1])
         model.set_params(constraints=by_position(model.constraints, scope))
     y, names = checks.check_labels(model, features, y, long=ids is not None)
@@ -91,13 +119,45 @@ def open_problem(estimator, X, y, task):
     else:
         y = check_targets(y)
         observed = ~np.isnan(y)
-    tasks, codes = _name_tasks(ids, y, names)
-    X = features if head is None else X
-    problem = Problem(head, model, X, y, observed, tasks, codes)
+    tasks, codes = _name_tasks(ids, y, names, least_tasks)
+    problem = Problem(head, model, X, features, y, observed, tasks, codes)
     if model.task_weight is None or isinstance(model.task_weight, str):
         return problem
     weight = checks.check_task_weight(model.task_weight, tasks, problem.sizes())
     return replace(problem, task_weight=weight)
+
+
+def bare_problem(model, X, y, task):
+    """The data alone, for estimators of any kind, which check features themselves.
+
+    Parameters
+    ----------
+    model : estimator
+        Whose `task_column` says where the ids are, and whose tags what labels are.
+    """
+    column, ids = model.task_column, task
+    if column is not None:
+        if task is not None:
+            raise ValueError(
+                "The task ids came twice: in `task` and in the column "
+                f"`task_column`={column!r}. Give one of them."
+            )
+        _, ids = split_task_column(X, column)
+    rows = np.empty((_num_samples(X), 0))
+    y, names = checks.check_labels(model, rows, y, long=ids is not None)
+    if is_classifier(model):
+        observed = ~np.isnan(checks.check_classes(y)[0])
+    else:
+        y = check_targets(y)
+        observed = ~np.isnan(y)
+    tasks, codes = _name_tasks(ids, y, names, 1)
+    if codes is not None and len(codes) != len(y):
+        raise ValueError(
+            f"`task` has {len(codes)} ids, but X has {len(y)} rows: expected one id "
+            "per row."
+        )
+    named = task is not None
+    return Problem(None, model, X, rows, y, observed, tasks, codes, None, named)
 
 
 def _refuse_precomputed(model):
@@ -108,18 +168,20 @@ def _refuse_precomputed(model):
         )
 
 
-def _name_tasks(ids, y, names):
-    """The tasks, and in the long layout the code of each row; at least two."""
+def _name_tasks(ids, y, names, least):
+    """The tasks, and in the long layout the code of each row."""
     if ids is not None:
         tasks, codes = index_tasks(ids)
     elif y.ndim == 2:
         tasks, codes = np.arange(y.shape[1]) if names is None else names, None
+    elif least < 2:
+        tasks, codes = np.arange(1), np.zeros(len(y), dtype=np.int64)
     else:
         raise ValueError(
             "compare_sharing needs tasks: name the column of ids in the estimator's "
             "`task_column`, pass `task=`, or give a `y` with one column per task."
         )
-    if len(tasks) < 2:
+    if len(tasks) < least:
         raise ValueError(
             "compare_sharing needs at least two tasks to compare, got "
             f"{shorten(tasks)}."
@@ -133,15 +195,13 @@ def _take_apart(estimator):
     if isinstance(estimator, Pipeline):
         head = estimator[:-1] if len(estimator) > 1 else None
         model = estimator[-1]
-    needed = ("relation", "fit_intercept", "task_column", "warm_start")
-    if isinstance(model, type) or not all(hasattr(model, name) for name in needed):
+    if not isinstance(model, KINDS):
         raise TypeError(
             "`estimator` must be a PerTaskRegressor, PerTaskClassifier, MultiTaskSVM "
-            f"or MultiTaskSVR, or a Pipeline that ends in one, got {model!r}."
+            "or MultiTaskSVR, a learned model such as MultiTaskBayesianRidge, or a "
+            f"Pipeline that ends in one, got {model!r}."
         )
-    # a task may have all its rows in the test part; that must not end the comparison
-    model = clone(model).set_params(verbose=0, handle_unknown="shared")
-    return head, model
+    return head, clone(model).set_params(verbose=0)
 
 
 def outer_folds(cv, X, problem):
@@ -162,7 +222,8 @@ def outer_folds(cv, X, problem):
     return folds
 
 
-def _rows(X, rows):
+def take_rows(X, rows):
+    """Some rows of any container."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     if hasattr(X, "take") and hasattr(X, "column_names"):

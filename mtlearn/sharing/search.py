@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ..compose import features_only
 from ..model_selection import TaskStratifiedKFold
+from ..problem.ids import column_names
 from ..relations import SharedMean
+from .door import open_problem
 
 # What the inner cross-validation chooses from, the simplest first: it wins ties.
 # Penalties are in units of the features' summed variance, those of offsets in rows.
@@ -39,21 +43,65 @@ class Setting(NamedTuple):
     offset: float | None = None
 
 
-class Search:
-    """Cross-validation inside one training fold; a point is scored once."""
+def search(model, strategy, scoring, data, folds, last):
+    """Choose the strengths of a strategy, and fit the model with them.
 
-    def __init__(self, problem, train, whole, scoring):
+    Parameters
+    ----------
+    model : estimator
+        Its own strength, relation and intercept do not matter.
+    strategy : str
+    scoring : Scoring
+    data : tuple
+        X, y, task and sample_weight, as for the model's `fit`.
+    folds : list of (train, test) or None
+        By which the strengths are chosen; None: five that have their share of every
+        task.
+    last : dict
+        The last search is kept there: that of the next strategy for the same data goes
+        on with its scores.
+
+    Returns
+    -------
+    estimator or Pipeline
+        Fitted; a pipeline where a constant feature carries the offsets.
+    """
+    X, y, task, weight = data
+    known = last.get("data", (None,) * 4)
+    if not all(one is two for one, two in zip(known, data, strict=True)):
+        problem = open_problem(model, X, y, task, least_tasks=1)
+        last.update(data=data, search=Search(problem, scoring, folds, weight))
+    setting = last["search"].best(strategy)
+    final = clone(model).set_params(**_parameters(model, setting))
+    extra = _keyword(task) if weight is None else {"sample_weight": weight}
+    extra |= _keyword(task)
+    if setting.offset is None:
+        return final.fit(X, y, **extra)
+    carrier = AppendConstant(_size(setting))
+    if model.task_column is not None:
+        carrier = features_only(carrier, model.task_column)
+    final.fit(carrier.fit_transform(X), y, **extra)
+    return Pipeline([("offsets", carrier), ("model", final)])
+
+
+class Search:
+    """Cross-validation on some rows; a point is scored once."""
+
+    def __init__(self, problem, scoring, folds=None, weight=None):
         self.scoring, self.known = scoring, {}
         model = problem.model
         linear = getattr(model, "kernel", "linear") == "linear"
         self.carries_offsets = linear and not getattr(model, "constraints", None)
-        variance = whole.variance()
+        variance = _variance(problem.X)
         self.penalties = tuple(variance * penalty for penalty in _PENALTIES)
         self.parts = [
-            Part(problem, train[inner], train[outer], scoring)
-            for inner, outer in _inner_folds(problem, train)
+            Part(problem, train, test, scoring, weight)
+            for train, test in folds or _inner_folds(problem)
         ]
         self.labels = np.concatenate([part.labels for part in self.parts])
+        self.counts = None
+        if weight is not None:
+            self.counts = np.concatenate([part.counts for part in self.parts])
 
     def score(self, setting):
         """Score of the inner held-out rows, the greater the better."""
@@ -61,7 +109,7 @@ class Search:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 z = np.concatenate([part.respond(setting) for part in self.parts])
-                found = self.scoring.overall(self.labels, z)
+                found = self.scoring.overall(self.labels, z, self.counts)
             self.sign = 1.0 if found.greater_is_better else -1.0
             score = self.sign * found.macro()
             self.known[setting] = -np.inf if np.isnan(score) else score
@@ -101,11 +149,16 @@ class Search:
         return at
 
 
-def _inner_folds(problem, train):
-    """Positions in `train` to fit to and to score on."""
+def _inner_folds(problem):
+    """Rows to fit to and to score on."""
     cv = TaskStratifiedKFold(_INNER_SPLITS, shuffle=True, random_state=0)
-    groups = None if problem.codes is None else problem.codes[train]
-    return cv.split(train, problem.y[train], groups=groups)
+    return cv.split(np.arange(len(problem.y)), problem.y, groups=problem.codes)
+
+
+def _variance(X):
+    """Summed variance of the features."""
+    total = StandardScaler(with_mean=False).fit(X).var_.sum()
+    return float(total) if total > 0 else 1.0
 
 
 class Part:
@@ -115,44 +168,47 @@ class Part:
     ----------
     labels : ndarray of shape (n_labels,)
         Observed labels of the rows to predict, in either layout.
-    codes : ndarray of shape (n_labels,), int
-        Their tasks.
     """
 
-    def __init__(self, problem, train, test, scoring):
-        self.methods = scoring.methods
-        self.model = clone(problem.model).set_params(task_column=None, warm_start=True)
-        if problem.task_weight is not None:
-            self.model.set_params(task_weight=problem.task_weight[problem.among(train)])
-        self.X, self.X_test = problem.features(train, test)
+    def __init__(self, problem, train, test, scoring, weight=None):
+        self.method = scoring.method(problem.model)
+        self.model = clone(problem.model).set_params(
+            task_column=None, warm_start=True, **problem.task_weights(train)
+        )
+        self.X, self.X_test = problem.X[train], problem.X[test]
         self.y = problem.y[train]
-        self.task, self.task_test = problem.task(train), problem.task(test)
+        self.ids = [_keyword(problem.ids(rows)) for rows in (train, test)]
+        self.weight = {} if weight is None else {"sample_weight": weight[train]}
         self.seen = problem.observed[test]
         self.labels = problem.y[test][self.seen]
-        if problem.codes is None:
-            self.codes = np.nonzero(self.seen)[1]
-        else:
-            self.codes = problem.codes[test]
-
-    def variance(self):
-        """Summed variance of the features, of the rows to train on."""
-        total = StandardScaler(with_mean=False).fit(self.X).var_.sum()
-        return float(total) if total > 0 else 1.0
+        if weight is not None:
+            counts = weight[test]
+            if self.seen.ndim > counts.ndim:
+                counts = np.repeat(counts[:, None], self.seen.shape[1], axis=1)
+            self.counts = counts[self.seen]
 
     def respond(self, setting):
         """Fit the model with this setting and return its response to each label."""
         model = self.model.set_params(**_parameters(self.model, setting))
         X, X_test = _beside(self.X, setting), _beside(self.X_test, setting)
-        model.fit(X, self.y, **self.task)
-        z = getattr(model, self.methods[0])(X_test, **self.task_test)
-        if isinstance(z, list):
-            raise ValueError(
-                "`scoring` by probabilities or decisions is not possible with a 2-D "
-                "`y` of more than two classes: choose one by predictions."
-            )
-        if z.ndim == 2 and self.seen.ndim == 1 and z.shape[1] == 2:
-            z = z[:, 1]
-        return z[self.seen]
+        model.fit(X, self.y, **self.ids[0], **self.weight)
+        return of_labels(getattr(model, self.method)(X_test, **self.ids[1]), self.seen)
+
+
+def _keyword(ids):
+    return {} if ids is None else {"task": ids}
+
+
+def of_labels(z, seen):
+    """What a model responds to the labels that were observed."""
+    if isinstance(z, list):
+        raise ValueError(
+            "`scoring` by probabilities or decisions is not possible with a 2-D "
+            "`y` of more than two classes: choose one by predictions."
+        )
+    if z.ndim == 2 and seen.ndim == 1 and z.shape[1] == 2:
+        z = z[:, 1]
+    return z[seen]
 
 
 def _parameters(model, setting):
@@ -173,14 +229,53 @@ def strength_of(model, setting):
 
 
 def _beside(X, setting):
-    """The features, and for offsets the constant one that carries them.
+    """The features, and for offsets the constant one that carries them."""
+    return X if setting.offset is None else AppendConstant(_size(setting)).transform(X)
+
+
+def _size(setting):
+    """Size of the constant feature that carries the offsets.
 
     With K = (1 - e) I + e' 11' (here e = `_TIED`, e' = 1 - e) a task's own part of a
     coefficient v costs penalty v^2 / e. On a constant feature of size s / sqrt(e) an
     offset d costs penalty d^2 / s^2, and the common level next to nothing.
     """
-    if setting.offset is None:
-        return X
-    size = np.sqrt(setting.penalty / setting.offset / _TIED)
-    column = np.full((X.shape[0], 1), size)
-    return sp.hstack([X, column], "csr") if sp.issparse(X) else np.hstack([X, column])
+    return float(np.sqrt(setting.penalty / setting.offset / _TIED))
+
+
+class AppendConstant(TransformerMixin, BaseEstimator):
+    """The features, and after them a constant one.
+
+    Parameters
+    ----------
+    size : float
+        Of the constant.
+    """
+
+    def __init__(self, size):
+        self.size = size
+
+    def fit(self, X, y=None):
+        """Nothing to learn."""
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def transform(self, X):
+        """Features and the constant, as an array or a sparse matrix."""
+        if not sp.issparse(X):
+            X = np.asarray(X if column_names(X) is None else _to_numpy(X), dtype=float)
+            return np.hstack([X, np.full((len(X), 1), self.size)])
+        return sp.hstack([X, np.full((X.shape[0], 1), self.size)], "csr")
+
+    def get_feature_names_out(self, input_features):
+        """Names of the features, and "offset"."""
+        return np.array([*input_features, "offset"], dtype=object)
+
+
+def _to_numpy(frame):
+    """Values of a frame; of pyarrow's tables column by column."""
+    if hasattr(frame, "to_numpy"):
+        return frame.to_numpy()
+    return np.column_stack([column.to_numpy() for column in frame.columns])
