@@ -442,7 +442,7 @@ class BestSharing(WholeFit, MetaEstimatorMixin, BaseEstimator):
         out = None
         for k, name in enumerate(names):
             rows = np.flatnonzero(place == k)
-            if not len(rows) and out is not None:
+            if not len(rows) and len(place):
                 continue
             ids = None if task is None else np.asarray(task)[rows]
             some = X if len(rows) == len(place) else take_rows(X, rows)

@@ -116,9 +116,12 @@ def _takes(method, name):
 def call(model, method, X, task=None, **keywords):
     """Call a method of a fitted model, with the ids if it takes any."""
     last, _ = _last_step(model)
-    if task is not None and _takes(getattr(last, method), "task"):
-        keywords["task"] = task
-    return getattr(model, method)(X, **keywords)
+    if task is None or not _takes(getattr(last, method), "task"):
+        return getattr(model, method)(X, **keywords)
+    if isinstance(model, Pipeline):
+        # of its methods only `predict` passes keywords on without metadata routing
+        X = model[:-1].transform(X) if len(model) > 1 else X
+    return getattr(last, method)(X, task=task, **keywords)
 
 
 # ---------------------------------------------------------------- which there are

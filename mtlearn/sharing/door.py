@@ -156,7 +156,7 @@ def bare_problem(model, X, y, task):
             f"`task` has {len(codes)} ids, but X has {len(y)} rows: expected one id "
             "per row."
         )
-    named = task is not None
+    named = ids is not None or y.ndim == 2
     return Problem(None, model, X, rows, y, observed, tasks, codes, None, named)
 
 

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from .contenders import call
@@ -36,6 +37,8 @@ def held_out(problem, contenders, scoring, folds, progress=None, sample_weight=N
     with warnings.catch_warnings():
         # a task whose rows are all held out is predicted by the shared model
         warnings.filterwarnings("ignore", ".* have no labels in this fit", UserWarning)
+        # models are compared as they are; the one that is used says so itself
+        warnings.simplefilter("ignore", ConvergenceWarning)
         for fold, (train, test) in enumerate(folds):
             part = _Fold(problem, train, test, sample_weight)
             part.inner = inner_folds(folds, train, len(problem.y))

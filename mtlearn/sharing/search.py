@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -92,11 +92,13 @@ class Search:
         model = problem.model
         linear = getattr(model, "kernel", "linear") == "linear"
         self.carries_offsets = linear and not getattr(model, "constraints", None)
-        variance = _variance(problem.X)
+        variance = _variance(problem.X, weight)
         self.penalties = tuple(variance * penalty for penalty in _PENALTIES)
+        folds = list(folds or _inner_folds(problem))
+        taught = [fold for fold in folds if _teaches(problem, fold[0])]
         self.parts = [
             Part(problem, train, test, scoring, weight)
-            for train, test in folds or _inner_folds(problem)
+            for train, test in taught or folds
         ]
         self.labels = np.concatenate([part.labels for part in self.parts])
         self.counts = None
@@ -155,9 +157,19 @@ def _inner_folds(problem):
     return cv.split(np.arange(len(problem.y)), problem.y, groups=problem.codes)
 
 
-def _variance(X):
+def _teaches(problem, rows):
+    """Whether a classifier can be fitted to some rows: they have two classes."""
+    if not is_classifier(problem.model):
+        return True
+    seen = problem.observed[rows]
+    return len(set(problem.y[rows][seen].tolist())) > 1
+
+
+def _variance(X, weight=None):
     """Summed variance of the features."""
-    total = StandardScaler(with_mean=False).fit(X).var_.sum()
+    weight = weight.sum(axis=1) if weight is not None and weight.ndim == 2 else weight
+    scaler = StandardScaler(with_mean=False).fit(X, sample_weight=weight)
+    total = scaler.var_.sum()
     return float(total) if total > 0 else 1.0
 
 
