@@ -207,7 +207,25 @@ def task_scores(
 
 
 def find_metric(metric):
-    """A metric function, itself or by its name in scikit-learn."""
+    """Return a metric function, itself or by its name in scikit-learn.
+
+    Parameters
+    ----------
+    metric : callable or str
+        The function, or its name in `sklearn.metrics`, with or without its ending.
+
+    Returns
+    -------
+    callable
+        Of (y_true, y_pred).
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If scikit-learn has none of that name.
+    """
     if callable(metric):
         return metric
     if not isinstance(metric, str):

@@ -1,6 +1,8 @@
 """Verdicts: right where the truth is planted, few where there is nothing to say."""
 
 import functools
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from mtlearn.sharing import gains as g
 from mtlearn.sharing.folds import inner_folds
 from mtlearn.sharing.paired import HeldOut
 
+CODE = Path(__file__).parents[1] / "docs" / "code"
 SHARED = ["learned", "pooled_offset"]
 
 
@@ -140,6 +143,19 @@ def test_curves_are_not_taken_for_sharing():
     assert "no clear difference as long as features count in straight lines" in (
         found.verdict()
     )
+
+
+def test_the_example_of_the_guide(capsys):
+    runpy.run_path(str(CODE / "should_i_share.py"))
+    out = capsys.readouterr().out
+    assert out.startswith("Learning the tasks together helps most of them, but costs")
+    assert "1 is hurt by sharing (0)" in out
+    assert out.splitlines()[-1].split() == [
+        "independent",
+        "independent",
+        "pooled_offset",
+        "pooled_offset",
+    ]
 
 
 # ---------------------------------------------------------------- what is recommended

@@ -56,6 +56,11 @@ class _Words:
                 "Yes, learning the tasks together helps: "
                 f"{self._against(judged)}{self._closer(judged)}."
             )
+        if clear < 0 and self._count(GAINS) > len(self.verdicts) / 2:
+            return (
+                "Learning the tasks together helps most of them, but costs others "
+                f"more: {self._against(judged)}."
+            )
         if clear < 0:
             return (
                 "No, learning the tasks together does not help: "
@@ -124,7 +129,7 @@ class _Words:
 
     def tasks(self):
         """How many tasks gain."""
-        count = {name: int(np.sum(self.verdicts == name)) for name in VERBS}
+        count = {name: self._count(name) for name in VERBS}
         said = [
             f"{n} {VERBS[name][n != 1]}{self._who() if name == HURT else ''}"
             for name, n in count.items()
@@ -134,6 +139,9 @@ class _Words:
         judged = self.of.judged
         which = "" if judged == self.of.winner else f" by {judged}"
         return f"Of {len(self.verdicts)} tasks {text}{which}."
+
+    def _count(self, verdict):
+        return int(np.sum(self.verdicts == verdict))
 
     def _who(self):
         """Names of those that are hurt, the worst first."""
