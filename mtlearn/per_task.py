@@ -9,10 +9,11 @@ from .fitting import checks
 from .fitting.base import NeedsRows, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
+from .fitting.elsewhere import FromPartitions
 from .fitting.folds import scatter
 from .fitting.grid import Batch, in_batches
 from .fitting.related_search import RelatedSearch
-from .fitting.streams import FromMoments
+from .fitting.shards import FromShards
 from .moments import grams_fit, moments_pay
 from .problem.losses import Squared
 from .problem.solution import Status
@@ -30,7 +31,7 @@ from .solvers.related.steps import SOLVERS
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
-class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
+class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
     r"""Ridge regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -188,6 +189,8 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
 
     def _solve(self, fit, start):
         alpha = float(self.alpha)
+        if fit.elsewhere is not None:
+            return fit.elsewhere.solve(fit, alpha, self.tol)
         if fit.form.learned and alpha > 0:
             how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
             return solve_learned(fit, None, alpha, **how)
@@ -479,7 +482,7 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
         return replace(solution, coef=space.back(solution.coef))
 
 
-class PerTaskClassifier(LogisticClassifier):
+class PerTaskClassifier(FromPartitions, LogisticClassifier):
     r"""Logistic regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -638,6 +641,9 @@ class PerTaskClassifier(LogisticClassifier):
                 "`solver`='newton-dual' is for two classes, got "
                 f"{loss.n_scores}: use 'newton-cg' or 'auto'."
             )
+        if fit.elsewhere is not None:
+            signs = np.array([-1.0, 1.0]) if loss.n_scores == 1 else None
+            return self._solve_partitions(fit.with_rows(data), loss, start, signs)
         return solve_newton(
             data,
             loss,

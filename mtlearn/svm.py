@@ -9,6 +9,7 @@ from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.classifiers import TaskClassifier, against_the_rest
 from .fitting.constrained import Constrained
+from .fitting.elsewhere import FromPartitions, refuse_margins
 from .fitting.machine import KernelMachine
 from .problem.margins import margin_loss
 from .problem.solution import stack_classes
@@ -17,7 +18,7 @@ from .solvers.margins.kinked import solve_margin
 from .solvers.related.steps import SOLVERS
 
 
-class _Margins(KernelMachine, Constrained):
+class _Margins(FromPartitions, KernelMachine, Constrained):
     """What both machines do: check, and solve for one number or sign per label."""
 
     def _check_margins(self, losses):
@@ -39,7 +40,13 @@ class _Margins(KernelMachine, Constrained):
     def _loss_under_constraints(self):
         return self._margin, 1.0
 
-    def _solve_one(self, fit, start):
+    def _refuse_partitions(self, relation):
+        super()._refuse_partitions(relation)
+        refuse_margins(self)
+
+    def _solve_one(self, fit, start, signs=None):
+        if fit.elsewhere is not None:
+            return self._solve_partitions(fit, self._margin.smooth(), start, signs)
         if fit.form.learned:
             return self._solve_learned(fit, start)
         if self._is_machine:
@@ -323,7 +330,8 @@ class MultiTaskSVM(_Margins, TaskClassifier):
             begin = start
             if start is not None and len(fit.labels) > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solutions.append(self._solve_one(fit.with_rows(data), begin))
+            signs = _against(k, len(fit.labels))
+            solutions.append(self._solve_one(fit.with_rows(data), begin, signs))
         return solutions[0] if len(solutions) == 1 else stack_classes(solutions)
 
 
@@ -542,6 +550,11 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         return self._solve_one(fit, start)
 
 
+def _against(k, n_labels):
+    """-1 or +1 for each class in the k-th problem of one against the rest."""
+    return np.where(np.arange(n_labels) == (1 if n_labels == 2 else k), 1.0, -1.0)
+
+
 def _weigh_classes(fit, class_weight):
     """Multiply the sample weights by the weights of the labels' classes."""
     if class_weight is None:
@@ -554,6 +567,8 @@ def _weigh_classes(fit, class_weight):
     if data.sample_weight is not None:
         given = data.sample_weight
         weight *= given if given.ndim == weight.ndim else given[:, None]
+    if fit.elsewhere is not None:
+        fit = replace(fit, elsewhere=replace(fit.elsewhere, factor=factor))
     return fit.with_rows(replace(data, sample_weight=weight))
 
 

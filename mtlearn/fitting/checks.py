@@ -237,7 +237,7 @@ def check_classes(y):
         raise ValueError(MISSING_LABEL)
     require_a_label(~missing)
     complete = not missing.any()
-    labels, place = _sorted_labels(y.ravel() if complete else y[~missing])
+    labels, place = sort_labels(y.ravel() if complete else y[~missing])
     if complete:
         return place.reshape(y.shape).astype(np.float64), labels
     codes = np.full(y.shape, np.nan)
@@ -245,7 +245,7 @@ def check_classes(y):
     return codes, labels
 
 
-def _sorted_labels(found):
+def sort_labels(found):
     """The distinct labels, sorted, and the position of each entry among them."""
     if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
         found = _plain_labels(found)

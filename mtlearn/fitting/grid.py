@@ -29,6 +29,7 @@ from .compiling import tell_when_compiling
 from .folds import FoldMoments, HeldOut, moments_of
 from .judge import Given, Judge
 from .part import Part, take_part
+from .partitions import is_collection, refuse_partitions
 
 _BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
@@ -109,6 +110,8 @@ class GridFit:
             If a parameter has the wrong type.
         """
         tell_when_compiling()
+        if is_collection(X, y, task, sample_weight):
+            refuse_partitions(self)
         found = self._unfitted()
         solution = found._search(X, y, sample_weight, task, self._warm_model)
         if self.verbose:

@@ -55,12 +55,12 @@ class _ScalarLoss(_Loss):
             First and (generalised) second derivative in the score, times the weight.
         """
         gradient, curvature = np.empty_like(z), np.empty_like(z)
-        value = _evaluate(self._code, self.width, y, z, weight, gradient, curvature)
+        value = _evaluate(self.code, self.width, y, z, weight, gradient, curvature)
         return value, gradient, curvature
 
     def along(self, y, z, dz, weight, step):
         """Value, slope and curvature at `step` along the line z + step * dz."""
-        return _along(self._code, self.width, y, z, dz, weight, step)
+        return _along(self.code, self.width, y, z, dz, weight, step)
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -69,7 +69,7 @@ class _ScalarLoss(_Loss):
 class Squared(_ScalarLoss):
     """1/2 (y - z)^2."""
 
-    _code = _SQUARED
+    code = _SQUARED
 
     def each(self, y, z, weight):
         """The loss of each observation, times its weight."""
@@ -83,7 +83,7 @@ class Squared(_ScalarLoss):
 class SquaredHinge(_ScalarLoss):
     """max(0, 1 - y z)^2, labels -1 and +1."""
 
-    _code = _SQUARED_HINGE
+    code = _SQUARED_HINGE
 
     def conjugate(self, y, g, weight):
         """Sum of g^2 / (4 weight) + g y, where g y is not positive."""
@@ -93,7 +93,7 @@ class SquaredHinge(_ScalarLoss):
 class Logistic(_ScalarLoss):
     """log(1 + exp(-y z)), labels -1 and +1."""
 
-    _code = _LOGISTIC
+    code = _LOGISTIC
 
     def each(self, y, z, weight):
         """The loss of each observation, times its weight."""
@@ -108,7 +108,7 @@ class Logistic(_ScalarLoss):
 class SquaredEpsilonInsensitive(_ScalarLoss):
     """max(0, |y - z| - epsilon)^2."""
 
-    _code = _SQUARED_EPSILON
+    code = _SQUARED_EPSILON
 
     def __init__(self, epsilon=0.0):
         self.width = float(epsilon)
@@ -187,7 +187,7 @@ LOSSES = [
 
 
 @njit(cache=True)
-def _point(code, width, y, z):
+def point_loss(code, width, y, z):
     """Value, first and second derivative of one observation's loss."""
     if code == _SQUARED:
         r = z - y
@@ -225,7 +225,7 @@ def _evaluate(code, width, y, z, weight, gradient, curvature):
             curvature[i] = double if slack > 0.0 else 0.0
         return total
     for i in range(y.shape[0]):
-        v, g, h = _point(code, width, y[i], z[i])
+        v, g, h = point_loss(code, width, y[i], z[i])
         total += weight[i] * v
         gradient[i] = weight[i] * g
         curvature[i] = weight[i] * h
@@ -246,7 +246,7 @@ def _along(code, width, y, z, dz, weight, step):
             bend += (2.0 * weight[i] if slack > 0.0 else 0.0) * dz[i] * dz[i]
         return value, slope, bend
     for i in range(y.shape[0]):
-        v, g, h = _point(code, width, y[i], z[i] + step * dz[i])
+        v, g, h = point_loss(code, width, y[i], z[i] + step * dz[i])
         value += weight[i] * v
         slope += weight[i] * g * dz[i]
         bend += weight[i] * h * dz[i] * dz[i]

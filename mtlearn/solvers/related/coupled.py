@@ -149,6 +149,18 @@ class ArrowSolver:
 
     def update(self, blocks, change=None):
         """Take new blocks; `change` tells how they differ from the last call's."""
+        head = self.eliminate(blocks, change)
+        self.head = None if head is None else factor_spd(head)
+        if head is not None and self.form.private == 0:
+            cholesky = self.head[1]
+            lowest = 0.0 if cholesky is None else float(np.diag(cholesky).min())
+            self.pivot = lowest * lowest
+
+    def eliminate(self, blocks, change=None):
+        """What is left for the common part and the border, a matrix; None without.
+
+        Of tasks apart such matrices add up, but for the alpha on their diagonals.
+        """
         self.blocks = blocks
         a, b = self.form.shared, self.form.private
         p, q = blocks.p, blocks.border.shape[2]
@@ -159,20 +171,15 @@ class ArrowSolver:
             if change is not None:
                 change.refresh(change.count != 0)
             self.hessian = blocks.reduced()
-        self.head = None
         if a == 0 and q == 0:
-            return
+            return None
         head = np.zeros((p + q, p + q))
         head[:p, :p] = self._common(p)
         if q:
             head[:p, p:] = a * blocks.total(self._damped(blocks.border))
             head[p:, :p] = head[:p, p:].T
             head[p:, p:] = self._corner()
-        self.head = factor_spd(head)
-        if b == 0:
-            cholesky = self.head[1]
-            lowest = 0.0 if cholesky is None else float(np.diag(cholesky).min())
-            self.pivot = lowest * lowest
+        return head
 
     def _invert(self, blocks, change):
         """(alpha I + b^2 H_t)^-1, bordered by the task's own intercept, if any."""
@@ -244,25 +251,35 @@ class ArrowSolver:
 
     def solve(self, rhs, rhs_border):
         """Solve for theta (n_tasks + 1, p) and the border unknowns (q,)."""
+        theta, head = self.forward(rhs, rhs_border)
+        if self.head is None:
+            return theta, np.zeros(0)
+        return self.back(theta, solve_spd(self.head, head))
+
+    def forward(self, rhs, rhs_border):
+        """Private parts as if nothing were common, and the other unknowns' sides."""
         a, b, blocks = self.form.shared, self.form.private, self.blocks
         theta = np.zeros_like(rhs)
         if b > 0:
             theta[1:] = self._invert_dot(rhs[1:])
-        if self.head is None:
-            return theta, np.zeros(0)
         p = rhs.shape[1]
         head = np.concatenate([rhs[0], rhs_border])
         if b > 0 and a > 0:
             head[:p] -= a * b * self._hessian_total(rhs[1:], theta[1:])
-        border = blocks.each(blocks.border) if len(rhs_border) else None
-        if b > 0 and border is not None:
+        if b > 0 and len(rhs_border):
+            border = blocks.each(blocks.border)
             head[p:] -= b * np.einsum("tpq,tp->q", border, theta[1:])
-        head = solve_spd(self.head, head)
+        return theta, head
+
+    def back(self, theta, head):
+        """All unknowns, once those of the common part and the border are known."""
+        a, b, blocks = self.form.shared, self.form.private, self.blocks
+        p = theta.shape[1]
         theta[0] = head[:p]
         if b > 0 and a > 0:
             theta[1:] -= a * b * self._inverse_hessian_dot(theta[0])
-        if b > 0 and border is not None:
-            lifted = np.einsum("tpq,q->tp", border, head[p:])
+        if b > 0 and len(head) > p:
+            lifted = np.einsum("tpq,q->tp", blocks.each(blocks.border), head[p:])
             theta[1:] -= b * self._invert_dot(lifted)
         return theta, head[p:]
 

@@ -12,7 +12,7 @@ from .least_squares import solve_least_norm
 from .newton import solve_newton
 from .steps import choose_solver
 
-_COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
+COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
 _DEPENDENT = 1e-8  # the same without a penalty, which would hide what is lost
 _REFINEMENTS = 4
 
@@ -124,7 +124,7 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
         if bound <= 1e-3 * enough or n_iter == _REFINEMENTS:
             break
         theta, beta = theta + step, beta + beta_step
-    coarse = _COLLINEAR if alpha > 0 else _DEPENDENT
+    coarse = COLLINEAR if alpha > 0 else _DEPENDENT
     lost = solver.pivot < coarse or not bound <= enough
     status = Status.STALLED if lost else Status.CONVERGED
     certificate = bound / max(scale, 1e-300)
