@@ -275,9 +275,9 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
         relation is learned or tasks are made of others.
     intercept_strength : "auto", float or array-like, default="auto"
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        one or several to try. "auto": with independent tasks and `SharedMean` those
-        with which a task of average size keeps 15, 40, 70 or 90 % of its own level,
-        whatever the strength; with other relations 0.1, 1 and 10.
+        one or several to try. "auto": with independent tasks and `SharedMean` that at
+        which the tasks' levels are most likely in a random-intercept model, whatever
+        the strength of the penalty; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
