@@ -27,25 +27,23 @@ _PATIENCE = 30  # steps after which a small problem is given to the QR of its ro
 # ---------------------------------------------------------------- the problem
 
 
-class Problem:
-    """Loss, rows, relation and intercept of one fit; knows no iteration.
+class Unknowns:
+    """Relation, intercept and shapes of one fit; knows no rows.
 
     Coefficients are carried as W of shape (n_tasks, p): the q * d coefficients (class
     after class), then with shrunken intercepts the q deviations from the common one.
     """
 
-    def __init__(self, data, loss, form, alpha, intercept):
-        self.data, self.loss, self.form, self.alpha = data, loss, form, alpha
-        self.intercept = intercept
-        self.q, self.d = loss.n_scores, data.n_features
-        self.y, self.weight = data.labels, data.weights
-        self.n_coef = self.q * self.d
-        self.p = self.n_coef + self.q * intercept.shrunk
-        self.free = FreeUnknowns(intercept, form, self.q)
+    def __init__(self, form, alpha, intercept, q, d):
+        self.form, self.alpha, self.intercept = form, alpha, intercept
+        self.q, self.d = q, d
+        self.n_coef = q * d
+        self.p = self.n_coef + q * intercept.shrunk
+        self.free = FreeUnknowns(intercept, form, q)
 
-    def start(self, coef=None, intercept=None):
+    def state(self, coef=None, intercept=None):
         """State of a given model, by default the zero model."""
-        n = self.data.n_tasks
+        n = self.form.n_tasks
         W = np.zeros((n, self.p))
         beta = np.zeros(self.free.shape)
         if coef is not None:
@@ -54,8 +52,6 @@ class Problem:
             beta = self.free.of(b)
             if self.intercept.shrunk:
                 W[:, self.n_coef :] = b - self.free.spread(beta)
-        elif self.free.separate and isinstance(self.loss, Logistic):
-            beta[:, 0] = saturated(self.data, self.y)
         return State(self.form.coordinates(W), beta)
 
     def model(self, state):
@@ -65,6 +61,35 @@ class Problem:
         if self.intercept.shrunk:
             b = b + W[:, self.n_coef :]
         return W[:, : self.n_coef], b
+
+    def penalty(self, state):
+        """1/2 alpha Omega."""
+        return 0.5 * self.alpha * np.vdot(state.theta, self.form.metric(state.theta))
+
+    def corner(self, sums):
+        """H_bb of curvatures (n_tasks, q, q), made definite: a block per unknown."""
+        rules = self.free.rules
+        if not self.free:
+            return np.zeros((0, self.q, self.q))
+        if rules is None:
+            return ground(self.free.gather(sums))
+        return ground_whole(sum_blocks(rules, rules, sums))[None]
+
+
+class Problem(Unknowns):
+    """Loss, rows, relation and intercept of one fit; knows no iteration."""
+
+    def __init__(self, data, loss, form, alpha, intercept):
+        super().__init__(form, alpha, intercept, loss.n_scores, data.n_features)
+        self.data, self.loss = data, loss
+        self.y, self.weight = data.labels, data.weights
+
+    def start(self, coef=None, intercept=None):
+        """Where to begin: a given model, or zero."""
+        state = self.state(coef, intercept)
+        if coef is None and self.free.separate and isinstance(self.loss, Logistic):
+            state.beta[:, 0] = saturated(self.data, self.y)
+        return state
 
     def zeros(self):
         """Scores of the zero model."""
@@ -110,21 +135,18 @@ class Problem:
         """Curvature times a change of the scores."""
         return h * u if self.q == 1 else np.einsum("ikl,il->ik", h, u)
 
+    def mixed(self, h, shift):
+        """Change of the gradient, (n_tasks, p), by a change of the intercepts."""
+        return self.carry(self.bend(h, self.spread(shift)))[0]
+
     def intercept_curvature(self, h):
         """H_bb, made definite: (n_free, q, q), or one block of all unknowns."""
-        q, data, rules = self.q, self.data, self.free.rules
+        q, data = self.q, self.data
         if not self.free:
             return np.zeros((0, q, q))
         flat = h.reshape(len(h), -1)
         sums = np.column_stack([data.sums(column) for column in flat.T])
-        sums = sums.reshape(-1, q, q)
-        if rules is None:
-            return ground(self.free.gather(sums))
-        return ground_whole(sum_blocks(rules, rules, sums))[None]
-
-    def penalty(self, state):
-        """1/2 alpha Omega."""
-        return 0.5 * self.alpha * np.vdot(state.theta, self.form.metric(state.theta))
+        return self.corner(sums.reshape(-1, q, q))
 
 
 # ---------------------------------------------------------------- the loop
@@ -284,8 +306,7 @@ class Gradient:
         """Gradient in theta once the intercepts are minimised out."""
         if not problem.free or not np.any(self.shift):
             return self.coef
-        G, _ = problem.carry(problem.bend(h, problem.spread(self.shift)))
-        return self.coef - problem.form.adjoint(G)
+        return self.coef - problem.form.adjoint(problem.mixed(h, self.shift))
 
     def bound(self, problem):
         """Distance from the minimum, at most (see the module's head)."""
@@ -333,7 +354,7 @@ def shift_intercepts(model, means, sign, q):
 
 def as_user(coef, b, problem):
     """coef_ and intercept_ as the user sees them."""
-    n, q = problem.data.n_tasks, problem.q
+    n, q = problem.form.n_tasks, problem.q
     if q == 1:
         return coef.copy(), b[:, 0].copy()
     return coef.reshape(n, q, problem.d).copy(), b.copy()

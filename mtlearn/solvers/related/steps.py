@@ -81,34 +81,48 @@ class CholeskyStep:
 
     def direction(self, problem, point):
         """Newton direction."""
-        gradient = point.gradient
         change = self.hessians.compare(problem, point.h)
         full = self.hessians.full
-        n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
-        if not intercept.present:
-            self.solver.update(Blocks(full), change)
-            theta, _ = self.solver.solve(-gradient.coef, np.zeros(0))
-            return State(theta, np.zeros_like(gradient.beta))
+        return block_step(self.solver, problem, point.gradient, full, change)
+
+
+def block_step(solver, problem, gradient, full, change=None):
+    """Newton direction by the Hessians of the tasks.
+
+    Parameters
+    ----------
+    solver : object of `coupled_solver`
+    problem : Unknowns
+    gradient : Gradient
+    full : ndarray of shape (n_tasks, size, size)
+        Coefficients class after class, then intercepts.
+    change : Change, default=None
+        How the Hessians differ from the last call's; None where nothing is kept.
+    """
+    n_coef, form, intercept = problem.n_coef, problem.form, problem.intercept
+    if not intercept.present:
+        solver.update(Blocks(full), change)
+        theta, _ = solver.solve(-gradient.coef, np.zeros(0))
+        return State(theta, np.zeros_like(gradient.beta))
+    if change is not None:
         change.refresh(change.count != 0)
-        border = np.ascontiguousarray(full[:, :n_coef, n_coef:])
-        if problem.free.separate:
-            self.solver.update(Blocks(full, own=problem.q), change)
-            swept = np.linalg.solve(gradient.corner, border.transpose(0, 2, 1))
-            shift = np.einsum("tpq,tq->tp", border, gradient.shift)
-            theta, _ = self.solver.solve(
-                form.adjoint(shift) - gradient.coef, np.zeros(0)
-            )
-            moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
-            return State(theta, -gradient.shift - moved)
-        corner = full[:, n_coef:, n_coef:]
-        if intercept.shrunk:
-            border = np.ascontiguousarray(full[:, :, n_coef:])
-        else:
-            full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
-        rules = problem.free.rules
-        self.solver.update(Blocks(full, border, corner, rules=rules), change)
-        theta, beta = self.solver.solve(-gradient.coef, -gradient.beta[0])
-        return State(theta, beta[None, :])
+    border = np.ascontiguousarray(full[:, :n_coef, n_coef:])
+    if problem.free.separate:
+        solver.update(Blocks(full, own=problem.q), change)
+        swept = np.linalg.solve(gradient.corner, border.transpose(0, 2, 1))
+        shift = np.einsum("tpq,tq->tp", border, gradient.shift)
+        theta, _ = solver.solve(form.adjoint(shift) - gradient.coef, np.zeros(0))
+        moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
+        return State(theta, -gradient.shift - moved)
+    corner = full[:, n_coef:, n_coef:]
+    if intercept.shrunk:
+        border = np.ascontiguousarray(full[:, :, n_coef:])
+    else:
+        full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
+    rules = problem.free.rules
+    solver.update(Blocks(full, border, corner, rules=rules), change)
+    theta, beta = solver.solve(-gradient.coef, -gradient.beta[0])
+    return State(theta, beta[None, :])
 
 
 class RowHessians:
