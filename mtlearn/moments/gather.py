@@ -1,7 +1,6 @@
 """Moments of rows: one pass over each task's own, or one for all that share theirs."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,14 +8,11 @@ from numba import njit
 from scipy.linalg import blas
 
 from ..problem.tasks import TaskData, gram_chunk
-from ..problem.threads import count_threads, in_threads
+from ..problem.threads import WORTH, in_threads, row_blocks, task_ranges
 from .sums import Moments, pool_into, two_sum
 
 _NARROW = 12  # features up to which products of rows are faster than those of matrices
 _OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
-_BLOCK = 1 << 18  # entries of the rows that are worth a thread
-_MOST_BLOCKS = 8
-_BESIDE = 0.25  # entries of the blocks' moments, against those of the rows
 _CORRECTED = 1 << 17  # entries of Gram matrices that are corrected at once
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 _CHUNK = 1024  # rows that are centred at once
@@ -46,17 +42,11 @@ def _from_rows(data):
 
 
 def _blocks(data):
-    """Slices of the rows, whose moments together take a part of what the rows do.
-
-    Their number depends on the data alone, so that sums do not depend on threads.
-    """
+    """Slices of the rows that are read by themselves."""
     n, d = data.X.shape
-    most = _BESIDE * n * d / max(1, data.n_tasks * (d + 2) ** 2)
-    most = min(_MOST_BLOCKS, int(most), n * d // _BLOCK)
-    if data.wide or data.sparse or most < 2 or d > _OWN_THREADS:
+    if data.wide or data.sparse or d > _OWN_THREADS:
         return [slice(0, n)]
-    ends = np.linspace(0, n, most + 1).astype(int)
-    return [slice(low, high) for low, high in pairwise(ends.tolist())]
+    return row_blocks(n, d, data.n_tasks * (d + 2) ** 2)
 
 
 def _some_rows(data, rows):
@@ -87,7 +77,7 @@ def _one_block(data, threaded=False):
     )
     narrow = d <= _NARROW and not data.wide and not data.sparse
     gather = _in_order if narrow else _sorted
-    gather(data, out, threaded and data.X.shape[0] * d > _BLOCK and d <= _OWN_THREADS)
+    gather(data, out, threaded and data.X.shape[0] * d > WORTH and d <= _OWN_THREADS)
     _correct(out)
     return out
 
@@ -100,7 +90,7 @@ def _in_order(data, out, threaded):
     def some(tasks):
         _gather_narrow(data.X, data.y, weight, data.codes, *tasks, *numbers)
 
-    in_threads(some, _ranges(np.arange(data.n_tasks + 1), threaded))
+    in_threads(some, task_ranges(np.arange(data.n_tasks + 1), threaded))
 
 
 def _sorted(data, out, threaded):
@@ -120,7 +110,7 @@ def _sorted(data, out, threaded):
             own = [one[low:high] for one in numbers]
             _gather(*observed, begins[low : high + 1], buffer, *own)
 
-        in_threads(some, _ranges(begins, threaded))
+        in_threads(some, task_ranges(begins, threaded))
 
 
 def _numbers(out):
@@ -135,16 +125,6 @@ def _numbers(out):
         out.y_square,
         out.cross,
     )
-
-
-def _ranges(starts, threaded):
-    """Ranges of tasks of about equally many rows, one for each thread."""
-    n_tasks = len(starts) - 1
-    most = min(count_threads(), n_tasks) if threaded else 1
-    ends = np.searchsorted(starts, np.linspace(0, starts[-1], most + 1))
-    ends[0], ends[-1] = 0, n_tasks
-    ends = np.maximum.accumulate(np.minimum(ends, n_tasks)).tolist()
-    return [(low, high) for low, high in pairwise(ends) if low < high]
 
 
 def _dense_batches(data, rows, starts):
