@@ -18,7 +18,7 @@ from .problem.losses import Squared
 from .problem.solution import Status
 from .relations import SharedMean, check_relation
 from .solvers.features.covariance import solve_learned
-from .solvers.related.newton import solve_newton
+from .solvers.related.narrow import solve_smooth
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum
 from .solvers.related.squared import (
     moments_serve,
@@ -630,7 +630,7 @@ class PerTaskClassifier(LogisticClassifier):
                 "`solver`='newton-dual' is for two classes, got "
                 f"{loss.n_scores}: use 'newton-cg' or 'auto'."
             )
-        return solve_newton(
+        return solve_smooth(
             data,
             loss,
             fit.form,

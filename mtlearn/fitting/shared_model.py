@@ -62,7 +62,8 @@ def settle_intercepts(fit, intercept, own=None, otherwise=0.0):
 def present_classes(data, n_labels):
     """Which classes each task of `data` has labels of, (n_tasks, n_labels) bool."""
     present = np.zeros((data.n_tasks, n_labels), dtype=bool)
-    present[data.task_of, data.labels.astype(np.intp)] = True
+    for tasks, labels, _ in data.pieces():
+        present[tasks, labels.astype(np.intp)] = True
     return present
 
 

@@ -187,7 +187,7 @@ LOSSES = [
 
 
 @njit(cache=True)
-def _point(code, width, y, z):
+def point(code, width, y, z):
     """Value, first and second derivative of one observation's loss."""
     if code == _SQUARED:
         r = z - y
@@ -225,7 +225,7 @@ def _evaluate(code, width, y, z, weight, gradient, curvature):
             curvature[i] = double if slack > 0.0 else 0.0
         return total
     for i in range(y.shape[0]):
-        v, g, h = _point(code, width, y[i], z[i])
+        v, g, h = point(code, width, y[i], z[i])
         total += weight[i] * v
         gradient[i] = weight[i] * g
         curvature[i] = weight[i] * h
@@ -246,7 +246,7 @@ def _along(code, width, y, z, dz, weight, step):
             bend += (2.0 * weight[i] if slack > 0.0 else 0.0) * dz[i] * dz[i]
         return value, slope, bend
     for i in range(y.shape[0]):
-        v, g, h = _point(code, width, y[i], z[i] + step * dz[i])
+        v, g, h = point(code, width, y[i], z[i] + step * dz[i])
         value += weight[i] * v
         slope += weight[i] * g * dz[i]
         bend += weight[i] * h * dz[i] * dz[i]

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numba import njit
 
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
+_PIECE = 1 << 18  # observations that are looked at together
 _WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
 
 
@@ -135,6 +136,22 @@ class TaskData:
         if values.ndim == 2 and self.wide:
             return values[self.rows, self.task_of]
         return values[self.rows]
+
+    def pieces(self):
+        """Yield tasks, labels and sample weights of the observations, some at a time.
+
+        In no order, so that rows in the long layout need not be sorted; weights are
+        None where all are one.
+        """
+        if self.wide:
+            weight = self.sample_weight
+            weight = None if weight is None else self.take(weight)
+            columns = self.task_of, self.labels, weight
+        else:
+            columns = self.codes, self.y, self.sample_weight
+        for low in range(0, len(columns[0]), _PIECE):
+            part = slice(low, low + _PIECE)
+            yield tuple(None if one is None else one[part] for one in columns)
 
     def relabel(self, y):
         """Return the same rows with other labels: sorting is not done again."""
