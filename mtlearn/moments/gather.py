@@ -15,6 +15,7 @@ _NARROW = 12  # features up to which products of rows are faster than those of m
 _OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
 _CORRECTED = 1 << 17  # entries of Gram matrices that are corrected at once
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
+_COLUMNS = 1 << 18  # entries of labels that are looked at together
 _CHUNK = 1024  # rows that are centred at once
 
 
@@ -95,7 +96,10 @@ def _in_order(data, out, threaded):
 
 def _sorted(data, out, threaded):
     """Task after task, by matrix products."""
-    rows, starts, d = data.rows, data.starts, data.n_features
+    if data.wide and not data.sparse:
+        _by_columns(data, out, threaded)
+        return
+    rows, starts = data.rows, data.starts
     labels, weight = data.take(data.y), data.sample_weight
     weights = np.ones(len(rows)) if weight is None else data.take(weight)
     for first, last, X, places in _dense_batches(data, rows, starts):
@@ -106,11 +110,40 @@ def _sorted(data, out, threaded):
 
         def some(tasks, begins=begins, observed=observed, numbers=numbers):
             low, high = tasks
-            buffer = np.empty((gram_chunk(d), d))
             own = [one[low:high] for one in numbers]
-            _gather(*observed, begins[low : high + 1], buffer, *own)
+            _gather_some(observed, begins[low : high + 1], own)
 
         in_threads(some, task_ranges(begins, threaded))
+
+
+def _by_columns(data, out, threaded):
+    """A few columns of labels at a time: the numbers of all their rows may be many."""
+    step = max(1, _COLUMNS // max(1, len(data.y)))
+    parts = [slice(low, low + step) for low in range(0, data.n_tasks, step)]
+    numbers = _numbers(out)
+
+    def some(part):
+        tasks, rows = np.nonzero(data.observed[:, part].T)
+        labels, weights = data.y[:, part][rows, tasks], data.sample_weight
+        if weights is None:
+            weights = np.ones(len(rows))
+        else:
+            own = weights.ndim == 2
+            weights = weights[:, part][rows, tasks] if own else weights[rows]
+        starts = np.searchsorted(tasks, np.arange(len(out.weight[part]) + 1))
+        rows = data.X, rows, labels, weights
+        _gather_some(rows, starts, [one[part] for one in numbers])
+
+    if threaded:
+        in_threads(some, parts)
+        return
+    for part in parts:
+        some(part)
+
+
+def _gather_some(observed, starts, numbers):
+    d = observed[0].shape[1]
+    _gather(*observed, starts, np.empty((gram_chunk(d), d)), *numbers)
 
 
 def _numbers(out):
