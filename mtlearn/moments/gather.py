@@ -8,11 +8,10 @@ from numba import njit
 from scipy.linalg import blas
 
 from ..problem.tasks import TaskData, gram_chunk
-from ..problem.threads import WORTH, in_threads, row_blocks, task_ranges
+from ..problem.threads import OWN_THREADS, WORTH, in_threads, row_blocks, task_ranges
 from .sums import Moments, pool_into, two_sum
 
 _NARROW = 12  # features up to which products of rows are faster than those of matrices
-_OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
 _CORRECTED = 1 << 17  # entries of Gram matrices that are corrected at once
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 _COLUMNS = 1 << 18  # entries of labels that are looked at together
@@ -45,7 +44,7 @@ def _from_rows(data):
 def _blocks(data):
     """Slices of the rows that are read by themselves."""
     n, d = data.X.shape
-    if data.wide or data.sparse or d > _OWN_THREADS:
+    if data.wide or data.sparse or d > OWN_THREADS:
         return [slice(0, n)]
     return row_blocks(n, d, data.n_tasks * (d + 2) ** 2)
 
@@ -78,7 +77,7 @@ def _one_block(data, threaded=False):
     )
     narrow = d <= _NARROW and not data.wide and not data.sparse
     gather = _in_order if narrow else _sorted
-    gather(data, out, threaded and data.X.shape[0] * d > WORTH and d <= _OWN_THREADS)
+    gather(data, out, threaded and data.X.shape[0] * d > WORTH and d <= OWN_THREADS)
     _correct(out)
     return out
 

@@ -14,6 +14,7 @@ from numba.np.ufunc import parallel
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 WORTH = 1 << 18  # entries of rows that are worth a thread
+OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
 _MOST_BLOCKS = 8
 _BESIDE = 0.25  # entries of what blocks of rows leave behind, against those of the rows
 
@@ -97,3 +98,8 @@ def task_ranges(starts, threaded=True):
     ends[0], ends[-1] = 0, n_tasks
     ends = np.maximum.accumulate(np.minimum(ends, n_tasks)).tolist()
     return [(low, high) for low, high in pairwise(ends) if low < high]
+
+
+def inner(a, b):
+    """Sum of products of the entries, which BLAS would cut by its threads."""
+    return float(np.einsum("i,i->", np.ravel(a), np.ravel(b)))
