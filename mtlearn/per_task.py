@@ -18,7 +18,7 @@ from .moments import grams_fit, moments_pay
 from .problem.losses import Squared
 from .problem.solution import Status
 from .solvers.features.covariance import solve_learned
-from .solvers.related.newton import solve_newton
+from .solvers.related.narrow import solve_smooth
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum
 from .solvers.related.squared import (
     moments_serve,
@@ -644,7 +644,7 @@ class PerTaskClassifier(FromPartitions, LogisticClassifier):
         if fit.elsewhere is not None:
             signs = np.array([-1.0, 1.0]) if loss.n_scores == 1 else None
             return self._solve_partitions(fit.with_rows(data), loss, start, signs)
-        return solve_newton(
+        return solve_smooth(
             data,
             loss,
             fit.form,

@@ -227,7 +227,9 @@ def against_the_rest(fit):
     y, n_labels = fit.data.y, len(fit.labels)
     for k in [1] if n_labels == 2 else range(n_labels):
         signs = np.where(y == k, 1.0, -1.0)
-        yield fit.data.relabel(np.where(np.isnan(y), np.nan, signs))
+        if fit.data.wide:
+            signs[np.isnan(y)] = np.nan
+        yield fit.data.relabel(signs)
 
 
 def _own_scores(z, own):

@@ -62,7 +62,8 @@ def settle_intercepts(fit, intercept, own=None, otherwise=0.0):
 def present_classes(data, n_labels):
     """Which classes each task of `data` has labels of, (n_tasks, n_labels) bool."""
     present = np.zeros((data.n_tasks, n_labels), dtype=bool)
-    present[data.task_of, data.labels.astype(np.intp)] = True
+    for tasks, labels, _ in data.pieces():
+        present[tasks, labels.astype(np.intp)] = True
     return present
 
 
@@ -100,8 +101,12 @@ def frequencies(fit):
     A number for two classes, else (n_classes,) with mean zero.
     """
     data, n_labels = fit.data, len(fit.labels)
-    codes = data.labels.astype(np.intp)
-    mass = np.bincount(codes, weights=data.weights, minlength=n_labels)
+    mass = np.zeros(n_labels)
+    for tasks, labels, weight in data.pieces():
+        if data.task_weight is not None:
+            own = data.task_weight[tasks]
+            weight = own if weight is None else weight * own
+        mass += np.bincount(labels.astype(np.intp), weight, n_labels)
     level = np.log(np.maximum(mass, 1e-6 * mass.sum()))
     return level[1] - level[0] if n_labels == 2 else level - level.mean()
 

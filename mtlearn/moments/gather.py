@@ -1,7 +1,6 @@
 """Moments of rows: one pass over each task's own, or one for all that share theirs."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,16 +8,13 @@ from numba import njit
 from scipy.linalg import blas
 
 from ..problem.tasks import TaskData, gram_chunk
-from ..problem.threads import count_threads, in_threads
+from ..problem.threads import OWN_THREADS, WORTH, in_threads, row_blocks, task_ranges
 from .sums import Moments, pool_into, two_sum
 
 _NARROW = 12  # features up to which products of rows are faster than those of matrices
-_OWN_THREADS = 128  # features up to which BLAS leaves the threads to us
-_BLOCK = 1 << 18  # entries of the rows that are worth a thread
-_MOST_BLOCKS = 8
-_BESIDE = 0.25  # entries of the blocks' moments, against those of the rows
 _CORRECTED = 1 << 17  # entries of Gram matrices that are corrected at once
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
+_COLUMNS = 1 << 18  # entries of labels that are looked at together
 _CHUNK = 1024  # rows that are centred at once
 
 
@@ -46,17 +42,11 @@ def _from_rows(data):
 
 
 def _blocks(data):
-    """Slices of the rows, whose moments together take a part of what the rows do.
-
-    Their number depends on the data alone, so that sums do not depend on threads.
-    """
+    """Slices of the rows that are read by themselves."""
     n, d = data.X.shape
-    most = _BESIDE * n * d / max(1, data.n_tasks * (d + 2) ** 2)
-    most = min(_MOST_BLOCKS, int(most), n * d // _BLOCK)
-    if data.wide or data.sparse or most < 2 or d > _OWN_THREADS:
+    if data.wide or data.sparse or d > OWN_THREADS:
         return [slice(0, n)]
-    ends = np.linspace(0, n, most + 1).astype(int)
-    return [slice(low, high) for low, high in pairwise(ends.tolist())]
+    return row_blocks(n, d, data.n_tasks * (d + 2) ** 2)
 
 
 def _some_rows(data, rows):
@@ -87,7 +77,7 @@ def _one_block(data, threaded=False):
     )
     narrow = d <= _NARROW and not data.wide and not data.sparse
     gather = _in_order if narrow else _sorted
-    gather(data, out, threaded and data.X.shape[0] * d > _BLOCK and d <= _OWN_THREADS)
+    gather(data, out, threaded and data.X.shape[0] * d > WORTH and d <= OWN_THREADS)
     _correct(out)
     return out
 
@@ -100,12 +90,15 @@ def _in_order(data, out, threaded):
     def some(tasks):
         _gather_narrow(data.X, data.y, weight, data.codes, *tasks, *numbers)
 
-    in_threads(some, _ranges(np.arange(data.n_tasks + 1), threaded))
+    in_threads(some, task_ranges(np.arange(data.n_tasks + 1), threaded))
 
 
 def _sorted(data, out, threaded):
     """Task after task, by matrix products."""
-    rows, starts, d = data.rows, data.starts, data.n_features
+    if data.wide and not data.sparse:
+        _by_columns(data, out, threaded)
+        return
+    rows, starts = data.rows, data.starts
     labels, weight = data.take(data.y), data.sample_weight
     weights = np.ones(len(rows)) if weight is None else data.take(weight)
     for first, last, X, places in _dense_batches(data, rows, starts):
@@ -116,11 +109,40 @@ def _sorted(data, out, threaded):
 
         def some(tasks, begins=begins, observed=observed, numbers=numbers):
             low, high = tasks
-            buffer = np.empty((gram_chunk(d), d))
             own = [one[low:high] for one in numbers]
-            _gather(*observed, begins[low : high + 1], buffer, *own)
+            _gather_some(observed, begins[low : high + 1], own)
 
-        in_threads(some, _ranges(begins, threaded))
+        in_threads(some, task_ranges(begins, threaded))
+
+
+def _by_columns(data, out, threaded):
+    """A few columns of labels at a time: the numbers of all their rows may be many."""
+    step = max(1, _COLUMNS // max(1, len(data.y)))
+    parts = [slice(low, low + step) for low in range(0, data.n_tasks, step)]
+    numbers = _numbers(out)
+
+    def some(part):
+        tasks, rows = np.nonzero(data.observed[:, part].T)
+        labels, weights = data.y[:, part][rows, tasks], data.sample_weight
+        if weights is None:
+            weights = np.ones(len(rows))
+        else:
+            own = weights.ndim == 2
+            weights = weights[:, part][rows, tasks] if own else weights[rows]
+        starts = np.searchsorted(tasks, np.arange(len(out.weight[part]) + 1))
+        rows = data.X, rows, labels, weights
+        _gather_some(rows, starts, [one[part] for one in numbers])
+
+    if threaded:
+        in_threads(some, parts)
+        return
+    for part in parts:
+        some(part)
+
+
+def _gather_some(observed, starts, numbers):
+    d = observed[0].shape[1]
+    _gather(*observed, starts, np.empty((gram_chunk(d), d)), *numbers)
 
 
 def _numbers(out):
@@ -135,16 +157,6 @@ def _numbers(out):
         out.y_square,
         out.cross,
     )
-
-
-def _ranges(starts, threaded):
-    """Ranges of tasks of about equally many rows, one for each thread."""
-    n_tasks = len(starts) - 1
-    most = min(count_threads(), n_tasks) if threaded else 1
-    ends = np.searchsorted(starts, np.linspace(0, starts[-1], most + 1))
-    ends[0], ends[-1] = 0, n_tasks
-    ends = np.maximum.accumulate(np.minimum(ends, n_tasks)).tolist()
-    return [(low, high) for low, high in pairwise(ends) if low < high]
 
 
 def _dense_batches(data, rows, starts):

@@ -33,14 +33,23 @@ def base_objective(data, loss, form, intercept, zero):
     composed = form is not None and form.composed
     if least is None or not intercept.present or composed:
         return zero
-    classes = data.labels if isinstance(loss, Softmax) else data.labels > 0
-    classes = classes.astype(np.intp)
-    n_classes = max(getattr(loss, "n_scores", 1), 2)
-    n_groups = intercept.n_free(data.n_tasks)
-    place = data.task_of * n_classes + classes if n_groups > 1 else classes
-    counts = np.bincount(place, data.weights, n_groups * n_classes)
-    found = least(counts.reshape(n_groups, n_classes))
+    counts = _masses(data, loss)
+    if not intercept.own:
+        counts = counts.sum(axis=0, keepdims=True)
+    found = least(counts)
     return max(min(float(found), zero), _LEAST * zero)
+
+
+def _masses(data, loss):
+    """Weights of the classes in each task, (n_tasks, n_classes)."""
+    n_classes = max(getattr(loss, "n_scores", 1), 2)
+    codes, size = isinstance(loss, Softmax), data.n_tasks * n_classes
+    counts = np.zeros(size)
+    for tasks, labels, weight in data.pieces():
+        classes = (labels if codes else labels > 0).astype(np.intp)
+        counts += np.bincount(tasks * n_classes + classes, weight, size)
+    counts = counts.reshape(data.n_tasks, n_classes)
+    return counts if data.task_weight is None else counts * data.task_weight[:, None]
 
 
 def _of_counts(loss):

@@ -9,6 +9,8 @@ import scipy.sparse as sp
 from scipy import linalg
 from scipy.sparse.linalg import splu
 
+from .threads import inner
+
 _CANCELLED = 1e-14  # sums below this share of their terms are rounding
 
 
@@ -97,7 +99,7 @@ class ArrowForm(Form):
 
     def dual_norm2(self, g):
         """max over theta of 2 <g, theta> - Omega(theta)."""
-        return float(np.vdot(g, g))
+        return inner(g, g)
 
     def inverse_metric(self, g):
         """The theta whose `metric` is g."""
@@ -217,7 +219,7 @@ class MatrixForm(Form):
 
     def dual_norm2(self, g):
         """<g, K g>."""
-        return float(np.vdot(g, self.kernel_dot(g)))
+        return inner(g, self.kernel_dot(g))
 
     def kernel_dot(self, g):
         """K g, without the inverse of a sparse precision."""

@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from scipy.special import logsumexp, softmax, xlogy
 
+from .threads import in_threads, inner, row_blocks
+
 _SQUARED, _SQUARED_HINGE, _LOGISTIC, _SQUARED_EPSILON = range(4)
 
 
@@ -55,12 +57,26 @@ class _ScalarLoss(_Loss):
             First and (generalised) second derivative in the score, times the weight.
         """
         gradient, curvature = np.empty_like(z), np.empty_like(z)
-        value = _evaluate(self.code, self.width, y, z, weight, gradient, curvature)
+        columns = y, z, weight, gradient, curvature
+
+        def some(rows):
+            own = [column[rows] for column in columns]
+            return _evaluate(self.code, self.width, *own)
+
+        value = sum(in_threads(some, row_blocks(len(y), 1, 1)))
         return value, gradient, curvature
 
     def along(self, y, z, dz, weight, step):
         """Value, slope and curvature at `step` along the line z + step * dz."""
-        return _along(self.code, self.width, y, z, dz, weight, step)
+        columns = y, z, dz, weight
+
+        def some(rows):
+            own = [column[rows] for column in columns]
+            return _along(self.code, self.width, *own, step)
+
+        parts = in_threads(some, row_blocks(len(y), 1, 1))
+        value, slope, bend = map(sum, zip(*parts, strict=True))
+        return value, slope, bend
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -144,7 +160,7 @@ class Softmax(_Loss):
         rows = np.arange(len(y))
         classes = y.astype(np.intp)
         z = self._masked(z)
-        value = float(weight @ (logsumexp(z, axis=1) - z[rows, classes]))
+        value = inner(weight, logsumexp(z, axis=1) - z[rows, classes])
         p = softmax(z, axis=1)
         gradient = p * weight[:, None]
         curvature = -gradient[:, :, None] * p[:, None, :]
@@ -166,11 +182,11 @@ class Softmax(_Loss):
         classes = y.astype(np.intp)
         z = self._masked(z + step * dz)
         p = softmax(z, axis=1)
-        value = weight @ (logsumexp(z, axis=1) - z[rows, classes])
+        value = inner(weight, logsumexp(z, axis=1) - z[rows, classes])
         mean = np.sum(p * dz, axis=1)
-        slope = weight @ (mean - dz[rows, classes])
-        curvature = weight @ np.sum(p * (dz - mean[:, None]) ** 2, axis=1)
-        return float(value), float(slope), float(curvature)
+        slope = inner(weight, mean - dz[rows, classes])
+        curvature = inner(weight, np.sum(p * (dz - mean[:, None]) ** 2, axis=1))
+        return value, slope, curvature
 
     def __repr__(self):
         return f"Softmax(n_classes={self.n_scores})"
@@ -212,7 +228,7 @@ def point_loss(code, width, y, z):
     return value, -y * wrong, p * (1.0 - p)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _evaluate(code, width, y, z, weight, gradient, curvature):
     total = 0.0
     if code == _SQUARED_HINGE:
@@ -232,7 +248,7 @@ def _evaluate(code, width, y, z, weight, gradient, curvature):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _along(code, width, y, z, dz, weight, step):
     value = 0.0
     slope = 0.0

@@ -11,8 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 from numba import njit
 
+from .threads import in_threads, row_blocks, task_ranges
+
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
-_WORTH_THREADS = 1_000_000  # entries from which its threads repay their start
+_PIECE = 1 << 18  # observations that are looked at together
 
 
 # ---------------------------------------------------------------- task-major blocks
@@ -123,11 +125,12 @@ class TaskData:
     @cached_property
     def weights(self):
         """Sample weight times task weight of each observation, task-major."""
-        weight = np.ones(len(self.rows))
+        if self.task_weight is None:
+            weight = np.ones(len(self.rows))
+        else:
+            weight = np.repeat(self.task_weight.astype(float), self.sizes)
         if self.sample_weight is not None:
             weight *= self.take(self.sample_weight)
-        if self.task_weight is not None:
-            weight *= np.repeat(self.task_weight, self.sizes)
         return weight
 
     def take(self, values):
@@ -135,6 +138,22 @@ class TaskData:
         if values.ndim == 2 and self.wide:
             return values[self.rows, self.task_of]
         return values[self.rows]
+
+    def pieces(self):
+        """Yield tasks, labels and sample weights of the observations, some at a time.
+
+        In no order, so that rows in the long layout need not be sorted; weights are
+        None where all are one.
+        """
+        if self.wide:
+            weight = self.sample_weight
+            weight = None if weight is None else self.take(weight)
+            columns = self.task_of, self.labels, weight
+        else:
+            columns = self.codes, self.y, self.sample_weight
+        for low in range(0, len(columns[0]), _PIECE):
+            part = slice(low, low + _PIECE)
+            yield tuple(None if one is None else one[part] for one in columns)
 
     def relabel(self, y):
         """Return the same rows with other labels: sorting is not done again."""
@@ -204,7 +223,12 @@ class TaskData:
         means = np.zeros((self.n_tasks, self.n_features))
         shared["blocks"] = self._blocks
         shared["features"] = np.empty((len(self.rows), self.n_features))
-        _gather_centred(self.X, self.rows, self.starts, means, shared["features"])
+        out, rows, starts = shared["features"], self.rows, self.starts
+        worth = len(self._spans) > 1
+        in_threads(
+            lambda tasks: _gather_centred(self.X, rows, starts, *tasks, means, out),
+            task_ranges(starts, worth),
+        )
         return replace(self, _shared=shared), means
 
     def with_constant(self, value=1.0):
@@ -225,23 +249,37 @@ class TaskData:
         return replace(self, X=square, _shared=shared)
 
     @cached_property
-    def _steps(self):
-        """Rows of each task to multiply at once: threads pay for large blocks only."""
-        sizes, width = self.sizes, max(self.n_features, 1)
-        small = max(1, _THREADLESS // width)
-        return np.where(sizes * width > _WORTH_THREADS, sizes, small)
+    def _spans(self):
+        """Blocks of the sorted rows: (first row, last row, first task, last task).
+
+        How they are cut does not depend on threads; a task may lie in several.
+        """
+        spans = []
+        for rows in row_blocks(len(self.rows), self.n_features, 1):
+            ends = rows.start, rows.stop
+            first = np.searchsorted(self.starts, ends[0], side="right") - 1
+            last = np.searchsorted(self.starts, ends[1], side="left")
+            spans.append((*ends, max(int(first), 0), int(last)))
+        return spans
+
+    @property
+    def _step(self):
+        """Rows of a task to multiply at once: BLAS is to do it on one thread."""
+        return max(1, _THREADLESS // max(self.n_features, 1))
 
     @property
     def _flat(self):
         """Wide: position of each observation in the (n_tasks, n_samples) table."""
         return self.task_of * self.X.shape[0] + self.rows
 
-    def forward(self, W):
-        """Linear scores x_i . w_t of all observations.
+    def forward(self, W, b=None):
+        """Linear scores x_i . w_t + b_t of all observations.
 
         Parameters
         ----------
         W : ndarray of shape (n_tasks, n_features)
+        b : ndarray of shape (n_tasks,), default=None
+            Zero by default.
 
         Returns
         -------
@@ -250,29 +288,21 @@ class TaskData:
         X = self.features
         if self.wide:
             table = np.ascontiguousarray((X @ W.T).T) if self.sparse else W @ X.T
+            if b is not None:
+                table += b[:, None]
             complete = len(self.rows) == table.size
             return table.ravel() if complete else table.ravel()[self._flat]
         W = np.ascontiguousarray(W)
         z = np.empty(len(self.rows))
         if self.sparse:
             _score_csr(X.data, X.indices, X.indptr, self.task_of, W, z)
-        else:
-            _forward_dense(X, self.starts, self._steps, W, z)
+            return z if b is None else z + np.repeat(b, self.sizes)
+        b = np.zeros(self.n_tasks) if b is None else np.ascontiguousarray(b)
+        step, starts = self._step, self.starts
+        in_threads(
+            lambda span: _forward_dense(X, starts, *span, step, W, b, z), self._spans
+        )
         return z
-
-    def scores(self, W, b):
-        """Linear scores x_i . w_t + b_t of all observations.
-
-        Parameters
-        ----------
-        W : ndarray of shape (n_tasks, n_features)
-        b : ndarray of shape (n_tasks,)
-
-        Returns
-        -------
-        z : ndarray of shape (n_observations,)
-        """
-        return self.forward(W) + np.repeat(b, self.sizes)
 
     def adjoint(self, g):
         """Carry one number per observation back: sum_i g_i x_i for every task.
@@ -294,12 +324,26 @@ class TaskData:
         if self.sparse:
             _adjoint_csr(X.data, X.indices, X.indptr, self.starts, g, G)
         else:
-            _adjoint_dense(X, self.starts, self._steps, g, G)
+            self._adjoint_spans(X, g, G)
         return G
+
+    def _adjoint_spans(self, X, g, G):
+        """Each span has its own sums, which are put together in their order."""
+        step, starts, spans = self._step, self.starts, self._spans
+
+        def one(span):
+            part = np.zeros((span[3] - span[2], G.shape[1]))
+            _adjoint_dense(X, starts, *span, step, g, part)
+            return part
+
+        for span, part in zip(spans, in_threads(one, spans), strict=True):
+            G[span[2] : span[3]] += part
 
     def sums(self, g):
         """Sum one number per observation over each task, of shape (n_tasks,)."""
-        return np.bincount(self.task_of, weights=g, minlength=self.n_tasks)
+        total, some = np.zeros(self.n_tasks, dtype=g.dtype), self.sizes > 0
+        total[some] = np.add.reduceat(g, self.starts[:-1][some])
+        return total
 
 
 def score_rows(X, codes, W, b):
@@ -316,12 +360,16 @@ def score_rows(X, codes, W, b):
     -------
     z : ndarray of shape (n_samples,)
     """
-    W = np.ascontiguousarray(W)
+    W, b = np.ascontiguousarray(W), np.ascontiguousarray(b)
+    z, models = np.empty((X.shape[0], 1)), np.arange(len(W) + 1)
+    blocks = row_blocks(X.shape[0], X.shape[1], 1)
     if not sp.issparse(X):
-        z = np.empty((X.shape[0], 1))
-        score_dense(X, codes, np.arange(len(W) + 1), W, np.ascontiguousarray(b), z)
+        in_threads(
+            lambda rows: score_dense(X[rows], codes[rows], models, W, b, z[rows]),
+            blocks,
+        )
         return z[:, 0]
-    z = np.empty(X.shape[0])
+    z = z[:, 0]
     _score_csr(X.data, X.indices, X.indptr, codes, W, z)
     return z + b[codes]
 
@@ -348,10 +396,10 @@ def gram_chunk(width):
     return max(16, min(512, 260_000 // (width * width)))
 
 
-@njit(cache=True)
-def _gather_centred(X, rows, starts, means, out):
+@njit(cache=True, nogil=True)
+def _gather_centred(X, rows, starts, low, high, means, out):
     d = X.shape[1]
-    for t in range(starts.shape[0] - 1):
+    for t in range(low, high):
         s, e = starts[t], starts[t + 1]
         m = means[t]
         for i in range(s, e):
@@ -366,23 +414,27 @@ def _gather_centred(X, rows, starts, means, out):
                 out[i, j] -= m[j]
 
 
-@njit(cache=True)
-def _forward_dense(X, starts, steps, W, z):
-    for t in range(starts.shape[0] - 1):
-        for s in range(starts[t], starts[t + 1], steps[t]):
-            e = min(s + steps[t], starts[t + 1])
+@njit(cache=True, nogil=True)
+def _forward_dense(X, starts, low, high, first, last, step, W, b, z):
+    for t in range(first, last):
+        end = min(starts[t + 1], high)
+        for s in range(max(starts[t], low), end, step):
+            e = min(s + step, end)
             np.dot(X[s:e], W[t], z[s:e])
+            for i in range(s, e):
+                z[i] += b[t]
 
 
-@njit(cache=True)
-def _adjoint_dense(X, starts, steps, g, G):
+@njit(cache=True, nogil=True)
+def _adjoint_dense(X, starts, low, high, first, last, step, g, G):
     part = np.empty(X.shape[1])
-    for t in range(starts.shape[0] - 1):
-        for s in range(starts[t], starts[t + 1], steps[t]):
-            e = min(s + steps[t], starts[t + 1])
+    for t in range(first, last):
+        end = min(starts[t + 1], high)
+        for s in range(max(starts[t], low), end, step):
+            e = min(s + step, end)
             np.dot(g[s:e], X[s:e], part)
             for j in range(X.shape[1]):
-                G[t, j] += part[j]
+                G[t - first, j] += part[j]
 
 
 @njit(cache=True)
@@ -393,7 +445,7 @@ def _adjoint_csr(data, indices, indptr, starts, g, G):
                 G[t, indices[k]] += data[k] * g[i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def score_dense(X, codes, starts, W, b, Z):
     """Scores of every row by its task's models, `starts[t]` to `starts[t + 1]`."""
     for i in range(X.shape[0]):

@@ -4,6 +4,8 @@ import numpy as np
 from numba import njit
 from scipy import linalg
 
+from ..problem.threads import WORTH, in_threads, inner, task_ranges
+
 _SMALL = 64  # up to this size our own loops beat a LAPACK call per block
 _CG_TOL = 1e-12
 _CG_STEPS = 2000
@@ -12,18 +14,18 @@ _CG_STEPS = 2000
 def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
     """Preconditioned conjugate gradients for dot(x) = rhs, arrays of any shape."""
     x, residual = np.zeros_like(rhs), rhs.copy()
-    limit = tol * np.linalg.norm(rhs)
+    limit = tol * inner(rhs, rhs) ** 0.5
     direction, last = None, 1.0
     for _ in range(max_iter):
-        if np.linalg.norm(residual) <= limit:
+        if inner(residual, residual) ** 0.5 <= limit:
             break
         z = precondition(residual)
-        now = np.vdot(residual, z)
+        now = inner(residual, z)
         if not 0 < now < np.inf:
             break
         direction = z if direction is None else z + (now / last) * direction
         product = dot(direction)
-        bend = np.vdot(direction, product)
+        bend = inner(direction, product)
         if not bend > 0:
             break
         step = now / bend
@@ -105,7 +107,14 @@ def invert_blocks(H, shift, scale, own, todo, out, small=_SMALL):
     """
     p = H.shape[1]
     if p <= small:
-        return _invert_small(H, shift, scale, own, todo, out)
+        worth = len(H) * p**3 > WORTH
+
+        def some(blocks):
+            part = slice(*blocks)
+            rest = scale, own, todo[part], out[part]
+            return _invert_small(H[part], shift[part], *rest)
+
+        return min(in_threads(some, task_ranges(np.arange(len(H) + 1), worth)))
     lowest = 1.0
     diagonal = np.arange(p)
     factors = np.where(diagonal < p - own, scale, 1.0)
@@ -158,7 +167,7 @@ def add_scaled(A, factor, out):
             out[i, j] += factor * A[i, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _invert_small(H, shift, scale, own, todo, out):
     """Cholesky, inverse of the factor, its square, for every block marked in `todo`.
 

@@ -15,7 +15,8 @@ from ...problem.intercepts import FREE
 from ...problem.margins import BoxDual
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
-from ..related.newton import Problem, as_user, shift_intercepts, solve_newton
+from ..related.narrow import solve_smooth
+from ..related.newton import Problem, as_user, shift_intercepts
 from ..related.steps import State, choose_solver
 from .dual import penalised_start, solve_dual
 from .envelope import Envelope
@@ -461,7 +462,7 @@ def solve_margin(
 ):
     """Minimise a margin loss plus 1/2 alpha Omega(W), by what suits the data.
 
-    Smooth losses go to `solve_newton`, kinked ones to `solve_kinked`. Wide sparse rows
+    Smooth losses go to `solve_smooth`, kinked ones to `solve_kinked`. Wide sparse rows
     go to `solve_dual` before: alone without intercepts, otherwise (and where it is
     slow) to give the others a start.
 
@@ -503,7 +504,7 @@ def solve_margin(
     options = {"intercept": intercept, "tol": tol, "max_iter": max_iter}
     options |= {"solver": chosen, "start": start}
     if loss.squared:
-        return solve_newton(data, loss.smooth(), form, alpha, **options)
+        return solve_smooth(data, loss.smooth(), form, alpha, **options)
     # of the rows that it works on there may be few enough for another way
     options["solver"] = "auto" if solver == "dual-descent" else solver
     return solve_kinked(data, loss, form, alpha, dual=dual, **options)

@@ -13,6 +13,7 @@ from scipy import linalg
 
 from ...problem.forms import ArrowForm, ComposedForm, MatrixForm
 from ...problem.intercepts import NONE
+from ...problem.threads import WORTH, in_threads, task_ranges
 from ..linalg import (
     _SMALL,
     conjugate_gradient,
@@ -190,7 +191,7 @@ class ArrowSolver:
         elif change is not None:
             todo = change.count != 0
             if p + blocks.own <= _SMALL and blocks.which is None:
-                _shift_inverses(*change[:-1], blocks.own, b, p // 4, self.full, todo)
+                self._follow(change, blocks.own, p // 4, todo)
         if change is not None:
             change.refresh(todo)
         shift = np.full(n_blocks, self.alpha)
@@ -203,6 +204,19 @@ class ArrowSolver:
                 change.refresh(change.count != 0)
             eye = self.alpha * np.eye(p)
             self.factors = [factor_spd(eye + b * b * H) for H in blocks.reduced()]
+
+    def _follow(self, change, own, most, todo):
+        """Bring inverses up to date where few rows changed; the others stay to do."""
+        X, place, starts, delta, count, _ = change
+        b, full = self.form.private, self.full
+
+        def some(tasks):
+            part = slice(*tasks)
+            rows = X, place, starts[part.start : part.stop + 1], delta, count[part]
+            _shift_inverses(*rows, own, b, most, full[part], todo[part])
+
+        worth = len(delta) * X.shape[1] > WORTH
+        in_threads(some, task_ranges(starts, worth))
 
     def _invert_dot(self, V):
         """M_t^-1 v_t for every task; V of shape (n_tasks, p)."""
@@ -537,7 +551,7 @@ def _sum_blocks(lptr, lindex, ldata, rptr, rindex, rdata, blocks, total):
                         target[m] += c * blocks[t, k, m]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shift_inverses(
     X, place, starts, delta, count, constant, own, scale, most, P, todo
 ):

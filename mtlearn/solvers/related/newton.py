@@ -15,6 +15,7 @@ from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE, FreeUnknowns, saturated
 from ...problem.losses import Logistic
 from ...problem.solution import Solution, Status, goal
+from ...problem.threads import inner
 from ..linalg import ground, ground_whole
 from ..linesearch import find_step
 from .coupled import sum_blocks
@@ -65,7 +66,7 @@ class Unknowns:
 
     def penalty(self, state):
         """1/2 alpha Omega."""
-        return 0.5 * self.alpha * np.vdot(state.theta, self.form.metric(state.theta))
+        return 0.5 * self.alpha * inner(state.theta, self.form.metric(state.theta))
 
     def corner(self, sums):
         """H_bb of curvatures (n_tasks, q, q), made definite: a block per unknown."""
@@ -103,10 +104,11 @@ class Problem(Unknowns):
     def apply(self, W, b):
         """X W + b, of shape (n,) or (n, q)."""
         data, d = self.data, self.d
-        columns = [data.forward(W[:, k * d : (k + 1) * d]) for k in range(self.q)]
-        if self.intercept.present:
-            for k, z in enumerate(columns):
-                z += np.repeat(b[:, k], data.sizes)
+        present = self.intercept.present
+        columns = [
+            data.forward(W[:, k * d : (k + 1) * d], b[:, k] if present else None)
+            for k in range(self.q)
+        ]
         return columns[0] if self.q == 1 else np.column_stack(columns)
 
     def carry(self, g):
@@ -140,6 +142,8 @@ class Problem(Unknowns):
 
     def mixed(self, h, shift):
         """Change of the gradient, (n_tasks, p), by a change of the intercepts."""
+        if self.q == 1:
+            return self.carry(h)[0] * self.free.spread(shift)
         return self.carry(self.bend(h, self.spread(shift)))[0]
 
     def intercept_curvature(self, h):
@@ -252,7 +256,11 @@ def _iterate(problem, stepper, state, scale, tol, max_iter):
             stepper = last_resort or stepper
         state = state.move(step, direction)
         # scores are summed up afresh now and then: rounding must not pile up
-        z = problem.scores(state) if n_iter % 10 == 9 else z + step * dz
+        if n_iter % 10 == 9:
+            z = problem.scores(state)
+        else:
+            dz *= step
+            z += dz
     return state, value, bound, max(n_iter, 1), status, history
 
 
@@ -316,13 +324,13 @@ class Gradient:
 
     def bound(self, problem):
         """Distance from the minimum, at most (see the module's head)."""
-        inner = problem.form.dual_norm2(self.reduced) / (2 * problem.alpha)
-        return inner + 0.5 * float(np.vdot(self.beta, self.shift))
+        own = problem.form.dual_norm2(self.reduced) / (2 * problem.alpha)
+        return own + 0.5 * inner(self.beta, self.shift)
 
     def slope(self, direction):
         """Derivative of the objective along a direction."""
-        coef = np.vdot(self.coef, direction.theta)
-        return float(coef + np.vdot(self.beta, direction.beta))
+        coef = inner(self.coef, direction.theta)
+        return coef + inner(self.beta, direction.beta)
 
 
 def line_search(
@@ -337,8 +345,8 @@ def line_search(
     """
     loss, y, weight, alpha = problem.loss, problem.y, problem.weight, problem.alpha
     metric = problem.form.metric(direction.theta)
-    omega1 = alpha * np.vdot(state.theta, metric)
-    omega2 = alpha * np.vdot(direction.theta, metric)
+    omega1 = alpha * inner(state.theta, metric)
+    omega2 = alpha * inner(direction.theta, metric)
     slope0 = gradient.slope(direction)
 
     def along(step):

@@ -21,6 +21,7 @@ from ...problem.forms import ArrowForm
 from ...problem.losses import Softmax, point_loss
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
+from ...problem.threads import inner
 from ..linesearch import find_step
 from .coupled import coupled_solver
 from .newton import Gradient, Problem, Unknowns, as_user, shift_intercepts
@@ -250,7 +251,7 @@ class Summed(Unknowns):
         """Second derivative of the objective along a direction."""
         W, b = self.model(direction)
         u = np.concatenate([W, b], axis=1) if self.intercept.present else W
-        loss = np.vdot(u, np.matmul(sums.hessian, u[:, :, None])[:, :, 0])
+        loss = inner(u, np.matmul(sums.hessian, u[:, :, None])[:, :, 0])
         return float(loss + 2.0 * self.penalty(direction))
 
 

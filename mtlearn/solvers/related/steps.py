@@ -9,6 +9,7 @@ from scipy import linalg
 
 from ...moments import GRAM_BYTES
 from ...problem.tasks import gram_chunk
+from ...problem.threads import OWN_THREADS, WORTH, in_threads, task_ranges
 from ..linalg import add_scaled, conjugate_gradient, factor_spd, solve_spd
 from .coupled import Blocks, Change, coupled_solver
 
@@ -145,7 +146,8 @@ class RowHessians:
         self.now = np.zeros((n_pairs, n))
         self.built = np.zeros((n_pairs, n))
         self.constant = problem.intercept.unit
-        self.buffer = np.full((2, gram_chunk(self.width), self.width), self.constant)
+        entries = n * self.width if self.width <= OWN_THREADS else 0
+        self.ranges = task_ranges(self.starts, entries > WORTH)
         size = q * self.width
         self.full = self.parts[0] if q == 1 else np.zeros((data.n_tasks, size, size))
 
@@ -154,22 +156,35 @@ class RowHessians:
         last = self.now[0]
         if self.q == 1:
             self.now = h[None]
-            delta = h - last
-            changes = np.append(0, np.cumsum(delta != 0.0))
-            count = np.diff(changes[self.starts])
+            delta = np.subtract(h, last, out=last)
+            count = self._count(delta != 0.0)
         else:
             self.now = np.array([h[:, k, m] for k, m in self.pairs])
             delta, count = last, np.full(self.n_tasks, -1)
         rows = self.X, self.place, self.starts
         return Change(*rows, delta, count, self.constant, self.refresh)
 
+    def _count(self, changed):
+        """How many are true of each task."""
+        count, some = np.zeros(self.n_tasks, dtype=np.int64), np.diff(self.starts) > 0
+        begins = self.starts[:-1][some]
+        count[some] = np.add.reduceat(changed, begins, dtype=np.int64)
+        return count
+
     def refresh(self, todo):
         """Bring the blocks marked in `todo` to the curvature of the last `compare`."""
         if not todo.any():
             return
         for part, now, built in zip(self.parts, self.now, self.built, strict=True):
-            rows = self.X, self.place, self.starts
-            _update_blocks(*rows, self.buffer, now, built, part, todo)
+
+            def some(tasks, now=now, built=built, part=part):
+                own = slice(*tasks)
+                rows = self.X, self.place, self.starts[own.start : own.stop + 1]
+                shape = 2, gram_chunk(self.width), self.width
+                buffer = np.full(shape, self.constant)
+                _update_blocks(*rows, buffer, now, built, part[own], todo[own])
+
+            in_threads(some, self.ranges)
         if self.q > 1:
             self._assemble()
 
@@ -338,7 +353,7 @@ STEPPERS = {
 # ---------------------------------------------------------------- one compiled pass
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _update_blocks(X, place, starts, buffer, now, built, blocks, todo):
     """Add the rows whose curvature changed, or build the block anew from all rows.
 
