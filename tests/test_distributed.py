@@ -602,9 +602,7 @@ def client():
     """Two processes of one thread each."""
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
-        distributed.LocalCluster(
-            silence_logs=50, dashboard_address=None, **options
-        ) as cluster,
+        distributed.LocalCluster(silence_logs=50, **options) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client

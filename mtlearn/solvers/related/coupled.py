@@ -207,13 +207,14 @@ class ArrowSolver:
 
     def _follow(self, change, own, most, todo):
         """Bring inverses up to date where few rows changed; the others stay to do."""
-        X, place, starts, delta, count, _ = change
+        X, place, starts, delta, count, constant, _ = change
         b, full = self.form.private, self.full
 
         def some(tasks):
             part = slice(*tasks)
             rows = X, place, starts[part.start : part.stop + 1], delta, count[part]
-            _shift_inverses(*rows, own, b, most, full[part], todo[part])
+            kept = full[part], todo[part]
+            _shift_inverses(*rows, constant, own, b, most, *kept)
 
         worth = len(delta) * X.shape[1] > WORTH
         in_threads(some, task_ranges(starts, worth))
