@@ -5,7 +5,7 @@ import pytest
 from cases import P
 
 from mtlearn import MultiTaskBayesianRidge
-from mtlearn.moments import TaskMoments
+from mtlearn.moments import gather_moments
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.related.levels import level_price
 
@@ -21,7 +21,7 @@ def draw(spread, n_tasks=25, sizes=(3, 12), seed=0):
 def price(X, y, codes=None, weight=None):
     n_tasks = y.shape[1] if codes is None else codes.max() + 1
     data = TaskData(X, y, n_tasks, codes, weight)
-    return level_price(TaskMoments.from_data(data), len(data.rows))
+    return level_price(gather_moments(data), len(data.rows))
 
 
 def ratio(X, y, **ids):

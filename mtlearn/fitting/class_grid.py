@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from ..model_selection import TaskStratifiedKFold
-from ..moments import TaskMoments
+from ..moments import gather_moments
 from ..problem.solution import Solution, Status
 from .grid import Batch, check_strengths
 from .part import take
@@ -32,7 +32,7 @@ class ClassGrid:
 
     def _moments_of_labels(self, whole):
         data = whole.data
-        return TaskMoments.from_data(data.relabel(1.0 * (data.y == _evenest(data)[0])))
+        return gather_moments(data.relabel(1.0 * (data.y == _evenest(data)[0])))
 
     def _bend_of(self, whole):
         share = _evenest(whole.data)[1]

@@ -282,6 +282,7 @@ class GridFit:
             labels,
             moments=None if moments is None else moments_of(moments, part),
             n_known=known,
+            counts=counts,
         )
 
     def _fold_parts(self, rows, folds, moments, labels=None):

@@ -147,7 +147,8 @@ class RelatedSearch(GridFit):
         """The price at which the tasks' levels are most likely, None if none is."""
         if whole.moments is None and not grams_fit(whole.data):
             return None
-        price = level_price(self._moments_of_labels(whole), len(whole.data.rows))
+        n_labels = int(whole.counts[whole.part].sum())
+        price = level_price(self._moments_of_labels(whole), n_labels)
         if price is None:
             return None
         # where levels do not differ, a task of mean size keeps a tenth of its own
@@ -206,7 +207,10 @@ class RelatedSearch(GridFit):
 
 def _size_of_a_task(whole):
     """The mean weight of the tasks with labels."""
-    mass = whole.data.sums(whole.data.weights)
+    if whole.moments is not None:
+        mass = whole.moments.task_weights
+    else:
+        mass = whole.data.sums(whole.data.weights)
     return float(mass[mass > 0].mean())
 
 
