@@ -1,6 +1,7 @@
 """Moments of tasks: what a squared loss sees of the rows, gathered, added, kept."""
 
 from .choice import GRAM_BYTES, grams_fit, moments_pay
+from .deal import stream_folds
 from .gather import gather_moments, same_rows
 from .replay import replay
 from .sums import Moments
@@ -15,4 +16,5 @@ __all__ = [
     "moments_pay",
     "replay",
     "same_rows",
+    "stream_folds",
 ]

@@ -40,8 +40,11 @@ def save_arrays(path, arrays, *, tasks, layout, columns, task_column):
         np.savez(file, **everything)
 
 
-def load_arrays(path, names):
-    """Read what `save_arrays` has written: a dict of its keywords and its arrays."""
+def load_arrays(path, names, more=()):
+    """Read what `save_arrays` has written: a dict of its keywords and its arrays.
+
+    Those named in `more` need not be there.
+    """
     with np.load(path, allow_pickle=False) as file:
         if "about" not in file or not {*names, "tasks"} <= {*file.files}:
             raise ValueError(f"{path!r} holds no moments of tasks.")
@@ -51,7 +54,8 @@ def load_arrays(path, names):
                 f"{path!r} was written by a newer version of mtlearn: expected format "
                 f"{_VERSION}, got {about['version']}."
             )
-        found = {name: file[name] for name in names}
+        there = [name for name in more if name in file]
+        found = {name: file[name] for name in (*names, *there)}
         tasks = file["tasks"]
     columns = about["columns"]
     found["tasks"] = _as_ids(about["ids"], tasks)
