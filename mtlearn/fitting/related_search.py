@@ -185,7 +185,10 @@ class RelatedSearch(GridFit):
 
 def _size_of_a_task(whole):
     """The mean weight of the tasks with labels."""
-    mass = whole.data.sums(whole.data.weights)
+    if whole.moments is not None:
+        mass = whole.moments.task_weights
+    else:
+        mass = whole.data.sums(whole.data.weights)
     return float(mass[mass > 0].mean())
 
 

@@ -80,16 +80,17 @@ class FromMoments:
         if seen is None and hasattr(self, "tasks_"):
             raise ValueError(
                 f"The last fit of this {type(self).__name__} kept no moments to go on "
-                "from, as they are larger than its rows or not what it was solved by: "
-                "begin with partial_fit, or with fit_moments."
+                f"from, {self._kept_none}: begin with partial_fit, or with fit_moments."
             )
         model = self._unfitted()
         if seen is not None:
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(model, name, getattr(self, name))
-        new = model._moments_of(X, y, sample_weight, task, reset=seen is None)
-        return self._learn(model, new if seen is None else seen + new)
+        moments = model._moments_with(seen, X, y, sample_weight, task)
+        return self._learn(model, moments)
+
+    _kept_none = "as they are larger than its rows or not what it was solved by"
 
     def _learn(self, model, moments):
         """Fit `model` to moments, keep them there, and take it over."""
@@ -97,11 +98,13 @@ class FromMoments:
         model._moments = moments
         return self._fit_to(model, fit)
 
-    def _moments_of(self, X, y, sample_weight, task, reset):
-        """Moments of rows, all tasks counted alike."""
-        rows = self._read(X, y, sample_weight, task, reset)
+    def _moments_with(self, seen, X, y, sample_weight, task):
+        """Moments of rows, all tasks counted alike, added to those that were seen."""
+        rows = self._read(X, y, sample_weight, task, reset=seen is None)
         data = TaskData(rows.X, rows.y, len(rows.tasks), rows.codes, rows.weight)
-        return TaskMoments.from_data(data, rows.tasks, self._layout, *self._columns())
+        what = rows.tasks, self._layout, *self._columns()
+        new = TaskMoments.from_data(data, *what)
+        return new if seen is None else seen + new
 
     def _columns(self):
         """Names of the columns of `X`, and the place of the ids among them."""
@@ -131,7 +134,7 @@ class FromMoments:
         wide = moments.layout == "wide"
         self._layout, self._n_columns = moments.layout, moments.n_tasks
         tasks = self.tasks_ = model_tasks(relation, moments.tasks, wide)
-        where, counts, sums = _at(moments, tasks)
+        where, counts, sums = _where(moments, tasks)
         weight, labelled = self._weigh_tasks(relation, counts, wide)
         part = relation.taking_part(tasks, labelled)
         if where is not None or not part.all():
@@ -208,14 +211,22 @@ class FromMoments:
             self._layout,
             *columns,
             sums,
+            fit.data.sample_weight is not None,
         )
 
 
-def _at(moments, tasks):
+def placed(moments, tasks):
+    """Counts and moments of the tasks of the model, in their order."""
+    where, counts, sums = _where(moments, tasks)
+    return counts, sums if where is None else sums.at(where)
+
+
+def _where(moments, tasks):
     """Where in the moments the tasks of the model are, None if they are the same."""
     if np.array_equal(tasks, moments.tasks):
         return None, moments.counts, moments.sums
     place = {task: position for position, task in enumerate(moments.tasks.tolist())}
     where = np.array([place.get(task, -1) for task in tasks.tolist()], dtype=np.int64)
-    counts = np.where(where >= 0, moments.counts[where], 0)
+    counts = np.zeros(len(tasks), dtype=np.int64)
+    counts[where >= 0] = moments.counts[where[where >= 0]]
     return where, counts, moments.sums

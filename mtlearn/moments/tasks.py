@@ -285,10 +285,20 @@ class TaskMoments:
 
         Parameters
         ----------
-        data, tasks, layout, columns, task_column
-            As in `from_data`.
+        data : TaskData
+            As in `from_data`, with all that follows.
+        tasks : ndarray of shape (n_tasks,)
+            Their ids.
+        layout : {"long", "wide", "single"}
+            How rows name their tasks.
+        columns : ndarray of str or None
+            Names of the columns.
+        task_column : int or None
+            Position of the ids.
         fold : ndarray of shape (n_samples,), int
+            Fold of each row.
         n_folds : int
+            How many there are.
 
         Returns
         -------
