@@ -19,6 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mtlearn
 from mtlearn import (
     Composition,
+    MultiTaskAdditiveRegressor,
     MultiTaskBayesianRidge,
     MultiTaskSVM,
     PerTaskClassifier,
@@ -688,7 +689,7 @@ def test_losses_that_need_the_rows_say_so(model):
 
 
 def test_every_estimator_with_a_partial_fit_is_tested_here():
-    known = {type(model).__name__ for model in ESTIMATORS + SEARCHES}
+    known = {type(model).__name__ for model in ESTIMATORS + SEARCHES + CURVES}
     public = [getattr(mtlearn, name) for name in mtlearn.__all__]
     streams = {one.__name__ for one in public if hasattr(one, "partial_fit")}
     assert streams == known
@@ -900,6 +901,163 @@ def test_a_hash_deals_evenly():
     for period in (2, 5, 7, 64):
         assert np.bincount(fold[::period], minlength=7).min() > 0.1 * 100_000 / period
     assert_array_equal(stream_folds(10, 7, start=90), fold[90:100])
+
+
+# ---------------------------------------------------------------- curves
+
+
+KNOTS = {j: np.linspace(-2.0, 2.0, 4 + j) for j in range(D)}
+CURVES = [
+    MultiTaskAdditiveRegressor(knots=KNOTS, interactions=False),
+    MultiTaskAdditiveRegressor(
+        knots=list(KNOTS.values()), interactions=[(0, 2)], own_curves=[1]
+    ),
+    MultiTaskAdditiveRegressor(
+        knots=[[-1.0, 1.0]] * D, interactions=False, fit_intercept=False
+    ),
+]
+
+
+@pytest.fixture
+def bent():
+    """Rows of which one feature bends."""
+    rows = Rows()
+    rows.y = rows.y + 2.0 * np.sin(2.0 * rows.X[:, 1])
+    return rows
+
+
+def assert_same_curves(found, expected, X, task):
+    assert_same_model(found, expected)
+    assert_array_equal(found.term_names_, expected.term_names_)
+    assert found.own_curves_ == expected.own_curves_
+    assert found.interactions_ == expected.interactions_
+    assert_allclose(found.log_likelihood_, expected.log_likelihood_, rtol=1e-9)
+    for one, two in zip(
+        found.predict(X, return_std=True, task=task),
+        expected.predict(X, return_std=True, task=task),
+        strict=True,
+    ):
+        assert_allclose(one, two, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", CURVES, ids=["curves", "pairs", "lines"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_curves_of_a_stream(bent, model, wide):
+    X, y, task, weight = bent.X, bent.y, bent.task, bent.weight
+    if wide:
+        y, task = np.column_stack([y, X @ [1.0, 2.0, 0.0, 0.0] + y, -y]), None
+        y[::3, 0] = y[1::4, 1] = np.nan
+    expected = _like(model).fit(X, y, weight, task=task)
+    found, parts = _like(model), []
+    for low in range(0, 400, 90):
+        s = slice(low, low + 90)
+        what = X[s], y[s], weight[s]
+        ids = None if wide else task[s]
+        found.partial_fit(*what, task=ids)
+        parts.append(model.term_moments(*what, task=ids))
+    assert not hasattr(model, "tasks_")
+    assert_same_curves(found, expected, X, task)
+    assert_same_curves(_like(model).fit_moments(sum(parts)), expected, X, task)
+
+
+@pytest.mark.parametrize("column", ["site", 2])
+def test_curves_and_levels_of_frames(bent, column, tmp_path):
+    kind = np.array(["wood", "stone", "clay"])[np.arange(400) % 3]
+    frame = bent.frame.drop(columns=["y", "w"])
+    frame.insert(4, "kind", kind)
+    y = bent.y + (kind == "clay")
+    knots = {f"x{j}": KNOTS[j] for j in (2, 3, 0, 1)}
+    knots["kind"] = ["clay", "stone", "wood", "straw"]
+    model = MultiTaskAdditiveRegressor(
+        knots=knots, interactions=[("x0", "kind")], task_column=column
+    )
+    expected = _like(model).fit(frame, y)
+    assert "kind=straw" in expected.term_names_
+    found, total = _like(model), 0
+    for low in range(0, 400, 130):
+        s = slice(low, low + 130)
+        found.partial_fit(frame[s], y[s])
+        total = total + model.term_moments(frame[s], y[s])
+    assert_same_curves(found, expected, frame, None)
+    total.save(tmp_path / "terms")
+    again = _like(model).fit_moments(TaskMoments.load(tmp_path / "terms"))
+    assert_same_curves(again, expected, frame, None)
+    curve, same = again.curve("kind"), expected.curve("kind")
+    assert curve.values.tolist() == knots["kind"]
+    assert_allclose(curve.tasks, same.tasks, rtol=1e-7)
+
+
+def test_given_knots_are_about_as_good(bent):
+    given = _like(CURVES[0]).fit(bent.X, bent.y, task=bent.task)
+    free = MultiTaskAdditiveRegressor(interactions=False)
+    free.fit(bent.X, bent.y, task=bent.task)
+    one, two = (m.predict(bent.X, task=bent.task) - bent.y for m in (given, free))
+    assert np.std(one) < 1.1 * np.std(two)
+    line = MultiTaskBayesianRidge().fit(bent.X, bent.y, task=bent.task)
+    assert np.std(one) < 0.7 * np.std(line.predict(bent.X, task=bent.task) - bent.y)
+    # of one feature, the others as ever
+    some = MultiTaskAdditiveRegressor(knots={1: [-2, 0, 2]}, interactions=False)
+    some.fit(bent.X, bent.y, task=bent.task)
+    assert sum("x1 (" in name for name in some.term_names_) == 1
+    assert sum("x2 (" in name for name in some.term_names_) > 1
+
+
+def test_curves_need_knots(bent):
+    what = {"X": bent.X, "y": bent.y, "task": bent.task}
+    for name in ("fit_moments", "partial_fit", "term_moments"):
+        assert not hasattr(MultiTaskAdditiveRegressor(), name)
+        with pytest.raises(AttributeError, match="only with `knots` given"):
+            getattr(MultiTaskAdditiveRegressor(), name)
+    for changed, message in [
+        ({"interactions": "auto"}, "`interactions`='auto' looks at single rows"),
+        ({"knots": {0: [0, 1], 3: [0, 1]}}, r"none are for \[1, 2\]"),
+        ({"knots": [[0, 1], None, [0, 1], [0, 1]]}, r"none are for \[1\]"),
+    ]:
+        model = _like(CURVES[0]).set_params(**changed)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(**what)
+    for moments in (
+        bent.moments,
+        _like(CURVES[2]).term_moments(**what),
+        TaskMoments.from_rows(np.ones((9, 14)), np.ones(9)),
+    ):
+        with pytest.raises(ValueError, match="make them with term_moments"):
+            _like(CURVES[0]).fit_moments(moments)
+    fitted = _like(CURVES[0]).fit(**what)
+    with pytest.raises(ValueError, match="as it was solved by its rows: begin"):
+        fitted.partial_fit(**what)
+
+
+@pytest.mark.parametrize(
+    "knots, error, message",
+    [
+        (3, TypeError, "`knots` must be a dict"),
+        ("x0", TypeError, "`knots` must be a dict"),
+        ({0: [1.0]}, ValueError, "`knots` of 0 must be two or more finite"),
+        ({0: [0, 1, 1]}, ValueError, "that increase"),
+        ({0: [2, 1]}, ValueError, "that increase"),
+        ({0: [0, np.inf]}, ValueError, "finite"),
+        ({0: 5}, ValueError, "two or more"),
+        ({9: [0, 1]}, ValueError, "`knots` must hold names, or positions"),
+        ({"z": [0, 1]}, ValueError, "`knots` names 'z'"),
+        ({0: [0, 1], -4: [0, 1]}, ValueError, "two entries for the feature -4"),
+        ([[0, 1]], ValueError, "one entry for each of the 4 features"),
+        ({0: ["a", "b"]}, ValueError, "only columns of data frames"),
+        ({"x": ["a", "a"]}, ValueError, "levels twice for 'x'"),
+        ({"x": ["a", "b"]}, ValueError, "X has no such columns"),
+    ],
+)
+def test_bad_knots(rows, knots, error, message):
+    model = MultiTaskAdditiveRegressor(knots=knots)
+    with pytest.raises(error, match=message):
+        model.fit(rows.X, rows.y, task=rows.task)
+
+
+def test_a_category_has_no_knots(rows):
+    frame = pd.DataFrame({"kind": np.where(rows.X[:, 0] > 0, "a", "b")})
+    model = MultiTaskAdditiveRegressor(knots={"kind": [0.0, 1.0]})
+    with pytest.raises(ValueError, match="numbers for the category 'kind'"):
+        model.fit(frame, rows.y, task=rows.task)
 
 
 # ---------------------------------------------------------------- threads

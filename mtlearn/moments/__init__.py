@@ -5,11 +5,12 @@ from .deal import stream_folds
 from .gather import gather_moments, same_rows
 from .replay import replay
 from .sums import Moments
-from .tasks import TaskMoments
+from .tasks import Origin, TaskMoments
 
 __all__ = [
     "GRAM_BYTES",
     "Moments",
+    "Origin",
     "TaskMoments",
     "gather_moments",
     "grams_fit",

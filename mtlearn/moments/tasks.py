@@ -1,6 +1,7 @@
 """What the rows of many tasks leave behind: added, taken apart, kept in a file."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,6 +31,21 @@ from .store import load_arrays, save_arrays
 from .sums import Moments
 
 _ROUNDING = 1e-9  # of a task's weight, by which a difference may miss zero
+
+
+class Origin(NamedTuple):
+    """What features were made of that are not the columns of `X` themselves.
+
+    Attributes
+    ----------
+    columns : ndarray of str or None
+        Names of the columns of `X`, that of the ids included.
+    task_column : int or None
+        Position of the ids among them.
+    """
+
+    columns: np.ndarray | None
+    task_column: int | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +82,8 @@ class TaskMoments:
     plain : Moments or None
         The numbers of the same rows, all of weight one: by these a held-out fold is
         judged. Kept only where rows have weights and are dealt into folds.
+    origin : Origin or None
+        What the features were made of, if they are not the columns of `X`.
 
     Attributes
     ----------
@@ -109,6 +127,7 @@ class TaskMoments:
     sums: Moments
     weighted: bool = False
     plain: Moments | None = None
+    origin: Origin | None = None
 
     # ------------------------------------------------------------ where they come from
 
@@ -404,6 +423,7 @@ class TaskMoments:
             layout=self.layout,
             columns=self.columns,
             task_column=self.task_column,
+            origin=self.origin,
         )
 
     @classmethod
@@ -435,6 +455,7 @@ class TaskMoments:
             sums,
             bool(found["weighted"]),
             plain,
+            None if found["origin"] is None else Origin(*found["origin"]),
         )
 
 
