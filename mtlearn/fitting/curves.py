@@ -117,6 +117,7 @@ class AdditiveModel:
 
     def _encoded(self, X):
         """The features with codes of categories, whose levels are kept."""
+        check_knots(self.knots)
         self._levels, names = find_categories(X, self.task_column)
         self._levels |= given_levels(self.knots, names)
         self._categories = [self._levels.get(name) for name in names]

@@ -1,11 +1,11 @@
 """Additive models from moments: of terms that do not depend on the rows."""
 
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import update_wrapper
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.metaestimators import available_if
 
 from ..moments import Origin, TaskMoments
 from ..problem.ids import shorten
@@ -16,14 +16,22 @@ from .constrained import feature_names
 from .knots import given_levels
 
 
-def _has_knots(self):
-    """Whether there are terms without rows."""
-    if self.knots is None:
-        raise AttributeError(
-            f"{type(self).__name__} learns from moments only with `knots` given, so "
-            "that its terms do not depend on the rows."
-        )
-    return True
+class _WithKnots:
+    """A method that there is where `knots` are given."""
+
+    def __init__(self, method):
+        self._method = method
+        update_wrapper(self, method)
+
+    def __get__(self, estimator, owner):
+        if estimator is None:
+            return self._method
+        if estimator.knots is None:
+            raise AttributeError(
+                f"{owner.__name__} has `{self._method.__name__}` only with `knots` "
+                "given: so that its terms do not depend on the rows."
+            )
+        return MethodType(self._method, estimator)
 
 
 class TermStreams:
@@ -34,7 +42,7 @@ class TermStreams:
 
     _kept_none = "as it was solved by its rows"
 
-    @available_if(_has_knots)
+    @_WithKnots
     def fit_moments(self, moments):
         """Fit the model to the moments of rows that need not be there any more.
 
@@ -59,7 +67,7 @@ class TermStreams:
         """
         return super().fit_moments(moments)
 
-    @available_if(_has_knots)
+    @_WithKnots
     def partial_fit(self, X, y, sample_weight=None, *, task=None):
         """Go on from the rows that were seen already: fit the model to all of them.
 
@@ -92,7 +100,7 @@ class TermStreams:
         """
         return super().partial_fit(X, y, sample_weight, task=task)
 
-    @available_if(_has_knots)
+    @_WithKnots
     def term_moments(self, X, y, sample_weight=None, *, task=None):
         """Moments of rows, of the terms that the given `knots` make of their features.
 
