@@ -6,10 +6,11 @@ import numpy as np
 
 from .constraints import check_constraints
 from .fitting import checks
-from .fitting.base import NeedsRows, TaskRegressor
+from .fitting.base import TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
 from .fitting.elsewhere import FromPartitions
+from .fitting.fold_streams import FromFolds
 from .fitting.folds import scatter
 from .fitting.grid import Batch, in_batches
 from .fitting.related_search import RelatedSearch
@@ -215,7 +216,7 @@ class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
         return fit.with_moments() if serve else fit
 
 
-class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
+class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
     r"""`PerTaskRegressor` with everything chosen by cross-validation.
 
     Minimises over W (a row per task) and the intercepts b
@@ -374,7 +375,6 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     """
 
     _span = 1e-9
-    fit_moments, partial_fit = NeedsRows(), NeedsRows()
 
     def __init__(
         self,
