@@ -6,10 +6,12 @@ shape of scikit-learn estimators.
 
 from .additive import MultiTaskAdditiveRegressor
 from .additive_classifier import MultiTaskAdditiveClassifier
+from .best_sharing import BestSharing
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .moments import TaskMoments
 from .per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
+from .per_task_classes import PerTaskClassifierCV
 from .relations import (
     Composition,
     Independent,
@@ -29,6 +31,7 @@ from .svm import MultiTaskSVM, MultiTaskSVR
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BestSharing",
     "Composition",
     "Independent",
     "LearnedCovariance",
@@ -39,6 +42,7 @@ __all__ = [
     "MultiTaskSVM",
     "MultiTaskSVR",
     "PerTaskClassifier",
+    "PerTaskClassifierCV",
     "PerTaskRegressor",
     "PerTaskRegressorCV",
     "SharedFeatureClassifier",

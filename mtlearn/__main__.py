@@ -18,7 +18,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from . import PerTaskClassifier, PerTaskRegressor
 from .compose import features_only
 from .datasets import load_exam
-from .inspection import STRATEGIES, SharingDisplay, compare_sharing
+from .inspection import SharingDisplay, compare_sharing
+from .sharing.contenders import LABELS
 
 _MOST_LEVELS = 30  # of a text column that is encoded
 _MOST_CLASSES = 20
@@ -26,15 +27,9 @@ _PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 _EXTRA = 'pip install "scikit-multitask[examples]"'
 
 _METHOD = (
-    "Scored on rows held out in 5 folds; correlation and strengths are chosen inside "
+    "Scored on rows held out in 5 folds; whatever there is to choose is chosen inside "
     "the training folds."
 )
-_LABELS = {
-    "multitask": "together (multitask)",
-    "pooled": "one model for all (pooled)",
-    "pooled_offset": "one model, own offsets (pooled_offset)",
-    "independent": "each task alone (independent)",
-}
 
 
 def main(argv=None):
@@ -77,11 +72,11 @@ def _parser():
         "compare",
         help="does learning my tasks together help, and for which of them?",
         description=(
-            "Does learning my tasks together help, and for which of them? Fits the "
-            "same kind of model four ways (together, one model for all, the same with "
-            "an offset per task, each task alone), tunes each by cross-validation "
-            "inside the training folds, and scores them on held-out rows. Without a "
-            "FILE: on the exam results of 4,059 pupils of 65 London schools."
+            "Does learning my tasks together help, and for which of them? Fits several "
+            "models (together in three ways, one model for all, the same with an "
+            "offset per task, each task alone), chooses what there is to choose inside "
+            "the training folds, and scores them on held-out rows. Without a FILE: on "
+            "the exam results of 4,059 pupils of 65 London schools."
         ),
         epilog="example: python -m mtlearn compare pupils.csv --target score "
         "--task school --plot gain.png",
@@ -126,7 +121,7 @@ def _compare(arguments):
         )
     _print_summary(comparison)
     _print_extremes(comparison)
-    print(f"\n{comparison.verdict()}")
+    print(f"\n{comparison.verdict(table.target)}")
     if arguments.output:
         comparison.table.to_csv(arguments.output, index=False)
         print(f"Written: {arguments.output}")
@@ -434,13 +429,20 @@ def _terminal_progress():
 
 
 def _print_summary(comparison):
-    """Overall scores, the best marked."""
-    overall = {name: float(comparison.summary[name].iloc[0]) for name in STRATEGIES}
-    means = {name: float(comparison.summary[name].iloc[1]) for name in STRATEGIES}
-    best = (max if comparison.greater_is_better else min)(overall, key=overall.get)
+    """Overall scores, the best marked, and the recommended one if it is another."""
+    overall = {
+        name: float(comparison.summary[name].iloc[0]) for name in comparison.strategies
+    }
+    means = {name: float(comparison.summary[name].iloc[1]) for name in overall}
+    marks = {comparison.winner: "recommended", comparison.best: "best"}
     rows = [
-        (label, f"{overall[name]:.4f}", f"{means[name]:.4f}", "best" * (name == best))
-        for name, label in _LABELS.items()
+        (
+            f"{LABELS[name]} ({name})",
+            f"{overall[name]:.4f}",
+            f"{means[name]:.4f}",
+            marks.get(name, ""),
+        )
+        for name in overall
     ]
     header = ("learned", f"{comparison.metric}, all rows", "mean over tasks", "")
     better = "higher" if comparison.greater_is_better else "lower"
@@ -450,19 +452,20 @@ def _print_summary(comparison):
 
 def _print_extremes(comparison):
     """The tasks that gain and lose most."""
-    base = comparison.baseline
-    header = ("task", "rows", "multitask", base, "gain")
+    judged, base = comparison.judged, comparison.baseline
+    header = ("task", "rows", judged, base, "gain", "verdict")
     titles = ("Gain most by learning together", "Lose most")
     for title, part in zip(titles, comparison.extremes(5)):
         rows = [
-            (str(t), f"{n:,}", f"{ours:.4f}", f"{theirs:.4f}", f"{gain:+.4f}")
-            for t, n, ours, theirs, gain in zip(
-                part["task"],
-                part["n_samples"],
-                part["multitask"],
-                part[base],
-                part["gain"],
+            (
+                str(row["task"]),
+                f"{row['n_samples']:,}",
+                f"{row[judged]:.4f}",
+                f"{row[base]:.4f}",
+                f"{row['gain']:+.4f} (± {row['standard_error']:.4f})",
+                row["verdict"],
             )
+            for row in part.to_dict("records")
         ]
         if rows:
             _print_table(f"{title} (over {base})", header, rows)

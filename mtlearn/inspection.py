@@ -14,9 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from .canvas import canvas, plain_ticks, pyplot
 from .effects import TaskEffectsDisplay
 from .fitting import checks
-from .fitting.grid import best_point, within_one_standard_error
+from .fitting.choice import best_point, within_one_standard_error
 from .problem.ids import column_position, shorten
-from .sharing import STRATEGIES, SharingComparison, compare_sharing
+from .sharing.comparison import SharingComparison, compare_sharing
+from .sharing.contenders import STRATEGIES
+from .sharing.gains import FEW, GAINS, HURT, SAME
 
 __all__ = [
     "STRATEGIES",
@@ -33,9 +35,12 @@ __all__ = [
 class SharingDisplay:
     """Picture of a comparison: what each task gains, against its number of rows.
 
-    Made by `from_estimator` or `from_comparison`. A dot is a task; above zero it is
-    predicted better by the multitask model than by the better of one pooled model and
-    separate ones. The line is the mean over tasks of about the same size.
+    Made by `from_estimator` or `from_comparison`. A dot is a task, coloured by its
+    verdict; above zero it is predicted better by the judged strategy than by a model
+    of its own. With at most forty tasks a line shows a standard error to either side.
+    Tasks with too few rows to say are hollow, and do not stretch the axis: those beyond
+    its ends are triangles there. The line is the mean over tasks of about the same
+    size.
 
     Parameters
     ----------
@@ -48,10 +53,12 @@ class SharingDisplay:
     figure_ : matplotlib Figure
     points_ : PathCollection
         A dot per task.
+    bars_ : LineCollection or None
+        The standard errors.
     line_ : Line2D or None
         The running mean; None with fewer than 20 tasks.
     texts_ : list of Text
-        Ids of the tasks that gain and lose most.
+        Ids of the tasks that gain and lose most, as far as they do not cover others.
 
     See Also
     --------
@@ -131,21 +138,64 @@ class SharingDisplay:
         """
         self.figure_, self.ax_ = canvas(ax, (7.0, 4.6))
         x, gain = self._positions(), self.comparison.gain
-        dense = min(1.0, 8.0 / np.sqrt(len(gain)))
-        self.points_ = self.ax_.scatter(
-            x,
-            gain,
-            s=12 + 30 * dense,
-            c=np.where(gain < 0, _LOSS, _GAIN),
-            alpha=0.35 + 0.45 * dense,
-            linewidths=0,
-            zorder=3,
-        )
+        low, high = self._reach()
+        self.points_ = self._draw(x, np.clip(gain, low, high), gain)
+        self.bars_ = self._draw_errors(x) if len(gain) <= _FEW_TASKS else None
         self.ax_.axhline(0.0, color="0.25", linewidth=0.8, zorder=2)
         self.line_ = self._running_mean(x)
-        self.texts_ = self._name_extremes(x, n_labels)
+        pad = 0.06 * (high - low)
+        self.ax_.set_ylim(low - pad, high + pad)
         self._describe()
+        self.texts_ = self._name_extremes(x, n_labels)
         return self
+
+    def _reach(self):
+        """Lowest and highest gain on the axis: of the tasks with enough rows."""
+        gain = self.comparison.gain
+        known = gain[~np.isnan(gain) & (self._verdicts() != FEW)]
+        known = known if len(known) else gain[~np.isnan(gain)]
+        low, high = min(0.0, *known, 0.0), max(0.0, *known, 0.0)
+        return (low, high) if high > low else (-1.0, 1.0)
+
+    def _verdicts(self):
+        return np.asarray(self.comparison.table["verdict"])
+
+    def _draw(self, x, shown, gain):
+        """The dots, coloured by verdict; triangles for those that are out of range."""
+        dense = min(1.0, 8.0 / np.sqrt(len(gain)))
+        verdicts, low = self._verdicts(), shown < gain
+        how = {"s": 12 + 30 * dense, "alpha": 0.35 + 0.45 * dense, "zorder": 3}
+        colours = np.array([_COLOURS[verdict] for verdict in verdicts])
+        faces = np.where(verdicts == FEW, "none", colours)
+        points = self.ax_.scatter(x, shown, c=faces, edgecolors=colours, **how)
+        out = (shown != gain) & ~np.isnan(gain)
+        if out.any():
+            points.set_sizes(np.where(out, 0.0, how["s"]))
+        for marker, which in (("^", out & low), ("v", out & ~low)):
+            if which.any():
+                self.ax_.scatter(
+                    x[which], shown[which], marker=marker, c=colours[which], **how
+                )
+        for verdict, colour in _COLOURS.items():
+            n = int(np.sum(verdicts == verdict))
+            if n:
+                face = "none" if verdict == FEW else colour
+                mark = {"facecolors": face, "edgecolors": colour}
+                self.ax_.scatter([], [], **mark, s=30, label=f"{verdict} ({n})")
+        return points
+
+    def _draw_errors(self, x):
+        """A line of one standard error to either side."""
+        gain, error = self.comparison.gain, self.comparison.standard_error
+        enough = self._verdicts() != FEW
+        return self.ax_.vlines(
+            x[enough],
+            (gain - error)[enough],
+            (gain + error)[enough],
+            color="0.75",
+            linewidth=1.0,
+            zorder=1,
+        )
 
     def _positions(self):
         """Rows of each task; ranks of the gain where all have the same."""
@@ -163,7 +213,7 @@ class SharingDisplay:
 
     def _running_mean(self, x):
         """The mean gain of the tasks of about the same size."""
-        defined = ~np.isnan(self.comparison.gain)
+        defined = ~np.isnan(self.comparison.gain) & (self._verdicts() != FEW)
         x, gain = x[defined], self.comparison.gain[defined]
         by_size = self.ax_.get_xlabel().startswith("rows")
         if len(x) < 20 or not by_size:
@@ -175,14 +225,13 @@ class SharingDisplay:
         (line,) = self.ax_.plot(
             centre, mean, color="0.15", linewidth=1.6, zorder=4, label="running mean"
         )
-        self.ax_.legend(frameon=False, loc="best")
         return line
 
     def _name_extremes(self, x, n_labels):
         """Write the ids of the tasks that gain and lose most beside their dots."""
         gain, tasks = self.comparison.gain, np.asarray(self.comparison.table["task"])
         gaining, losing = self.comparison._extremes(n_labels)
-        return [
+        written = [
             self.ax_.annotate(
                 str(tasks[t]),
                 (x[t], gain[t]),
@@ -195,21 +244,38 @@ class SharingDisplay:
             for end in (gaining, losing)
             for t, side in zip(end, np.resize([1, -1], len(end)))
         ]
+        return _without_overlaps(written, self.figure_)
 
     def _describe(self):
         comparison = self.comparison
         self.ax_.set_ylabel(f"gain in {comparison.metric} over {comparison.baseline}")
-        scores = "  ".join(
-            f"{name} {np.asarray(comparison.summary[name])[0]:.4g}"
-            for name in STRATEGIES
-        )
         self.ax_.set_title(
-            f"{comparison.metric} on held-out rows\n{scores}", fontsize="medium"
+            f"What each task gains by {comparison.judged}", fontsize="medium"
         )
         self.ax_.margins(x=0.07)
         self.ax_.grid(axis="y", color="0.92", linewidth=0.8)
         self.ax_.set_axisbelow(True)
         self.ax_.spines[["top", "right"]].set_visible(False)
+        self.ax_.legend(
+            frameon=False,
+            fontsize="small",
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.13),
+            ncols=3,
+        )
+
+
+def _without_overlaps(texts, figure):
+    """The texts of which none covers one before it; the others are removed."""
+    renderer, kept, boxes = figure.canvas.get_renderer(), [], []
+    for text in texts:
+        box = text.get_window_extent(renderer)
+        if any(box.overlaps(other) for other in boxes):
+            text.remove()
+            continue
+        kept.append(text)
+        boxes.append(box)
+    return kept
 
 
 class PathDisplay:
@@ -729,6 +795,8 @@ class CurveDisplay:
 
 
 _GAIN, _LOSS = "#2a6f97", "#d1602f"
+_COLOURS = {GAINS: _GAIN, SAME: "#8a8a8a", HURT: _LOSS, FEW: "#9a9a9a"}
+_FEW_TASKS = 40  # up to which standard errors are drawn
 _MEASURES = {
     "cosine": "cosine of the coefficients",
     "correlation": "correlation of the coefficients",

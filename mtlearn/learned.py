@@ -5,6 +5,7 @@ import numpy as np
 from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.learned import LearnedModel, half_width
+from .fitting.partitions import by_partition
 from .fitting.streams import FromMoments
 from .solvers.evidence.solve import solve_evidence
 
@@ -212,6 +213,7 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
 
     # ------------------------------------------------------------ predict
 
+    @by_partition
     def predict(self, X, return_std=False, *, task=None):
         """Predict the labels.
 
@@ -240,6 +242,7 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
         variance = self._variance(self._posterior.label_variance, X, codes)
         return fitted, np.sqrt(variance)
 
+    @by_partition
     def predict_interval(self, X, coverage=0.9, *, task=None):
         """Intervals for new labels.
 

@@ -124,14 +124,16 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     small: with pairs of labels by a half, of five slopes with 20 labels by a quarter.
     Tasks of a single label are integrated
     exactly. So are, with ``covariance="intercept"``, the levels of tasks of at most 100
-    labels in the mean, by adaptive quadrature.
+    labels in the mean, by adaptive quadrature; and where no slope is found to differ,
+    those of tasks of at most 20. A feature that is constant in every task has no slopes
+    of its own: they would show by nothing but levels of different spread.
 
     What labels leave open, weak priors settle: the variance of the levels of tasks
     with one label each cannot be told from none, and a slope's is boundless where the
     classes can be separated. The first has a prior worth two tasks of variance 0.35,
     the others a Cauchy distribution of their root, for a standard deviation of the
-    feature. `optimality_` counts them, `log_likelihood_` does not. Flat coefficients
-    that the labels do not determine are told.
+    feature, with an end far out. `optimality_` counts them, `log_likelihood_` does not.
+    Flat coefficients that the labels do not determine are told.
 
     Probabilities are averaged over what is not known of the coefficients, around their
     posterior means, so that they are nearer to one half than those of `coef_`;

@@ -179,7 +179,7 @@ def task_scores(
     >>> scores.worst()
     1.0
     """
-    score_func = _find_metric(metric)
+    score_func = find_metric(metric)
     labelled = _labelled(y, y_pred, task, sample_weight)
     scores = np.full(len(labelled.tasks), np.nan)
     reason, n_scored = None, 0
@@ -206,8 +206,26 @@ def task_scores(
     )
 
 
-def _find_metric(metric):
-    """A metric function, itself or by its name in scikit-learn."""
+def find_metric(metric):
+    """Return a metric function, itself or by its name in scikit-learn.
+
+    Parameters
+    ----------
+    metric : callable or str
+        The function, or its name in `sklearn.metrics`, with or without its ending.
+
+    Returns
+    -------
+    callable
+        Of (y_true, y_pred).
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If scikit-learn has none of that name.
+    """
     if callable(metric):
         return metric
     if not isinstance(metric, str):

@@ -9,14 +9,14 @@ from .fitting import checks
 from .fitting.base import NeedsRows, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
+from .fitting.elsewhere import FromPartitions
 from .fitting.folds import scatter
-from .fitting.grid import Batch, GridFit, in_batches
-from .fitting.streams import FromMoments
+from .fitting.grid import Batch, in_batches
+from .fitting.related_search import RelatedSearch
+from .fitting.shards import FromShards
 from .moments import grams_fit, moments_pay
-from .problem.ids import as_floats, shorten
 from .problem.losses import Squared
 from .problem.solution import Status
-from .relations import SharedMean, check_relation
 from .solvers.features.covariance import solve_learned
 from .solvers.related.narrow import solve_smooth
 from .solvers.related.spectral import MomentSpectrum, RowSpectrum
@@ -31,7 +31,7 @@ from .solvers.related.steps import SOLVERS
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
-class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
+class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
     r"""Ridge regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -67,6 +67,9 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": a free common one,
         deviations from it penalised like a coefficient. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -154,6 +157,7 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -168,6 +172,7 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -184,6 +189,8 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
 
     def _solve(self, fit, start):
         alpha = float(self.alpha)
+        if fit.elsewhere is not None:
+            return fit.elsewhere.solve(fit, alpha, self.tol)
         if fit.form.learned and alpha > 0:
             how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
             return solve_learned(fit, None, alpha, **how)
@@ -208,18 +215,19 @@ class PerTaskRegressor(FromMoments, Constrained, TaskRegressor):
         return fit.with_moments() if serve else fit
 
 
-class PerTaskRegressorCV(GridFit, PerTaskRegressor):
-    r"""`PerTaskRegressor` with strength and correlation chosen by cross-validation.
+class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
+    r"""`PerTaskRegressor` with everything chosen by cross-validation.
 
     Minimises over W (a row per task) and the intercepts b
 
     .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i (y_i - x_i \cdot w_t - b_t)^2
               + \frac{\alpha}{2} \Omega(W)
 
-    with the alpha, and the correlation of the relation `SharedMean`, whose models of
-    the training parts predict the held-out rows best. The loss is a sum, not a mean. A
-    whole grid costs about as much as a few fits: the rows are read once for all folds,
-    and one eigendecomposition per task and fold serves all strengths and correlations.
+    with the alpha, the correlation of the relation `SharedMean`, and the intercepts
+    whose models of the training parts predict the held-out rows best. The loss is a
+    sum, not a mean. A whole grid costs about as much as a few fits: the rows are read
+    once for all folds, and for every kind of intercept one eigendecomposition per task
+    and fold serves all strengths and correlations.
 
     Parameters
     ----------
@@ -243,6 +251,10 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     scoring : str, callable or None, default=None
         A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
         as `TaskScorer`: the larger the better. None: the mean squared error.
+    margin : float, default=1.0
+        Independent tasks, with free intercepts where those are tried, are taken unless
+        the best model is ahead of them by this many standard errors of the difference,
+        fold by fold. 0: the best is taken.
     one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
         than the best. True: the standard error of the best one's own score. "paired":
@@ -256,9 +268,16 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
         part), so that every task counts the same; a dict by id (absent ids count 1); an
         array in the order of `tasks_`.
-    fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
-        True or "free": one unpenalised intercept per task. "shrunk": a free common one,
-        deviations from it penalised like a coefficient. "shared": one for all tasks.
+    fit_intercept : {"auto", True, "free", "shrunk", "shared", False}, or a list
+        True or "free": one unpenalised intercept per task (and class). "shrunk": a free
+        common one, deviations from it penalised. "shared": one for all tasks. A list:
+        all of these are tried. "auto": the first three; free ones only, where the
+        relation is learned or tasks are made of others.
+    intercept_strength : "auto", float or array-like, default="auto"
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        one or several to try. "auto": with independent tasks and `SharedMean` those
+        with which a task of average size keeps 15, 40, 70 or 90 % of its own level,
+        whatever the strength; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
@@ -281,6 +300,12 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         The chosen strength.
     correlation_ : float or None
         The chosen correlation; None where the relation is not `SharedMean`.
+    fit_intercept_ : {"free", "shrunk", "shared", False}
+        The chosen intercepts.
+    intercept_strength_ : float or None
+        Their strength as the base estimator has it; None unless they are shrunken.
+    fit_intercepts_ : list of str
+        The intercepts that were tried, in words.
     alphas_ : ndarray of shape (n_alphas,)
         The strengths, the largest first.
     correlations_ : ndarray of shape (n_correlations,) or None
@@ -288,12 +313,12 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     best_index_ : int
         Position of `alpha_` in `alphas_`.
     mse_path_ : ndarray of shape (n_alphas, n_folds)
-        With the chosen correlation, the mean squared error of each fold: the plain mean
-        over its observed labels, whatever their weights.
+        With the chosen correlation and intercepts, the mean squared error of each fold:
+        the plain mean over its observed labels, whatever their weights.
     mse_grid_ : ndarray of shape (n_correlations, n_alphas, n_folds)
         The same with every correlation.
     score_path_ : ndarray of shape (n_alphas, n_folds)
-        Only with `scoring`: the scores, along the chosen correlation.
+        Only with `scoring`: the scores, along the chosen correlation and intercepts.
     coef_path_ : ndarray of shape (n_alphas, n_tasks, n_features) or None
         Coefficients of all rows along `alphas_`; None where they would take more than
         256 MB.
@@ -318,7 +343,8 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
 
     See Also
     --------
-    PerTaskRegressor : With given strength and relation.
+    PerTaskRegressor : With given strength, relation and intercepts.
+    MultiTaskBayesianRidge : Strengths by the likelihood, one for every feature.
     mtlearn.inspection.PathDisplay : Draws the path and the errors along it.
 
     Notes
@@ -343,8 +369,8 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     ...     20, 20, 5, correlation=0.8, noise=2.0, return_X_y=True, random_state=0
     ... )
     >>> model = PerTaskRegressorCV(alphas=50).fit(X, y, task=task)
-    >>> model.correlation_, round(model.alpha_, 2), model.mse_path_.shape
-    (0.8, 3.82, (50, 5))
+    >>> model.correlation_, model.fit_intercept_, model.mse_path_.shape
+    (0.99, 'shrunk', (50, 5))
     """
 
     _span = 1e-9
@@ -358,11 +384,13 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         relation="shared_mean",
         cv=None,
         scoring=None,
+        margin=1.0,
         one_standard_error=False,
         n_jobs=None,
         task_column=None,
         task_weight=None,
-        fit_intercept=True,
+        fit_intercept="auto",
+        intercept_strength="auto",
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -375,11 +403,13 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         self.relation = relation
         self.cv = cv
         self.scoring = scoring
+        self.margin = margin
         self.one_standard_error = one_standard_error
         self.n_jobs = n_jobs
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -390,42 +420,13 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
     def _check_parameters(self):
         super()._check_parameters()
         checks.check_choice("solver", self.solver, SOLVERS)
-        self._variants()
-
-    def _variants(self):
-        """The relations to try."""
-        tried = isinstance(self.relation, str) and self.relation == "shared_mean"
-        if not tried or self.correlations is None:
-            return [check_relation(self.relation)]
-        values = np.atleast_1d(as_floats("correlations", self.correlations))
-        if values.ndim != 1 or not values.size:
-            raise ValueError(
-                "`correlations` must be a number, a sequence of at least one or None, "
-                f"got shape {values.shape}."
-            )
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError(
-                f"`correlations` must be between 0 and 1, got {shorten(values)}."
-            )
-        return [SharedMean(float(value)) for value in values]
-
-    def _keep_choice(self, variants, chosen):
-        shared = [v for v in variants if isinstance(v, SharedMean)]
-        self.correlation_ = variants[chosen].correlation if shared else None
-        self.correlations_ = (
-            np.array([v.correlation for v in shared]) if shared else None
-        )
 
     def _base(self, relation, alpha):
-        return self._of_base(PerTaskRegressor, relation=relation, alpha=alpha)
+        chosen = {"relation": relation, "alpha": alpha, "intercept_strength": 1.0}
+        return self._of_base(PerTaskRegressor, fit_intercept=True, **chosen)
 
-    def _taking_part(self, labelled):
-        relation = self._relation()
-        given = relation.given(self.tasks_)
-        return relation.taking_part(self.tasks_, labelled), labelled | given
-
-    def _turns(self):
-        return True
+    def _penalty_at(self, alpha):
+        return alpha
 
     def _largest(self, whole, relation):
         return 10.0 * scatter(whole) or 1.0
@@ -442,16 +443,19 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
         return grams_fit(rows, copies=8) and not (n <= _DUAL_ROWS and by_rows)
 
     def _paths(self, part, variants, grids):
-        spectrum = None
-        if part.moments is not None:
-            spectrum = MomentSpectrum(part.moments, part.intercept)
-        elif (
-            self.solver in ("auto", "newton-dual") and len(part.data.rows) <= _DUAL_ROWS
-        ):
-            spectrum = RowSpectrum(part.data, part.intercept)
+        spectra = {}
         for relation, alphas in zip(variants, grids):
-            tied = replace(part, form=relation.form(part.part_ids))
-            yield self._path(tied, spectrum, relation, alphas)
+            tied = self._tied(part, relation)
+            if tied.intercept not in spectra:
+                spectra[tied.intercept] = self._spectrum(tied)
+            yield self._path(tied, spectra[tied.intercept], relation, alphas)
+
+    def _spectrum(self, part):
+        if part.moments is not None:
+            return MomentSpectrum(part.moments, part.intercept)
+        if self.solver in ("auto", "newton-dual") and len(part.data.rows) <= _DUAL_ROWS:
+            return RowSpectrum(part.data, part.intercept)
+        return None
 
     def _path(self, part, spectrum, relation, alphas):
         fast, start = 0, None
@@ -466,17 +470,19 @@ class PerTaskRegressorCV(GridFit, PerTaskRegressor):
 
     def _one_by_one(self, part, relation, alphas, start):
         for alpha in alphas:
-            solution = self._base(relation, float(alpha))._solve(part, start)
+            mode = self._as_shrunken(part.intercept, part.form, alpha)
+            model = self._base(relation, float(alpha))
+            solution = model._solve(replace(part, intercept=mode), start)
             start = solution.coef, solution.intercept
             yield solution
 
     def _solve_whole(self, model, fit, whole, space, start):
-        whole = replace(whole, form=model._relation().form(whole.part_ids))
+        whole = replace(whole.tied(model._relation()), intercept=fit.intercept)
         solution = model._solve(whole, space.start(start))
         return replace(solution, coef=space.back(solution.coef))
 
 
-class PerTaskClassifier(LogisticClassifier):
+class PerTaskClassifier(FromPartitions, LogisticClassifier):
     r"""Logistic regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -506,6 +512,9 @@ class PerTaskClassifier(LogisticClassifier):
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised like a coefficient. "shared": one for
         all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -588,6 +597,7 @@ class PerTaskClassifier(LogisticClassifier):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -600,6 +610,7 @@ class PerTaskClassifier(LogisticClassifier):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -614,7 +625,7 @@ class PerTaskClassifier(LogisticClassifier):
     def _loss_strength(self):
         return float(self.C)
 
-    def _solve(self, fit, start):
+    def _solve(self, fit, start, alpha=1.0):
         data, loss = self._log_loss(fit)
         solver = self.solver
         if fit.form.learned:
@@ -624,17 +635,20 @@ class PerTaskClassifier(LogisticClassifier):
                     f"{loss.n_scores}: use MultiTaskSVM, or another relation."
                 )
             how = {"tol": self.tol, "max_iter": self.max_iter, "start": start}
-            return solve_learned(fit.with_rows(data), loss, 1.0, **how)
+            return solve_learned(fit.with_rows(data), loss, alpha, **how)
         if solver == "newton-dual" and loss.n_scores > 1:
             raise ValueError(
                 "`solver`='newton-dual' is for two classes, got "
                 f"{loss.n_scores}: use 'newton-cg' or 'auto'."
             )
+        if fit.elsewhere is not None:
+            signs = np.array([-1.0, 1.0]) if loss.n_scores == 1 else None
+            return self._solve_partitions(fit.with_rows(data), loss, start, signs)
         return solve_smooth(
             data,
             loss,
             fit.form,
-            1.0,
+            alpha,
             intercept=fit.intercept,
             tol=self.tol,
             max_iter=self.max_iter,

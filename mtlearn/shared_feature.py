@@ -66,6 +66,9 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -176,6 +179,7 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -190,6 +194,7 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -282,6 +287,9 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task (and class). "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -388,6 +396,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -402,6 +411,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -473,6 +483,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
@@ -593,6 +606,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-8,
@@ -611,6 +625,7 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol

@@ -39,6 +39,7 @@ class SharedMappingEstimator(
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=1e-6,
@@ -57,6 +58,7 @@ class SharedMappingEstimator(
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -313,6 +315,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         Biases of the heads. True or "free": one per task, unpenalised. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks. False: none; the
         shared layers keep theirs.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
     solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
@@ -449,6 +454,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         Biases of the heads. True or "free": one per task (and class), unpenalised.
         "shrunk": adds alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
         False: none; the shared layers keep theirs.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
     solver : {"auto", "lbfgs", "adam"}, default="auto"

@@ -9,6 +9,7 @@ from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.classifiers import TaskClassifier, against_the_rest
 from .fitting.constrained import Constrained
+from .fitting.elsewhere import FromPartitions, refuse_margins
 from .fitting.machine import KernelMachine
 from .problem.margins import margin_loss
 from .problem.solution import stack_classes
@@ -17,7 +18,7 @@ from .solvers.margins.kinked import solve_margin
 from .solvers.related.steps import SOLVERS
 
 
-class _Margins(KernelMachine, Constrained):
+class _Margins(FromPartitions, KernelMachine, Constrained):
     """What both machines do: check, and solve for one number or sign per label."""
 
     def _check_margins(self, losses):
@@ -39,7 +40,13 @@ class _Margins(KernelMachine, Constrained):
     def _loss_under_constraints(self):
         return self._margin, 1.0
 
-    def _solve_one(self, fit, start):
+    def _refuse_partitions(self, relation):
+        super()._refuse_partitions(relation)
+        refuse_margins(self)
+
+    def _solve_one(self, fit, start, signs=None):
+        if fit.elsewhere is not None:
+            return self._solve_partitions(fit, self._margin.smooth(), start, signs)
         if fit.form.learned:
             return self._solve_learned(fit, start)
         if self._is_machine:
@@ -137,6 +144,9 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised like a coefficient. "shared": one for
         all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -275,6 +285,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=None,
@@ -295,6 +306,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -318,7 +330,8 @@ class MultiTaskSVM(_Margins, TaskClassifier):
             begin = start
             if start is not None and len(fit.labels) > 2:
                 begin = start[0][:, k], start[1][:, k]
-            solutions.append(self._solve_one(fit.with_rows(data), begin))
+            signs = _against(k, len(fit.labels))
+            solutions.append(self._solve_one(fit.with_rows(data), begin, signs))
         return solutions[0] if len(solutions) == 1 else stack_classes(solutions)
 
 
@@ -385,6 +398,9 @@ class MultiTaskSVR(_Margins, TaskRegressor):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": a free common one,
         deviations from it penalised like a coefficient. "shared": one for all tasks.
+    intercept_strength : float, default=1.0
+        With shrunken intercepts, what the penalty of their deviations is multiplied by,
+        greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused.
@@ -493,6 +509,7 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         task_column=None,
         task_weight=None,
         fit_intercept=True,
+        intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
         tol=None,
@@ -513,6 +530,7 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         self.task_column = task_column
         self.task_weight = task_weight
         self.fit_intercept = fit_intercept
+        self.intercept_strength = intercept_strength
         self.handle_unknown = handle_unknown
         self.solver = solver
         self.tol = tol
@@ -532,6 +550,11 @@ class MultiTaskSVR(_Margins, TaskRegressor):
         return self._solve_one(fit, start)
 
 
+def _against(k, n_labels):
+    """-1 or +1 for each class in the k-th problem of one against the rest."""
+    return np.where(np.arange(n_labels) == (1 if n_labels == 2 else k), 1.0, -1.0)
+
+
 def _weigh_classes(fit, class_weight):
     """Multiply the sample weights by the weights of the labels' classes."""
     if class_weight is None:
@@ -544,6 +567,8 @@ def _weigh_classes(fit, class_weight):
     if data.sample_weight is not None:
         given = data.sample_weight
         weight *= given if given.ndim == weight.ndim else given[:, None]
+    if fit.elsewhere is not None:
+        fit = replace(fit, elsewhere=replace(fit.elsewhere, factor=factor))
     return fit.with_rows(replace(data, sample_weight=weight))
 
 

@@ -122,6 +122,17 @@ def test_one_row_per_task_is_not_worse_than_one_model():
     assert gain[gain[:, 0] > 0, 1].mean() > 0.008
 
 
+def test_one_row_per_task_of_tasks_that_are_alike():
+    # nothing but levels can differ, and they do not
+    X, y, task, _ = drawn(300, 1, 3, slopes=0.0, level=0.0)
+    found = [
+        MultiTaskBayesianClassifier(covariance).fit(X, y, task=task).covariance_
+        for covariance in ("diag", "full", "intercept")
+    ]
+    assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-8)
+    assert_allclose(found[0], found[2], rtol=1e-4, atol=1e-8)
+
+
 def test_better_than_separate_and_pooled_models():
     X, y, task, _ = drawn(80, 30, 5, level=1.0, seed=5)
     first = np.arange(len(y)) % 30 < 10

@@ -337,6 +337,7 @@ COMMON = [
     "task_column",
     "task_weight",
     "fit_intercept",
+    "intercept_strength",
     "handle_unknown",
     "solver",
     "tol",
@@ -349,6 +350,7 @@ DEFAULTS = {
     "task_column": None,
     "task_weight": None,
     "fit_intercept": True,
+    "intercept_strength": 1.0,
     "handle_unknown": "shared",
     "solver": "auto",
     "warm_start": False,
@@ -363,14 +365,16 @@ def test_common_parameters_come_last_in_one_order(estimator):
     chance = estimator.__name__.startswith("SharedMapping")
     expected = [name for name in COMMON if chance or name != "random_state"]
     if hasattr(estimator(), "covariance"):  # a likelihood with starts of its own
-        absent = {"task_weight", "solver", "warm_start"}
+        absent = {"task_weight", "solver", "warm_start", "intercept_strength"}
         expected = [name for name in expected if name not in absent]
     assert [name for name in parameters if name in COMMON] == expected
     assert list(parameters)[-len(expected) :] == expected
     for name in expected:
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        searched = hasattr(estimator(), "margin") and "intercept" in name
         if name in DEFAULTS:
-            assert parameters[name].default == DEFAULTS[name]
+            default = "auto" if searched else DEFAULTS[name]
+            assert parameters[name].default == default
 
 
 def test_the_models_own_parameters():
@@ -522,14 +526,18 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
         documented |= {"components_", "task_components_"}
         documented |= {"rank_", "selected_features_"}
         sometimes |= {"dual_gap_", "shared_part_", "private_part_"}
+    if hasattr(model, "Cs"):
+        documented |= {"C_", "Cs_", "log_loss_path_", "log_loss_grid_"}
     if hasattr(model, "alphas"):
-        documented |= {"alpha_", "alphas_", "best_index_", "coef_path_"}
-        documented |= {"mse_path_", "mse_grid_"}
+        documented |= {"alpha_", "alphas_", "mse_path_", "mse_grid_"}
+    if hasattr(model, "cv"):
+        documented |= {"best_index_", "coef_path_"}
         sometimes |= {"score_path_"}
         if hasattr(model, "penalty"):
             documented |= {"penalty_", "n_components_", "variants_"}
         else:
-            documented |= {"correlation_", "correlations_"}
+            documented |= {"correlation_", "correlations_", "fit_intercept_"}
+            documented |= {"fit_intercepts_", "intercept_strength_"}
     assert public == documented
     described = inspect.getdoc(estimator)
     for name in documented | sometimes:

@@ -1,6 +1,7 @@
 """Grids from fold moments, against a plain loop over folds and strengths."""
 
 import pickle
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -34,7 +35,7 @@ from mtlearn import (
 )
 from mtlearn.compose import features_only
 from mtlearn.fitting import grid
-from mtlearn.fitting.grid import best_point, within_one_standard_error
+from mtlearn.fitting.choice import best_point, within_one_standard_error
 from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import (
     LeaveTasksOut,
@@ -44,6 +45,10 @@ from mtlearn.model_selection import (
 from mtlearn.moments import gather_moments
 from mtlearn.problem.tasks import TaskData
 
+# the whole grid at the intercepts as they are, and the plain best of it
+fixed = partial(
+    PerTaskRegressorCV, fit_intercept=True, intercept_strength=1.0, margin=0.0
+)
 ALPHAS = np.array([0.05, 300.0, 4.0])  # in no order
 FOLDS = TaskStratifiedKFold(5, shuffle=True, random_state=0)
 
@@ -128,7 +133,7 @@ def test_per_task(relation, layout, intercept, weight, task_weight, cv):
     table = weight is not None and weight.ndim == 2
     counted = np.where(weight > 0, y, np.nan) if table else y
     folds = split(splitter or FOLDS, counted, **ids)
-    model = PerTaskRegressorCV(ALPHAS, cv=splitter, **params).fit(X, y, weight, **ids)
+    model = fixed(ALPHAS, cv=splitter, **params).fit(X, y, weight, **ids)
     base = PerTaskRegressor(**params)
     expected = plain(base, model.alphas_, folds, X, y, weight, **ids)
     assert_array_equal(model.alphas_, [300.0, 4.0, 0.05])
@@ -155,7 +160,7 @@ def test_per_task_with_more_features_than_rows(layout, intercept):
     folds = list(FOLDS.split(X, y, groups=ids.get("task")))
     for relation in ("independent", SharedMean(0.6)):
         params = {"relation": relation, "fit_intercept": intercept, "tol": 1e-13}
-        model = PerTaskRegressorCV([50.0, 0.5], **params).fit(X, y, **ids)
+        model = fixed([50.0, 0.5], **params).fit(X, y, **ids)
         base = PerTaskRegressor(**params)
         expected = plain(base, model.alphas_, folds, X, y, **ids)
         assert_allclose(model.mse_path_, expected, rtol=1e-6)
@@ -167,8 +172,8 @@ def test_per_task_with_more_features_than_rows(layout, intercept):
 @pytest.mark.parametrize("solver", ["newton-cholesky", "newton-dual", "newton-cg"])
 def test_per_task_by_every_solver(solver):
     params = {"relation": SharedMean(0.6), "solver": solver, "tol": 1e-12}
-    model = PerTaskRegressorCV(ALPHAS, **params).fit(P.X, P.y, task=P.task)
-    auto = PerTaskRegressorCV(ALPHAS, relation=SharedMean(0.6))
+    model = fixed(ALPHAS, **params).fit(P.X, P.y, task=P.task)
+    auto = fixed(ALPHAS, relation=SharedMean(0.6))
     auto.fit(P.X, P.y, task=P.task)
     assert_allclose(model.mse_path_, auto.mse_path_, rtol=1e-6)
     assert_allclose(model.coef_, auto.coef_, rtol=1e-5, atol=1e-7)
@@ -178,7 +183,7 @@ def test_strengths_that_moments_cannot_bear():
     # two columns alike to nine digits, and no penalty at all
     X = np.column_stack([P.X, P.X[:, 0] + 1e-9 * P.X[:, 1]])
     alphas = [1.0, 1e-9, 0.0]
-    model = PerTaskRegressorCV(alphas, relation="pooled", fit_intercept="shared")
+    model = fixed(alphas, relation="pooled", fit_intercept="shared")
     model.fit(X, P.y, task=P.task)
     folds = list(FOLDS.split(X, P.y, groups=P.task))
     base = PerTaskRegressor(relation="pooled", fit_intercept="shared")
@@ -225,11 +230,11 @@ def test_shared_features(variant, layout, intercept, weight, task_weight):
 
 def test_correlations():
     correlations = (0.0, 0.6, 1.0)
-    model = PerTaskRegressorCV(ALPHAS, correlations).fit(P.X, P.y, task=P.task)
+    model = fixed(ALPHAS, correlations).fit(P.X, P.y, task=P.task)
     assert model.mse_grid_.shape == (3, 3, 5)
     for k, correlation in enumerate(correlations):
         relation = SharedMean(correlation)
-        one = PerTaskRegressorCV(ALPHAS, relation=relation)
+        one = fixed(ALPHAS, relation=relation)
         one.fit(P.X, P.y, task=P.task)
         assert_allclose(model.mse_grid_[k], one.mse_path_, rtol=1e-10)
         assert one.correlation_ == correlation
@@ -238,11 +243,11 @@ def test_correlations():
     assert model.correlation_ == correlations[chosen]
     assert_array_equal(model.correlations_, correlations)
     assert_array_equal(model.mse_path_, model.mse_grid_[chosen])
-    single = PerTaskRegressorCV(ALPHAS, 0.6).fit(P.X, P.y, task=P.task)
+    single = fixed(ALPHAS, 0.6).fit(P.X, P.y, task=P.task)
     assert_allclose(single.mse_path_, model.mse_grid_[1])
-    as_it_is = PerTaskRegressorCV(ALPHAS, None).fit(P.X, P.y, task=P.task)
+    as_it_is = fixed(ALPHAS, None).fit(P.X, P.y, task=P.task)
     assert as_it_is.correlation_ == 0.5
-    other = PerTaskRegressorCV(ALPHAS, relation="independent")
+    other = fixed(ALPHAS, relation="independent")
     other.fit(P.X, P.y, task=P.task)
     assert other.correlation_ is None and other.correlations_ is None
 
@@ -303,7 +308,7 @@ def test_a_model_of_another_penalty_leaves_nothing_behind():
 @pytest.mark.parametrize("intercept", MODES)
 def test_the_grid_of_a_ridge_begins_where_nothing_is_left(intercept):
     for relation in ("independent", "pooled"):
-        model = PerTaskRegressorCV(30, relation=relation, fit_intercept=intercept)
+        model = fixed(30, relation=relation, fit_intercept=intercept)
         model.fit(P.X, P.y, task=P.task)
         assert len(model.alphas_) == 30 and np.all(np.diff(model.alphas_) < 0)
         assert model.alphas_[0] / model.alphas_[-1] == pytest.approx(1e9)
@@ -315,17 +320,17 @@ def test_the_grid_of_a_ridge_begins_where_nothing_is_left(intercept):
 
 def test_the_grid_of_a_ridge_follows_units_and_weights():
     ids = {"task": P.task}
-    model = PerTaskRegressorCV(3, 0.5).fit(P.X, P.y, **ids)
+    model = fixed(3, 0.5).fit(P.X, P.y, **ids)
     moments = gather_moments(TaskData(P.X, P.y, N_TASKS, P.codes))
     total = sum(np.trace(gram) for gram in moments.gram)
     assert model.alphas_[0] == pytest.approx(10.0 * total)
-    scaled = PerTaskRegressorCV(3, 0.5).fit(100.0 * P.X, P.y, **ids)
+    scaled = fixed(3, 0.5).fit(100.0 * P.X, P.y, **ids)
     assert_allclose(scaled.alphas_, 1e4 * model.alphas_)
-    twice = PerTaskRegressorCV(3, 0.5).fit(P.X, P.y, np.full(N_ROWS, 2.0), **ids)
+    twice = fixed(3, 0.5).fit(P.X, P.y, np.full(N_ROWS, 2.0), **ids)
     assert_allclose(twice.alphas_, 2.0 * model.alphas_)
-    by_rows = PerTaskRegressorCV(3, 0.5, solver="newton-dual").fit(P.X, P.y, **ids)
+    by_rows = fixed(3, 0.5, solver="newton-dual").fit(P.X, P.y, **ids)
     assert_allclose(by_rows.alphas_, model.alphas_)
-    flat = PerTaskRegressorCV(3, 0.5).fit(np.ones((N_ROWS, 2)), P.y, **ids)
+    flat = fixed(3, 0.5).fit(np.ones((N_ROWS, 2)), P.y, **ids)
     assert flat.alphas_[0] == 1.0 and not flat.coef_.any()
 
 
@@ -346,26 +351,26 @@ def test_the_grid_of_shared_features_begins_at_zero(penalty, intercept):
 
 def test_numbers_and_splitters_and_pairs():
     ids = {"task": P.task}
-    default = PerTaskRegressorCV(ALPHAS, 0.5).fit(P.X, P.y, **ids)
+    default = fixed(ALPHAS, 0.5).fit(P.X, P.y, **ids)
     pairs = list(FOLDS.split(P.X, groups=P.task))
     for cv in (5, FOLDS, pairs, iter(pairs)):
-        model = PerTaskRegressorCV(ALPHAS, 0.5, cv=cv).fit(P.X, P.y, **ids)
+        model = fixed(ALPHAS, 0.5, cv=cv).fit(P.X, P.y, **ids)
         assert_array_equal(model.mse_path_, default.mse_path_)
     masks = [
         (np.isin(np.arange(N_ROWS), a), np.isin(np.arange(N_ROWS), b)) for a, b in pairs
     ]
-    model = PerTaskRegressorCV(ALPHAS, 0.5, cv=masks).fit(P.X, P.y, **ids)
+    model = fixed(ALPHAS, 0.5, cv=masks).fit(P.X, P.y, **ids)
     assert_array_equal(model.mse_path_, default.mse_path_)
-    three = PerTaskRegressorCV(ALPHAS, 0.5, cv=3).fit(P.X, P.y, **ids)
+    three = fixed(ALPHAS, 0.5, cv=3).fit(P.X, P.y, **ids)
     assert three.mse_path_.shape == (3, 3)
     # a single task, and the wide layout
-    alone = PerTaskRegressorCV(ALPHAS, 0.5).fit(P.X, P.y)
+    alone = fixed(ALPHAS, 0.5).fit(P.X, P.y)
     folds = list(KFold(5, shuffle=True, random_state=0).split(P.X))
     assert alone.mse_path_.shape == (3, len(folds))
-    wide = PerTaskRegressorCV(ALPHAS, 0.5).fit(P.X, P.wide["missing"])
-    same = PerTaskRegressorCV(
-        ALPHAS, 0.5, cv=list(FOLDS.split(P.X, P.wide["missing"]))
-    ).fit(P.X, P.wide["missing"])
+    wide = fixed(ALPHAS, 0.5).fit(P.X, P.wide["missing"])
+    same = fixed(ALPHAS, 0.5, cv=list(FOLDS.split(P.X, P.wide["missing"]))).fit(
+        P.X, P.wide["missing"]
+    )
     assert_array_equal(wide.mse_path_, same.mse_path_)
 
 
@@ -384,7 +389,7 @@ def frame():
     ids=lambda cv: type(cv).__name__,
 )
 def test_splitters_find_the_ids(cv):
-    model = PerTaskRegressorCV(ALPHAS, 0.5, task_column="school", cv=cv)
+    model = fixed(ALPHAS, 0.5, task_column="school", cv=cv)
     model.fit(frame(), P.y)
     folds = list(
         cv.split(
@@ -405,8 +410,8 @@ def test_splitters_find_the_ids(cv):
 def test_rows_of_weight_zero_are_as_if_absent():
     weight = P.weight["zeros"]
     keep = weight > 0
-    model = PerTaskRegressorCV(ALPHAS, 0.5).fit(P.X, P.y, weight, task=P.task)
-    other = PerTaskRegressorCV(ALPHAS, 0.5)
+    model = fixed(ALPHAS, 0.5).fit(P.X, P.y, weight, task=P.task)
+    other = fixed(ALPHAS, 0.5)
     other.fit(P.X[keep], P.y[keep], weight[keep], task=P.task[keep])
     assert_array_equal(model.mse_path_, other.mse_path_)
     assert_array_equal(model.coef_, other.coef_)
@@ -414,13 +419,13 @@ def test_rows_of_weight_zero_are_as_if_absent():
     folds = list(KFold(3).split(P.X))
     place = np.cumsum(keep) - 1
     fewer = [(place[a[keep[a]]], place[b[keep[b]]]) for a, b in folds]
-    model = PerTaskRegressorCV(ALPHAS, 0.5, cv=folds).fit(P.X, P.y, weight, task=P.task)
-    other = PerTaskRegressorCV(ALPHAS, 0.5, cv=fewer)
+    model = fixed(ALPHAS, 0.5, cv=folds).fit(P.X, P.y, weight, task=P.task)
+    other = fixed(ALPHAS, 0.5, cv=fewer)
     other.fit(P.X[keep], P.y[keep], weight[keep], task=P.task[keep])
     assert_array_equal(model.mse_path_, other.mse_path_)
     table = P.weight["labels"]
-    model = PerTaskRegressorCV(ALPHAS, 0.5).fit(P.X, P.wide["wide"], table)
-    other = PerTaskRegressorCV(ALPHAS, 0.5)
+    model = fixed(ALPHAS, 0.5).fit(P.X, P.wide["wide"], table)
+    other = fixed(ALPHAS, 0.5)
     other.fit(P.X, np.where(table > 0, P.wide["wide"], np.nan), table)
     assert_allclose(model.mse_path_, other.mse_path_, rtol=1e-12)
 
@@ -428,27 +433,27 @@ def test_rows_of_weight_zero_are_as_if_absent():
 def test_tiny_folds_and_folds_that_tell_nothing():
     Y = P.wide["missing"][:12].copy()
     Y[0] = np.nan
-    model = PerTaskRegressorCV(ALPHAS, 0.5, cv=LeaveOneOut()).fit(P.X[:12], Y)
+    model = fixed(ALPHAS, 0.5, cv=LeaveOneOut()).fit(P.X[:12], Y)
     assert np.isnan(model.mse_path_[:, 0]).all()
     assert np.isfinite(model.mse_path_[:, 1:]).all()
     mean = np.nanmean(model.mse_path_, axis=1)
     assert model.best_index_ == mean.argmin()
     with pytest.raises(ValueError, match=r"No fold of `cv` has a score"):
-        PerTaskRegressorCV(ALPHAS, cv=[(np.arange(1, 12), [0])]).fit(P.X[:12], Y)
+        fixed(ALPHAS, cv=[(np.arange(1, 12), [0])]).fit(P.X[:12], Y)
     with pytest.raises(ValueError, match=r"`cv` has a fold with nothing to train on"):
-        PerTaskRegressorCV(ALPHAS, cv=[([0], np.arange(1, 12))]).fit(P.X[:12], Y)
+        fixed(ALPHAS, cv=[([0], np.arange(1, 12))]).fit(P.X[:12], Y)
     with pytest.raises(ValueError, match=r"`cv` gives no fold"):
-        PerTaskRegressorCV(ALPHAS, cv=[]).fit(P.X, P.y)
+        fixed(ALPHAS, cv=[]).fit(P.X, P.y)
     with pytest.raises(
         ValueError, match=r"5 folds need at least as many rows, got n_s"
     ):
-        PerTaskRegressorCV(ALPHAS).fit(P.X[:4], P.y[:4])
+        fixed(ALPHAS).fit(P.X[:4], P.y[:4])
 
 
 def test_tasks_that_only_the_relation_names():
     names = [*TASKS, "g"]
     relation = TaskGraph(1.0 - np.eye(7), tasks=names)
-    model = PerTaskRegressorCV(ALPHAS, relation=relation)
+    model = fixed(ALPHAS, relation=relation)
     model.fit(P.X, P.y, task=P.task)
     folds = list(FOLDS.split(P.X, groups=P.task))
     base = PerTaskRegressor(relation=relation)
@@ -465,7 +470,7 @@ def test_a_task_without_labels_warns_once():
     Y = P.wide["missing"].copy()
     Y[:, 2] = np.nan
     with pytest.warns(UserWarning, match="1 of 6 tasks have no labels") as caught:
-        model = PerTaskRegressorCV(ALPHAS, 0.5).fit(P.X, Y)
+        model = fixed(ALPHAS, 0.5).fit(P.X, Y)
     assert len(caught) == 1
     assert_allclose(model.coef_[2], np.delete(model.coef_, 2, axis=0).mean(axis=0))
     assert_allclose(
@@ -492,9 +497,7 @@ def test_scores_are_those_of_a_grid_search(name):
     base = PerTaskRegressor(task_column="school", relation=SharedMean(0.6))
     search = GridSearchCV(base, {"alpha": ALPHAS}, cv=cv, scoring=scoring)
     search.fit(frame(), P.y)
-    model = PerTaskRegressorCV(
-        ALPHAS, 0.6, task_column="school", cv=cv, scoring=scoring
-    )
+    model = fixed(ALPHAS, 0.6, task_column="school", cv=cv, scoring=scoring)
     model.fit(frame(), P.y)
     found = [search.cv_results_[f"split{k}_test_score"][[1, 2, 0]] for k in range(3)]
     assert_allclose(model.score_path_, np.transpose(found), rtol=1e-7)
@@ -503,14 +506,14 @@ def test_scores_are_those_of_a_grid_search(name):
     if name == "tasks":
         scoring = TaskScorer(r2_score, average="weighted")
     cv = list(cv.split(frame()))
-    other = PerTaskRegressorCV(ALPHAS, 0.6, cv=cv, scoring=scoring)
+    other = fixed(ALPHAS, 0.6, cv=cv, scoring=scoring)
     other.fit(P.X, P.y, task=P.task)
     assert_allclose(other.score_path_, model.score_path_)
 
 
 def test_scores_in_the_wide_layout():
     scorer = TaskScorer(mean_absolute_error, greater_is_better=False)
-    model = PerTaskRegressorCV(ALPHAS, 0.6, scoring=scorer).fit(P.X, P.wide["missing"])
+    model = fixed(ALPHAS, 0.6, scoring=scorer).fit(P.X, P.wide["missing"])
     folds = FOLDS.split(P.X, P.wide["missing"])
     for k, (train, test) in enumerate(folds):
         base = PerTaskRegressor(4.0, SharedMean(0.6)).fit(
@@ -534,8 +537,8 @@ def test_one_standard_error():
     assert within_one_standard_error(quality[:, :1], 3) == 3
     holes = np.where(quality == -9.5, np.nan, quality)
     assert within_one_standard_error(holes, 3) == 1
-    plainly = PerTaskRegressorCV(40).fit(P.X, P.y, task=P.task)
-    simply = PerTaskRegressorCV(40, one_standard_error=True).fit(P.X, P.y, task=P.task)
+    plainly = fixed(40).fit(P.X, P.y, task=P.task)
+    simply = fixed(40, one_standard_error=True).fit(P.X, P.y, task=P.task)
     assert simply.correlation_ == plainly.correlation_
     assert simply.alpha_ > plainly.alpha_
     mean = plainly.mse_path_.mean(axis=1)
@@ -591,7 +594,7 @@ def test_the_first_of_equals_is_chosen():
 def test_jobs_and_pickles():
     for X, params in ((frame(), {"task_column": "school"}), (P.X, {})):
         ids = {} if params else {"task": P.task}
-        one = PerTaskRegressorCV(5, scoring="r2", cv=3, **params)
+        one = fixed(5, scoring="r2", cv=3, **params)
         two = clone(one).set_params(n_jobs=2)
         one.fit(X, P.y, **ids)
         two.fit(X, P.y, **ids)
@@ -604,7 +607,7 @@ def test_jobs_and_pickles():
 def test_in_a_pipeline_inside_a_search():
     pipe = make_pipeline(
         features_only(StandardScaler(), task_column="school"),
-        PerTaskRegressorCV(5, task_column="school"),
+        fixed(5, task_column="school"),
     )
     modes = {"pertaskregressorcv__fit_intercept": [True, "shrunk"]}
     cv = TaskStratifiedKFold(3, task_column="school")
@@ -621,7 +624,7 @@ def test_warm_start():
 
 def test_large_paths_are_not_kept(monkeypatch):
     monkeypatch.setattr(grid, "_PATH_BYTES", 100)
-    model = PerTaskRegressorCV(5).fit(P.X, P.y, task=P.task)
+    model = fixed(5).fit(P.X, P.y, task=P.task)
     assert model.coef_path_ is None
 
 
@@ -636,7 +639,7 @@ def test_solves_that_do_not_converge_are_counted():
 
 
 def test_verbose(capsys):
-    PerTaskRegressorCV(5, verbose=1).fit(P.X, P.y, task=P.task)
+    fixed(5, verbose=1).fit(P.X, P.y, task=P.task)
     assert "PerTaskRegressorCV: step 0, objective" in capsys.readouterr().out
 
 
@@ -700,14 +703,14 @@ def test_bad_parameters(estimator, params, error, message):
 
 
 def test_moments_are_used_where_they_are_less_work():
-    by = PerTaskRegressorCV(relation="independent")._by_moments
+    by = fixed(relation="independent")._by_moments
 
     def rows(n, d, n_tasks=5):
         return TaskData(np.zeros((n, d)), np.zeros(n), n_tasks, np.arange(n) % n_tasks)
 
     assert by(rows(100, 10)) and by(rows(2000, 100))
     assert not by(rows(100, 200)) and not by(rows(10, 20_000))
-    other = PerTaskRegressorCV(solver="newton-cg")
+    other = fixed(solver="newton-cg")
     assert not other._by_moments(rows(100, 10))
     # three thousand tasks of 300 features: two gigabytes, and as much for every fold
     assert not by(rows(900_000, 300, 3000))
@@ -717,7 +720,7 @@ def test_an_outlier_in_one_fold():
     X = P.X.copy()
     X[7] *= 1e5
     folds = list(KFold(5).split(X))
-    model = PerTaskRegressorCV(ALPHAS, 0.5, cv=folds).fit(X, P.y, task=P.task)
+    model = fixed(ALPHAS, 0.5, cv=folds).fit(X, P.y, task=P.task)
     base = PerTaskRegressor(relation=SharedMean(0.5))
     expected = plain(base, model.alphas_, folds[:1], X, P.y, task=P.task)
     assert_allclose(model.mse_path_[:, :1], expected, rtol=1e-6)

@@ -19,16 +19,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mtlearn import (
+    MultiTaskAdditiveRegressor,
+    MultiTaskBayesianRidge,
     MultiTaskSVM,
     MultiTaskSVR,
     PerTaskClassifier,
     PerTaskRegressor,
     SharedMean,
-    sharing,
 )
 from mtlearn.compose import features_only
 from mtlearn.constraints import Bounds
 from mtlearn.datasets import make_task_classification, make_task_regression
+from mtlearn.fitting.scoring import check_scoring
 from mtlearn.inspection import (
     STRATEGIES,
     SharingDisplay,
@@ -36,9 +38,15 @@ from mtlearn.inspection import (
     compare_sharing,
 )
 from mtlearn.model_selection import LeaveTasksOut, TaskStratifiedKFold
+from mtlearn.sharing import comparison as tables
+from mtlearn.sharing import search
+from mtlearn.sharing.contenders import make_contenders
+from mtlearn.sharing.door import open_problem
+from mtlearn.sharing.gains import FEW
+from mtlearn.sharing.paired import HeldOut
 
 GRIDS = {
-    name: getattr(sharing, name) for name in ("_PENALTIES", "_CORRELATIONS", "_OFFSETS")
+    name: getattr(search, name) for name in ("_PENALTIES", "_CORRELATIONS", "_OFFSETS")
 }
 SIZES = [30, 1, 18, 24, 9, 12]
 
@@ -46,17 +54,17 @@ SIZES = [30, 1, 18, 24, 9, 12]
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
     """A few grid points and two inner folds: the tests are about the rest."""
-    monkeypatch.setattr(sharing, "_PENALTIES", (3.0, 0.03))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.7, 0.0))
-    monkeypatch.setattr(sharing, "_OFFSETS", (3.0,))
-    monkeypatch.setattr(sharing, "_INNER_SPLITS", 2)
+    monkeypatch.setattr(search, "_PENALTIES", (3.0, 0.03))
+    monkeypatch.setattr(search, "_CORRELATIONS", (1.0, 0.7, 0.0))
+    monkeypatch.setattr(search, "_OFFSETS", (3.0,))
+    monkeypatch.setattr(search, "_INNER_SPLITS", 2)
 
 
 @pytest.fixture
 def finer(monkeypatch, coarse):
     """Grids as for users, two inner folds."""
     for name, grid in GRIDS.items():
-        monkeypatch.setattr(sharing, name, grid)
+        monkeypatch.setattr(search, name, grid)
 
 
 def regression(**changed):
@@ -71,8 +79,9 @@ def classification(**changed):
 
 
 def scores(comparison):
-    """Per-task scores of all strategies, (n_tasks, 4)."""
-    return np.column_stack([np.asarray(comparison.table[name]) for name in STRATEGIES])
+    """Per-task scores of all strategies, (n_tasks, n_strategies)."""
+    names = comparison.strategies
+    return np.column_stack([np.asarray(comparison.table[name]) for name in names])
 
 
 def overall(comparison):
@@ -92,7 +101,8 @@ def test_tables():
     ids = np.array(list("fedcba"))[task]
     comparison = compare_sharing(PerTaskRegressor(), X, y, task=ids, cv=3)
     table = comparison.table
-    assert list(table.columns) == ["task", "n_samples", *STRATEGIES, "gain"]
+    judged = ["gain", "standard_error", "expected_gain", "verdict"]
+    assert list(table.columns) == ["task", "n_samples", *STRATEGIES, *judged]
     assert table["task"].tolist() == list("abcdef")
     assert table["n_samples"].tolist() == SIZES[::-1]
     assert comparison.summary.index.tolist() == ["overall", "task_mean"]
@@ -107,22 +117,22 @@ def test_tables():
     )
     assert comparison.metric == "RMSE" and not comparison.greater_is_better
     parameters = comparison.parameters
-    assert len(parameters) == 3 * 4
     assert parameters["strategy"].tolist() == 3 * list(STRATEGIES)
-    assert {"fold", "inner_score", "alpha", "correlation"} <= set(parameters.columns)
+    assert {"fold", "alpha", "correlation"} <= set(parameters.columns)
     assert repr(comparison).startswith("SharingComparison(6 tasks, RMSE: multitask=")
 
 
-def test_baseline_and_gain():
+def test_gain_is_over_independent_tasks():
     X, y, task = regression()
     comparison = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2)
     summary = overall(comparison)
-    base = min(("pooled", "independent"), key=summary.get)
-    assert comparison.baseline == base
-    table = comparison.table
-    np.testing.assert_array_equal(comparison.gain, table[base] - table["multitask"])
+    assert comparison.baseline == "independent"
+    assert comparison.best == min(summary, key=summary.get)
+    table, judged = comparison.table, comparison.judged
+    assert judged in (comparison.winner, comparison.best) and judged != "independent"
+    np.testing.assert_array_equal(comparison.gain, table["independent"] - table[judged])
     best, worst = comparison.extremes(2)
-    ranked = table.sort_values("gain")["gain"]
+    ranked = table[table["verdict"] != FEW].sort_values("gain")["gain"]
     assert best["gain"].tolist() == [g for g in ranked[::-1] if g > 0][:2]
     assert worst["gain"].tolist() == [g for g in ranked if g < 0][:2]
 
@@ -132,10 +142,10 @@ def test_the_better_the_greater_for_a_score():
     comparison = compare_sharing(PerTaskClassifier(), X, y, task=task, cv=2)
     assert comparison.metric == "accuracy" and comparison.greater_is_better
     summary = overall(comparison)
-    assert comparison.baseline == max(("pooled", "independent"), key=summary.get)
+    assert comparison.best == max(summary, key=summary.get)
     table = comparison.table
     np.testing.assert_array_equal(
-        comparison.gain, table["multitask"] - table[comparison.baseline]
+        comparison.gain, table[comparison.judged] - table["independent"]
     )
 
 
@@ -144,14 +154,16 @@ def test_without_pandas(monkeypatch):
     expected = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pandas", None)
-        bare = sharing._frame(
-            {"a": np.arange(2), "b": np.array(["x", "yy"])}, index="b"
-        )
-        columns = {name: expected.table[name].to_numpy() for name in expected.table}
-        table = sharing._frame(columns)
+        bare = tables._frame({"a": np.arange(2), "b": np.array(["x", "yy"])}, index="b")
+        columns = {
+            name: expected.table[name].to_numpy()
+            for name in expected.table
+            if name != "verdict"
+        }
+        table = tables._frame(columns)
     assert bare.dtype.names == ("a", "b") and bare["b"].tolist() == ["x", "yy"]
     np.testing.assert_array_equal(table["multitask"], expected.table["multitask"])
-    assert sharing._take(table, [2, 0])["task"].tolist() == [2, 0]
+    assert tables._take(table, [2, 0])["task"].tolist() == [2, 0]
 
 
 def test_progress():
@@ -165,7 +177,7 @@ def test_progress():
         cv=2,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(k, 8) for k in range(1, 9)]
+    assert seen == [(k, 12) for k in range(1, 13)]
 
 
 def test_silent(capsys):
@@ -177,22 +189,22 @@ def test_silent(capsys):
 # ---------------------------------------------------------------- what it computes
 
 
-def refit(estimator, row, X, y, task, X_test, task_test):
+def refit(row, X, y, task, X_test, task_test):
     """Predictions of the model that a row of `parameters` describes."""
-    model = clone(estimator).set_params(
-        alpha=row["alpha"],
-        relation=SharedMean(row["correlation"]),
-        fit_intercept=row["fit_intercept"],
+    simple = {"True": True}
+    model = PerTaskRegressor(
+        row["alpha"],
+        SharedMean(row["correlation"]),
+        fit_intercept=simple.get(row["fit_intercept"], row["fit_intercept"]),
     )
     return model.fit(X, y, task=task).predict(X_test, task=task_test)
 
 
-def ridge_with_offsets(row, X, y, task, X_test, task_test, n_tasks):
-    """One pooled ridge on the features and the scaled one-hot tasks."""
-    size = np.sqrt(row["alpha"] / row["offset_penalty"])
-    one_hot = size * np.eye(n_tasks)
-    ridge = Ridge(row["alpha"]).fit(np.hstack([X, one_hot[task]]), y)
-    return ridge.predict(np.hstack([X_test, one_hot[task_test]]))
+LEARNED = {
+    "learned": MultiTaskBayesianRidge(),
+    "additive": MultiTaskAdditiveRegressor(),
+    "pooled_offset": MultiTaskBayesianRidge("intercept"),
+}
 
 
 def test_parameters_reproduce_the_scores():
@@ -203,12 +215,14 @@ def test_parameters_reproduce_the_scores():
     for row in comparison.parameters.to_dict("records"):
         train, test = folds[row["fold"]]
         data = X[train], y[train], task[train], X[test], task[test]
-        if row["strategy"] == "pooled_offset":
-            z = ridge_with_offsets(row, *data, n_tasks=6)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                z = refit(PerTaskRegressor(), row, *data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            if row["strategy"] in LEARNED:
+                model = clone(LEARNED[row["strategy"]])
+                model.fit(X[train], y[train], task=task[train])
+                z = model.predict(X[test], task=task[test])
+            else:
+                z = refit(row, *data)
         held[row["strategy"]][test] = z
     for name, z in held.items():
         errors = [np.sqrt(np.mean((y - z)[task == t] ** 2)) for t in range(6)]
@@ -218,27 +232,49 @@ def test_parameters_reproduce_the_scores():
         )
 
 
+def ridge_with_offsets(pipeline, X, y, task, X_test, task_test, n_tasks):
+    """One pooled ridge on the features and the scaled one-hot tasks."""
+    (_, constant), (_, model) = pipeline.steps
+    size = constant.size * np.sqrt(search._TIED)
+    one_hot = size * np.eye(n_tasks)
+    alpha = 1.0 / (2.0 * model.C)  # of losses that are not halved
+    ridge = Ridge(alpha).fit(np.hstack([X, one_hot[task]]), y)
+    return ridge.predict(np.hstack([X_test, one_hot[task_test]]))
+
+
+def test_offsets_of_other_losses():
+    # with epsilon=0 the loss is that of ridge regression
+    X, y, task = regression(intercept_scale=2.0)
+    machine, names = MultiTaskSVR(tol=1e-10), ["pooled_offset"]
+    chosen = make_contenders(machine, check_scoring(None, machine), names)
+    pipeline = chosen["pooled_offset"].fit(X, y, task)
+    expected = ridge_with_offsets(pipeline, X, y, task, X, task, 6)
+    found = pipeline.predict(X, task=task)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_strategies_are_what_they_are_called():
     X, y, task = regression()
-    chosen = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2).parameters
-    of = dict(tuple(chosen.groupby("strategy")))
-    assert (of["pooled"]["correlation"] == 1.0).all()
-    assert (of["pooled"]["fit_intercept"] == "shared").all()
-    assert (of["independent"]["correlation"] == 0.0).all()
-    assert (of["independent"]["fit_intercept"] == "free").all()
-    assert of["pooled_offset"]["offset_penalty"].notna().all()
-    assert of["multitask"]["fit_intercept"].isin(["free", "shrunk"]).all()
+    for model in (PerTaskRegressor(), MultiTaskSVR()):
+        chosen = compare_sharing(model, X, y, task=task, cv=2).parameters
+        of = dict(tuple(chosen.groupby("strategy")))
+        assert (of["pooled"]["correlation"] == 1.0).all()
+        assert (of["pooled"]["fit_intercept"] == "shared").all()
+        assert (of["independent"]["fit_intercept"] == "free").all()
+        assert of["multitask"]["correlation"].between(0, 1).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_multitask_starts_at_the_better_simple_model(seed):
     X, y, task = regression(random_state=seed, correlation=seed / 3)
-    comparison = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2)
-    inner = comparison.parameters.pivot(
-        index="fold", columns="strategy", values="inner_score"
-    )
-    best = inner[["pooled", "independent"]].min(axis=1)
-    assert (inner["multitask"] <= best * (1 + 1e-9)).all()
+    machine = MultiTaskSVR()
+    problem = open_problem(machine, X, y, task)
+    found = search.Search(problem, check_scoring(None, machine))
+    best = {
+        name: found.score(found.best(name))
+        for name in ("multitask", "pooled", "independent")
+    }
+    assert best["multitask"] >= max(best["pooled"], best["independent"])
 
 
 def test_held_out_labels_choose_nothing():
@@ -275,8 +311,8 @@ def test_the_estimator_is_left_alone():
 def test_one_function_for_all():
     X, y, task = regression(correlation=1.0, intercept_scale=0.0)
     same = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=3)
-    assert same.baseline == "pooled"
-    assert overall(same)["multitask"] < 1.05 * overall(same)["pooled"]
+    assert same.winner == "pooled"
+    assert overall(same)["multitask"] < 1.1 * overall(same)["pooled"]
 
 
 def test_unrelated_tasks_with_much_data():
@@ -284,16 +320,16 @@ def test_unrelated_tasks_with_much_data():
         5, 80, 3, correlation=0.0, return_X_y=True, random_state=0
     )
     alone = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=2)
-    assert alone.baseline == "independent"
+    assert alone.winner == "independent"
     assert overall(alone)["multitask"] < 1.02 * overall(alone)["independent"]
 
 
-def test_related_tasks_with_little_data(finer):
+def test_related_tasks_with_little_data():
     X, y, task = make_task_regression(
         25, 9, 5, correlation=0.8, return_X_y=True, random_state=0
     )
     related = compare_sharing(PerTaskRegressor(), X, y, task=task, cv=3)
-    assert overall(related)["multitask"] < 0.95 * overall(related)[related.baseline]
+    assert overall(related)["multitask"] < 0.95 * overall(related)["independent"]
     assert related.verdict().startswith("Yes, learning the tasks together helps: RMSE")
 
 
@@ -306,57 +342,6 @@ def test_tasks_that_differ_in_level_alone(finer):
     summary = overall(comparison)
     assert summary["pooled_offset"] < 0.5 * summary["pooled"]
     assert summary["pooled_offset"] < 0.9 * summary["independent"]
-
-
-# ---------------------------------------------------------------- verdicts
-
-
-def compared(multitask, pooled, independent, offset=9.0, size=(10, 20, 30, 40)):
-    """A comparison with given errors of four tasks."""
-    errors = {
-        "multitask": multitask,
-        "pooled": pooled,
-        "pooled_offset": 4 * [offset],
-        "independent": independent,
-    }
-    errors = {name: np.array(values, dtype=float) for name, values in errors.items()}
-    return sharing.SharingComparison(
-        np.arange(4),
-        np.array(size),
-        errors,
-        {name: values.mean() for name, values in errors.items()},
-        {"fold": np.array([0])},
-        "RMSE",
-        False,
-    )
-
-
-def test_verdicts():
-    ones = [1.0, 1.0, 1.0, 1.0]
-    helps = compared([0.8, 0.7, 0.8, 0.9], ones, [2, 2, 2, 2])
-    assert helps.verdict() == (
-        "Yes, learning the tasks together helps: RMSE 0.8 against 1 with one model for "
-        "all. Of 4 tasks 4 gain and 0 lose; the mean gain in RMSE is 0.25 in the "
-        "smaller half (up to 25 rows) and 0.15 in the larger half."
-    )
-    hurts = compared([1.2, 1.3, 1.2, 1.1], [2, 2, 2, 2], ones, size=(9, 9, 9, 9))
-    assert hurts.verdict() == (
-        "No, learning the tasks together does not help: RMSE 1.2 against 1 with a "
-        "model of its own for each. Of 4 tasks 0 gain and 4 lose."
-    )
-    unclear = compared([1.2, 0.7, 1.2, 0.8], [2, 2, 2, 2], ones)
-    assert unclear.verdict().startswith(
-        "Learning the tasks together makes no clear difference: RMSE 0.975 against 1 "
-        "with a model of its own for each, so each can as well be learned alone."
-    )
-    enough = compared(ones, ones, [2, 2, 2, 2])
-    assert "with one model for all, which is then enough." in enough.verdict()
-    level = compared(ones, [2, 2, 2, 2], [3, 3, 3, 3], offset=0.5)
-    assert "One model with an offset for each task does as well or better (0.5)" in (
-        level.verdict()
-    )
-    same = compared([1.1, 1.2, 1.1, 1.2], ones, [2, 2, 2, 2], offset=1.0)
-    assert "offset" not in same.verdict()
 
 
 def test_undefined_scores():
@@ -380,7 +365,7 @@ def test_ways_of_the_ids():
     X, y, task = regression()
     ids = np.array([f"t{t}" for t in range(6)])[task]
     frame = pd.DataFrame(X, columns=list("abcd")).assign(school=ids)
-    expected = scores(compare_sharing(PerTaskRegressor(), X, y, task=ids, cv=2))
+    whole = compare_sharing(PerTaskRegressor(), X, y, task=ids, cv=2).table
     by_name, by_place = (PerTaskRegressor(task_column=c) for c in ("school", 0))
     ways = [
         (by_name, frame, y),
@@ -392,32 +377,42 @@ def test_ways_of_the_ids():
     ]
     for model, data, labels in ways:
         found = compare_sharing(model, data, labels, cv=2)
+        # sparse features have no curves
+        assert len(found.strategies) == 6 - sp.issparse(data)
+        expected = whole[list(found.strategies)]
         np.testing.assert_allclose(scores(found), expected, rtol=1e-7)
+        assert found.best_estimator_.predict(data).shape == y.shape
     lists = compare_sharing(
         PerTaskRegressor(), X.tolist(), y.tolist(), task=ids.tolist(), cv=2
     )
+    expected = whole[list(lists.strategies)]
     np.testing.assert_allclose(scores(lists), expected, rtol=1e-7)
 
 
-def test_layouts_agree(monkeypatch):
-    # one point each, as inner folds of rows are not inner folds of labels
-    monkeypatch.setattr(sharing, "_PENALTIES", (0.3,))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (0.5,))
-    monkeypatch.setattr(sharing, "_INTERCEPTS", ("free",))
-    monkeypatch.setattr(sharing, "_OFFSETS", (2.0,))
+def test_layouts_agree():
+    # nothing that inner folds choose: those of rows are not those of labels
+    names = ["learned", "additive", "pooled_offset"]
     X, Y = make_task_regression(
         4, 30, 3, layout="shared", return_X_y=True, random_state=0
     )
     rows, cols = np.arange(30).repeat(4), np.tile(np.arange(4), 30)
-    wide = compare_sharing(PerTaskRegressor(), X, Y, cv=random_folds(30))
+    wide = compare_sharing(
+        PerTaskRegressor(), X, Y, strategies=names, cv=random_folds(30)
+    )
     folds = [
         (np.flatnonzero(np.isin(rows, a)), np.flatnonzero(np.isin(rows, b)))
         for a, b in random_folds(30)
     ]
     long = compare_sharing(
-        PerTaskRegressor(), X[rows], Y[rows, cols], task=cols, cv=folds
+        PerTaskRegressor(),
+        X[rows],
+        Y[rows, cols],
+        task=cols,
+        strategies=names,
+        cv=folds,
     )
-    np.testing.assert_allclose(scores(wide), scores(long), rtol=1e-6)
+    np.testing.assert_allclose(wide.table[names], long.table[names], rtol=1e-6)
+    assert wide.judged == long.judged
     assert wide.table["n_samples"].tolist() == [30] * 4
 
 
@@ -432,7 +427,9 @@ def test_wide_with_missing_labels():
         comparison.table["n_samples"], (~np.isnan(Y)).sum(axis=0)
     )
     again = compare_sharing(PerTaskRegressor(), sp.csr_array(X), Y, cv=2)
-    np.testing.assert_allclose(scores(again), scores(comparison), rtol=1e-6)
+    expected = comparison.table[list(again.strategies)]
+    np.testing.assert_allclose(scores(again), expected, rtol=1e-6)
+    assert comparison.best_estimator_.predict(X).shape == Y.shape
 
 
 def test_pipelines():
@@ -692,6 +689,23 @@ def test_decisions_of_many_classes_in_columns():
 # ---------------------------------------------------------------- pictures
 
 
+def held_out_errors(judged, alone, sizes, **others):
+    """A comparison with errors of given size: those of learned and independent."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    y, noise = np.zeros(len(codes)), rng.normal(size=len(codes))
+    z = {
+        "learned": noise * np.asarray(judged)[codes],
+        "independent": noise * np.asarray(alone)[codes],
+    }
+    z |= {name: noise * np.asarray(size)[codes] for name, size in others.items()}
+    scoring = check_scoring(None, PerTaskRegressor())
+    held = HeldOut(scoring, y, codes, np.arange(len(y)), z, len(sizes), 1.625)
+    return tables.SharingComparison(
+        np.arange(len(sizes)), np.asarray(sizes), held, {"fold": np.array([0])}
+    )
+
+
 def test_sharing_display(canvas):
     X, y, task = regression()
     model = PerTaskRegressor()
@@ -701,42 +715,56 @@ def test_sharing_display(canvas):
     comparison = display.comparison
     drawn = display.points_.get_offsets()
     np.testing.assert_array_equal(drawn[:, 0], comparison.table["n_samples"])
-    np.testing.assert_array_equal(drawn[:, 1], comparison.gain)
+    known = comparison.table["verdict"] != FEW
+    np.testing.assert_array_equal(drawn[known, 1], comparison.gain[known])
     assert display.ax_.get_xscale() == "log" and display.line_ is None
-    assert len(display.texts_) <= 2
+    assert len(display.texts_) <= 2 and display.bars_ is not None
     assert display.figure_ is display.ax_.figure
-    assert display.ax_.get_ylabel() == (
-        f"gain in mean_absolute_error over {comparison.baseline}"
-    )
-    assert "multitask" in display.ax_.get_title()
+    assert display.ax_.get_ylabel() == "gain in mean_absolute_error over independent"
+    assert comparison.judged in display.ax_.get_title()
     _, ax = canvas.subplots()
     again = SharingDisplay.from_comparison(comparison, ax=ax)
     assert again.ax_ is ax
     display.figure_.canvas.draw()
 
 
+def test_tasks_of_a_row_do_not_stretch_the_axis(canvas):
+    comparison = held_out_errors(
+        20 * [0.8] + [1.0], 20 * [1.0] + [500.0], 20 * [40] + [1]
+    )
+    assert comparison.table["verdict"].iloc[-1] == FEW
+    assert comparison.gain[-1] > 50
+    display = SharingDisplay.from_comparison(comparison)
+    assert max(np.abs(display.ax_.get_ylim())) < 1
+    display.figure_.canvas.draw()
+
+
+def test_labels_do_not_cover_each_other(canvas):
+    comparison = held_out_errors(np.linspace(0.899, 0.901, 30), np.ones(30), 30 * [40])
+    display = SharingDisplay.from_comparison(comparison, n_labels=10)
+    renderer = display.figure_.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in display.texts_]
+    assert len(boxes) >= 1
+    for k, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:k])
+
+
 def test_sharing_display_of_equal_and_of_many_tasks(canvas):
-    ones = [1.0, 1.0, 1.0, 1.0]
-    equal = compared([0.8, 1.2, 0.7, 1.0], ones, [2, 2, 2, 2], size=(9, 9, 9, 9))
+    equal = held_out_errors([0.8, 1.2, 0.7, 1.0], np.ones(4), 4 * [60])
     display = SharingDisplay.from_comparison(equal)
-    assert display.points_.get_offsets()[:, 0].tolist() == [2, 4, 1, 3]
+    order = display.points_.get_offsets()[:, 0]
+    np.testing.assert_array_equal(np.argsort(order), np.argsort(-equal.gain))
     assert "order" in display.ax_.get_xlabel()
     # the labels at the ends that lose and that gain, not the task in between
-    assert sorted(text.get_text() for text in display.texts_) == ["0", "1", "2"]
+    assert {text.get_text() for text in display.texts_} <= {"0", "1", "2"}
     rng = np.random.default_rng(0)
-    errors = {name: rng.uniform(1, 2, 1000) for name in STRATEGIES}
-    many = sharing.SharingComparison(
-        np.arange(1000),
-        rng.integers(1, 500, 1000),
-        errors,
-        {name: 1.5 for name in STRATEGIES},
-        {},
-        "RMSE",
-        False,
+    many = held_out_errors(
+        rng.uniform(1, 2, 300), rng.uniform(1, 2, 300), rng.integers(1, 100, 300)
     )
     display = SharingDisplay.from_comparison(many)
     x, mean = display.line_.get_data()
-    assert len(x) == len(mean) == 801 and (np.diff(x) >= 0).all()
+    assert len(x) == len(mean) > 200 and (np.diff(x) >= 0).all()
+    assert display.bars_ is None
     display.figure_.canvas.draw()
 
 
@@ -814,8 +842,7 @@ def test_r2_is_not_needed_to_be_positive():
         scoring=r2_score,
     )
     assert found.greater_is_better
-    inner = found.parameters["inner_score"]
-    assert (inner <= 0.2).all()
+    assert (scores(found) <= 0.2).all()
 
 
 # ---------------------------------------------------------------- kernels, constraints

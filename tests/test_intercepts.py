@@ -12,12 +12,14 @@ from mtlearn.problem.intercepts import (
     SHARED,
     SHRUNK,
     FreeUnknowns,
+    priced,
     saturated,
+    shrunken,
     weighted_mean,
 )
 from mtlearn.problem.tasks import TaskData
 
-MODES = (FREE, SHRUNK, SHARED, NONE)
+MODES = (FREE, SHRUNK, shrunken(4.0), SHARED, NONE)
 N = 4
 every_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 
@@ -47,7 +49,8 @@ def test_the_best_ones_are_those_of_a_general_solver(mode, strength):
     elif not plain.present:
         expected = np.zeros(N)
     elif plain.shrunk:
-        expected = minimize(cost, aim, (aim, mass, strength), tol=1e-12).x
+        args = aim, mass, mode.strength * strength
+        expected = minimize(cost, aim, args, tol=1e-12).x
     else:
         expected = np.full(N, np.average(aim, weights=mass))
     assert_allclose(found, expected, atol=1e-6)
@@ -65,7 +68,8 @@ def test_what_is_left_is_what_the_own_parts_do_not_take(mode):
                 expected = 0.0
             elif plain.shrunk:
                 d = np.linspace(0.0, 1.0, 100_001)
-                expected = np.min(mass[t] * (1 - d) ** 2 + strength * d**2)
+                price = mode.strength * strength
+                expected = np.min(mass[t] * (1 - d) ** 2 + price * d**2)
             else:
                 expected = mass[t]
             assert left[t] == pytest.approx(expected, abs=1e-8)
@@ -102,6 +106,23 @@ def test_only_shrunken_ones_have_limits():
     assert SHRUNK.at(2.0) == SHRUNK
     for mode in (FREE, SHARED, NONE):
         assert mode.at(0.0) == mode.at(1.0) == mode.at(np.inf) == mode
+
+
+def test_deviations_at_a_price_cost_it_whatever_the_strength():
+    rng = np.random.default_rng(0)
+    aim, mass = rng.normal(size=N), rng.uniform(0.5, 2.0, N)
+    mode = priced(3.0)
+    assert priced(0.0) == FREE and priced(np.inf) == SHARED
+    for strength in (0.0, 0.1, np.inf):
+        assert_allclose(mode.best(aim, mass, strength), SHRUNK.best(aim, mass, 3.0))
+        assert_allclose(mode.left(mass, strength), SHRUNK.left(mass, 3.0))
+
+
+def test_a_deviation_is_a_coefficient_of_a_constant_feature():
+    mode, X = shrunken(4.0), np.zeros((2, 1))
+    assert_array_equal(mode.with_constant(X), [[0.0, 0.5], [0.0, 0.5]])
+    assert mode.square == 0.25 and SHRUNK.square == 1.0 and SHARED.square == 0.0
+    assert_array_equal(SHARED.with_constant(X), X)
 
 
 def test_the_mean_of_equal_rows_is_that_row():

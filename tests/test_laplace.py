@@ -17,8 +17,8 @@ from mtlearn.problem.logistic import mixed_score, normal_site
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.evidence.columns import gather_labels
-from mtlearn.solvers.evidence.laplace import Hyperprior, LaplaceEvidence
-from mtlearn.solvers.evidence.partial_laplace import PartialLaplaceEvidence
+from mtlearn.solvers.evidence.hyperprior import Hyperprior
+from mtlearn.solvers.evidence.laplace import LaplaceEvidence
 from mtlearn.solvers.evidence.quadrature import QuadratureEvidence
 from mtlearn.solvers.evidence.scoring import Diagonal, Shared
 from mtlearn.solvers.evidence.solve import solve_laplace
@@ -26,7 +26,6 @@ from mtlearn.solvers.evidence.solve import solve_laplace
 SIZES = [1, 8, 1, 3, 5, 2, 6, 1, 4]
 FLAT = {"level": [0, 0, 0, 1], "all": [1, 1, 1, 1]}
 every_flat = pytest.mark.parametrize("flat", FLAT)
-both_forms = pytest.mark.parametrize("kind", [LaplaceEvidence, PartialLaplaceEvidence])
 both_methods = pytest.mark.parametrize("restricted", [True, False])
 
 
@@ -113,9 +112,8 @@ def test_far_scores_stay_what_they_are():
 
 @every_flat
 @both_methods
-@both_forms
-def test_likelihood_of_the_dense_twin(kind, flat, restricted):
-    e = evidence(flat, restricted, kind=kind)
+def test_likelihood_of_the_dense_twin(flat, restricted):
+    e = evidence(flat, restricted)
     Theta, R = covariance(3)
     prior = np.where(e.flat, e.wide, np.append(TAU[:3] + 0.1, 0.0))
     point = e.at(R, np.where(e.flat, 0.0, prior))
@@ -130,12 +128,11 @@ def test_likelihood_of_the_dense_twin(kind, flat, restricted):
 
 @every_flat
 @both_methods
-@both_forms
 @pytest.mark.parametrize("strong", [False, True])
-def test_slopes_against_differences(kind, flat, restricted, strong):
+def test_slopes_against_differences(flat, restricted, strong):
     share, mask = np.array([1.0, 0.0, 0.5, 1.0]) * strong, np.array(FLAT[flat])
     hyper = Hyperprior(np.arange(4) == 3, share, share * (1 - mask), 0.3)
-    e = evidence(flat, restricted, hyper, kind)
+    e = evidence(flat, restricted, hyper)
     groups = np.where(e.flat, -1, [0, 1, 1, -1])
     shared = Shared(groups, np.array([1.0, 2.0, 0.5, 1.0]), 2)
     theta, tau = np.array([0.5, 0.8]), np.array([0.7, 0.2])
@@ -154,9 +151,8 @@ def test_slopes_against_differences(kind, flat, restricted, strong):
     assert_allclose(found[used], expected[2:][used], rtol=1e-5, atol=1e-5)
 
 
-@both_forms
-def test_slopes_of_a_whole_covariance(kind):
-    e = evidence(kind=kind)
+def test_slopes_of_a_whole_covariance():
+    e = evidence()
     Theta, R = covariance(3)
     point = e.at(R, TAU)
     star, outer = point.scores()
@@ -179,9 +175,8 @@ def test_a_step_to_zero_ends_there():
     assert_array_equal(local.move(local.low * (1.0 - 1e-15))[0], 0.0)
 
 
-@both_forms
-def test_slope_at_a_variance_of_zero(kind):
-    e = evidence(kind=kind)
+def test_slope_at_a_variance_of_zero():
+    e = evidence()
     shape = Diagonal(np.array([0, 1, 2]))
     theta = np.array([0.5, 0.0, 0.0])
     point = e.at(shape.root(theta), TAU)
@@ -191,23 +186,6 @@ def test_slope_at_a_variance_of_zero(kind):
         ahead = [e.at(shape.root(theta + k * h), TAU).deviance for k in (1, 2)]
         forward = (-3 * point.deviance + 4 * ahead[0] - ahead[1]) / 2e-4
         assert_allclose(slope[j], forward, rtol=1e-4, atol=1e-5)
-
-
-def test_both_forms_agree():
-    R = covariance(3)[1]
-    full, part = evidence().at(R, TAU), evidence(kind=PartialLaplaceEvidence).at(R, TAU)
-    B = full.evidence.lift
-    for a, b in zip(full.scores(), part.scores(), strict=True):
-        assert_allclose(B.T @ a @ B, b, rtol=1e-8, atol=1e-8)
-    squares = full.shared_squares(), part.shared_squares()
-    assert_allclose(*squares, rtol=1e-8, atol=1e-12)
-    infos = [full.informations(B, True), part.informations(np.eye(3), True)]
-    for a, b in zip(*infos, strict=True):
-        assert_allclose(a, b, rtol=1e-8, atol=1e-10)
-    (rows, beta), (others, found) = full.means(), part.means()
-    assert_allclose(beta, found, rtol=1e-8)
-    assert_allclose(rows.gram, others.gram, rtol=1e-8)
-    assert_allclose(rows.cross, others.cross, rtol=1e-7, atol=1e-10)
 
 
 def test_the_mode_is_that_of_given_penalties():

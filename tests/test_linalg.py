@@ -34,6 +34,16 @@ def test_conjugate_gradients_solve_a_system_of_any_shape():
     assert_array_equal(conjugate_gradient(dot, 0 * rhs, lambda r: r), 0)
 
 
+def test_conjugate_gradients_end_after_as_many_steps_as_unknowns():
+    # also where the preconditioner hands back what it is given
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    M, rhs = (Q * np.geomspace(1, 1e3, 6)) @ Q.T, rng.normal(size=6)
+    for precondition in (lambda r: r, lambda r: r.copy()):
+        x = conjugate_gradient(lambda v: M @ v, rhs, precondition, max_iter=8)
+        assert_allclose(M @ x, rhs, atol=1e-9)
+
+
 def test_conjugate_gradients_stop_where_they_are_told():
     M = np.diag(np.arange(1.0, 51.0))
     rhs = np.ones(50)

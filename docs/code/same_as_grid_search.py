@@ -11,7 +11,9 @@ X, y = load_exam(return_X_y=True)
 alphas = np.geomspace(1000, 0.1, 30)
 folds = TaskStratifiedKFold(5, task_column="school", shuffle=True, random_state=0)
 
-grid = PerTaskRegressorCV(alphas, relation="pooled", task_column="school", cv=folds)
+grid = PerTaskRegressorCV(
+    alphas, relation="pooled", fit_intercept="free", task_column="school", cv=folds
+)
 search = GridSearchCV(
     PerTaskRegressor(relation="pooled", task_column="school"),
     {"alpha": alphas},

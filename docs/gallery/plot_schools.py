@@ -77,10 +77,10 @@ ax.spines[["top", "right"]].set_visible(False)
 # Does it help?
 # -------------
 #
-# :func:`~mtlearn.inspection.compare_sharing` learns the schools together, as one, as
-# one with an offset for each school, and each alone. All four choose their strength,
-# and the first also its correlation, by cross-validation inside the training rows; the
-# scores are of pupils that none of them has seen. Now with all features, some of them
+# :func:`~mtlearn.inspection.compare_sharing` learns the schools together in three ways,
+# as one, as one with an offset for each school, and each alone. What there is to
+# choose is chosen inside the training rows; the scores are of pupils that none of them
+# has seen. Now with all features, some of them
 # of the pupil, some of the school.
 
 from sklearn.pipeline import make_pipeline
@@ -105,9 +105,9 @@ print(comparison.verdict())
 # ------------------
 #
 # A dot is a school; above zero it is predicted better together. A school with few
-# pupils has few held-out pupils, too, and its dot may lie anywhere: look at the line,
-# the mean of schools of about the same size, more than at the dots. It is highest among
-# the smaller schools.
+# pupils has few held-out pupils, too, and its dot may lie anywhere. Its colour is what
+# can be said of it in the light of all schools (:ref:`should_i_share`), and the line is
+# the mean of schools of about the same size. It is highest among the smaller schools.
 
 from mtlearn.inspection import SharingDisplay
 

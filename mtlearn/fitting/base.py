@@ -29,6 +29,7 @@ from ..relations import Independent, Related, check_relation
 from . import checks
 from .compiling import tell_when_compiling
 from .part import Part
+from .partitions import by_partition, in_memory, is_collection, refuse_partitions
 from .shared_model import (
     mean_where,
     settle_intercepts,
@@ -111,9 +112,15 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
             If a parameter has the wrong type.
         """
         tell_when_compiling()
+        if is_collection(X, y, task, sample_weight):
+            return self._fit_partitions(X, y, sample_weight, task)
         model = self._unfitted()
         fit = model._weigh(model._prepare(X, y, sample_weight, task))
         return self._fit_to(model, model._gather(fit))
+
+    def _fit_partitions(self, X, y, sample_weight, task):
+        """Fit to Dask collections, where the family has a way."""
+        refuse_partitions(self)
 
     def _fit_to(self, model, fit):
         """Solve what was prepared in `model`, keep it there, and take it over."""
@@ -238,7 +245,8 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
 
     def _intercepts(self):
         """Which intercepts there are."""
-        return checks.check_intercept(self.fit_intercept)
+        strength = getattr(self, "intercept_strength", 1.0)
+        return checks.check_intercept(self.fit_intercept, strength)
 
     def _relation(self):
         """How the tasks are tied by a quadratic form."""
@@ -279,7 +287,8 @@ class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
 
     def _in_span(self, fit, start, own_rows=False):
         """Solve in the span of the rows, where it has fewer dimensions."""
-        if fit.moments is not None:  # of the features as they are
+        if fit.moments is not None or fit.elsewhere is not None:
+            # of the features as they are
             return self._solve(fit, start)
         span = RowSpan(fit.data, own_rows=own_rows)
         if span.basis is None:
@@ -460,6 +469,7 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
         """Intercepts of targets that are higher by the level of each task."""
         return intercept + level
 
+    @by_partition
     def predict(self, X, *, task=None):
         """Predict the labels.
 
@@ -497,7 +507,7 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
         score : float
             The higher the better.
         """
-        fitted = self.predict(X, task=task)
+        fitted, sample_weight = in_memory(self.predict(X, task=task), sample_weight)
         y = check_targets(np.asarray(y))
         if y.ndim == 1 or fitted.ndim == 1:
             return float(r2_score(y, fitted, sample_weight=sample_weight))

@@ -20,7 +20,7 @@ from ..problem.ids import (
     shorten,
     split_task_column,
 )
-from ..problem.intercepts import FREE, NONE, SHARED, SHRUNK
+from ..problem.intercepts import FREE, NONE, SHARED, SHRUNK, shrunken
 from ..problem.values import MISSING_LABEL, as_matrix, require_a_label
 
 # ---------------------------------------------------------------- parameters
@@ -74,11 +74,25 @@ _INTERCEPTS = {
 }
 
 
-def check_intercept(value):
-    """Return the `Intercepts` that the parameter `fit_intercept` names."""
+def check_intercept(value, strength=1.0):
+    """Return the `Intercepts` that the parameter `fit_intercept` names.
+
+    Parameters
+    ----------
+    value : {True, "free", "shrunk", "shared", False}
+    strength : float, default=1.0
+        The parameter `intercept_strength`, which concerns shrunken ones.
+    """
     if isinstance(value, np.bool_):
         value = bool(value)
-    return _INTERCEPTS[check_choice("fit_intercept", value, tuple(_INTERCEPTS))]
+    mode = _INTERCEPTS[check_choice("fit_intercept", value, tuple(_INTERCEPTS))]
+    strength = float(check_strength("intercept_strength", strength, strict=True))
+    if strength < 1.0 / LARGEST:
+        raise ValueError(
+            f"`intercept_strength` must be at least {1.0 / LARGEST:g}, got "
+            f"{strength!r}: use `fit_intercept`='free' instead."
+        )
+    return shrunken(strength) if mode.shrunk else mode
 
 
 def check_strength(name, value, *, strict=False):
@@ -223,7 +237,7 @@ def check_classes(y):
         raise ValueError(MISSING_LABEL)
     require_a_label(~missing)
     complete = not missing.any()
-    labels, place = _sorted_labels(y.ravel() if complete else y[~missing])
+    labels, place = sort_labels(y.ravel() if complete else y[~missing])
     if complete:
         return place.reshape(y.shape).astype(np.float64), labels
     codes = np.full(y.shape, np.nan)
@@ -231,7 +245,7 @@ def check_classes(y):
     return codes, labels
 
 
-def _sorted_labels(found):
+def sort_labels(found):
     """The distinct labels, sorted, and the position of each entry among them."""
     if found.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in found):
         found = _plain_labels(found)

@@ -10,6 +10,7 @@ from ..problem.losses import Logistic, Softmax
 from ..problem.values import check_sample_weight
 from . import checks
 from .base import TaskEstimator
+from .partitions import by_partition, in_memory
 from .shared_model import determined, frequencies, present_classes
 
 
@@ -20,12 +21,15 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
 
     def _encode(self, y):
         codes, labels = checks.check_classes(y)
+        self._require_classes(labels)
+        return codes, labels
+
+    def _require_classes(self, labels):
         if len(labels) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least two classes over all tasks, but "
                 f"y has only one class: {shorten(labels)}."
             )
-        return codes, labels
 
     def _keep(self, fit, solution):
         """Store the model, the classes of all tasks and those of each."""
@@ -54,6 +58,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         own = np.vstack([self._own, np.ones((1, len(self._labels)), dtype=bool)])
         return np.where(own[codes], z, -np.inf)
 
+    @by_partition
     def decision_function(self, X, *, task=None):
         """Linear scores of the classes.
 
@@ -77,6 +82,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
             return z
         return [_own_scores(z[:, t], own) for t, own in enumerate(self._own)]
 
+    @by_partition
     def predict(self, X, *, task=None):
         """Predict the classes.
 
@@ -117,7 +123,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         score : float
             The higher the better.
         """
-        fitted = self.predict(X, task=task)
+        fitted, sample_weight = in_memory(self.predict(X, task=task), sample_weight)
         y = checks.as_table(y)
         if y.ndim == 1 or fitted.ndim == 1:
             return float(accuracy_score(y, fitted, sample_weight=sample_weight))
@@ -160,6 +166,7 @@ class LogisticClassifier(TaskClassifier):
         allowed = present_classes(data, n_labels)[data.task_of]
         return data, Softmax(n_labels, allowed)
 
+    @by_partition
     def predict_proba(self, X, *, task=None):
         """Probabilities of the classes.
 
@@ -191,6 +198,7 @@ class LogisticClassifier(TaskClassifier):
         """Probabilities of more than two classes, minus infinity for absent ones."""
         return softmax(z, axis=-1)
 
+    @by_partition
     def predict_log_proba(self, X, *, task=None):
         """Logarithms of the probabilities of the classes.
 

@@ -4,7 +4,6 @@ A squared loss sees its rows through their moments only: one pass over the rows 
 every fold, and solvers that follow a path of strengths every point of the grid.
 """
 
-import inspect
 import numbers
 import warnings
 from dataclasses import replace
@@ -13,15 +12,11 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import check_scoring
-from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
 from ..model_selection import TaskStratifiedKFold
-from ..problem.ids import LARGEST, as_floats, id_array, shorten, split_task_column
+from ..problem.ids import LARGEST, as_floats, shorten
 from ..problem.intercepts import NONE, SHARED
 from ..problem.solution import reached, warn_unless_converged
 from ..problem.span import RowSpan
@@ -29,9 +24,12 @@ from ..problem.tasks import TaskData
 from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report
+from .choice import best_point, best_strength, is_ahead, within_one_standard_error
 from .compiling import tell_when_compiling
 from .folds import FoldMoments, HeldOut, moments_of
+from .judge import Given, Judge
 from .part import Part, take_part
+from .partitions import is_collection, refuse_partitions
 
 _BATCH = 16  # solutions of a path that are tested at once
 _PATH_BYTES = 1 << 28  # of the coefficients along a path that a model keeps
@@ -63,18 +61,24 @@ def in_batches(solutions, tol):
 
 
 class GridFit:
-    """What the cross-validated regressors add to their base estimators.
+    """What the cross-validated estimators add to their base estimators.
 
-    A family writes `_variants` (what is tried beside the strengths), `_paths` (batches
-    of models of a part along the strengths, for each variant), `_base` (the base
-    estimator at one point of the grid), `_largest` (where a default grid begins),
-    `_by_moments` (whether moments are better than rows), `_taking_part` (which tasks
-    are part of the problem), `_turns` (whether the penalty allows for other axes), and
-    `_keep_choice`.
+    A family writes `_variants` (what is tried beside strengths and intercepts),
+    `_paths` (batches of models of a part along the strengths, for each variant),
+    `_base` (the base estimator at one point of the grid), `_largest` (where a default
+    grid begins), `_by_moments` (whether moments are better than rows), `_taking_part`
+    (which tasks are part of the problem), `_turns` (whether the penalty allows for
+    other axes), and `_keep_choice`. It may write `_modes` (several intercepts to try)
+    and `_plain` (what another model must be ahead of by more than chance). What follows
+    is for squared errors; `ClassGrid` writes it anew for a log-loss: `_lowered`,
+    `_tested`, `_tells`, `_errors`, `_filled`, `_fitted`.
     """
 
+    _strengths_name, _strength_name = "alphas", "alpha"  # of the parameter, of a choice
+    _errors_name = "mse"
     _span = 1e-3  # smallest strength of a default grid, in units of the largest
     _own_rows = False  # whether other axes are worth it for rows of the tasks' own
+    _coarse = 20  # strengths at which several intercepts are compared
 
     def fit(self, X, y, sample_weight=None, *, task=None):
         """Choose the strength by cross-validation, then fit the model to all rows.
@@ -106,6 +110,8 @@ class GridFit:
             If a parameter has the wrong type.
         """
         tell_when_compiling()
+        if is_collection(X, y, task, sample_weight):
+            refuse_partitions(self)
         found = self._unfitted()
         solution = found._search(X, y, sample_weight, task, self._warm_model)
         if self.verbose:
@@ -117,38 +123,42 @@ class GridFit:
         """Choose the strength and keep the model of all rows; return its solution."""
         fit, rows = self._prepare(X, y, sample_weight, task)
         start = warm_model(fit)
-        # one level for all, which folds without rows of a task know as well
-        common = SHARED if fit.intercept.present and not fit.form.composed else NONE
-        level = best_levels(fit.data, fit.form, common)
-        fit, rows = fit.lowered(level), rows.relabel(rows.y - level[0])
+        fit, rows, level = self._lowered(fit, rows)
         start = None if start is None else (start[0], start[1] - level)
         # 1) the folds and what is known of them
-        given = _Given(self, X, y, sample_weight, task)
-        folds = given.folds(self.cv, rows)
+        given = Given(self, X, y, sample_weight, task)
+        folds = given.folds(self.cv, rows, partial(self._dealt, rows, fit.labels))
         space = RowSpan(rows, self._turns(), self._own_rows)
         moments = (
             FoldMoments(space.rows, folds) if self._by_moments(space.rows) else None
         )
         total = None if moments is None else moments.total
-        whole = self._part(space.rows, np.arange(rows.X.shape[0]), total)
+        whole = self._part(space.rows, np.arange(rows.X.shape[0]), total, fit.labels)
         # 2) the grid, 3) every fold along it
-        variants = self._variants()
-        grids = [self._strengths(whole, variant) for variant in variants]
-        judge = _Judge(self, given, space, level[0])
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_cross_validate)(self, fold, variants, grids, judge)
-            for fold in self._fold_parts(space.rows, folds, moments)
-        )
+        table = self._table(whole)
+        judge = Judge(self, given, space, level.flat[0])
+        parts = partial(self._fold_parts, space.rows, folds, moments, fit.labels)
+        results = self._fill(table, parts, judge)
         # 4) the choice, 5) the model of all rows
-        chosen = self._choose(results, grids)
-        self._keep_choice(variants, chosen)
-        self._keep_path(whole, space, variants[chosen])
-        model = self._model(variants[chosen], self.alpha_)
+        mode, chosen = self._choose(table, results)
+        whole = replace(whole, intercept=mode)
+        self._keep_choice(table.variants, chosen)
+        self._keep_path(whole, space, table.variants[chosen])
+        strength = getattr(self, f"{self._strength_name}_")
+        model = self._model(table.variants[chosen], strength)
+        fit = replace(fit, intercept=self._settle(model, whole))
         solution = self._solve_whole(model, fit, whole, space, start)
         solution = replace(solution, intercept=solution.intercept + level)
         model._keep(fit, solution)
         self._adopt(model)
         return solution
+
+    def _lowered(self, fit, rows):
+        """Fit and rows with labels less their level, and that level."""
+        # one for all, which folds without rows of a task know as well
+        common = SHARED if fit.intercept.present and not fit.form.composed else NONE
+        level = best_levels(fit.data, fit.form, common)
+        return fit.lowered(level), rows.relabel(rows.y - level[0]), level
 
     def _bind(self, relation, X, y, codes, weight, *rest):
         """The fit of all rows, and those rows with all tasks."""
@@ -160,10 +170,11 @@ class GridFit:
     # ------------------------------------------------------------ parameters
 
     def _check_parameters(self):
-        if isinstance(self.alphas, numbers.Number):
-            checks.check_number("alphas", self.alphas, 1, whole=True)
+        strengths, name = self._given_strengths(), self._strengths_name
+        if isinstance(strengths, numbers.Number):
+            checks.check_number(name, strengths, 1, whole=True)
         else:
-            _check_strengths(self.alphas)
+            check_strengths(name, strengths, self._strict)
         if isinstance(self.cv, numbers.Number):
             checks.check_number("cv", self.cv, 2, whole=True)
         if self.one_standard_error not in (False, True, "paired"):
@@ -178,16 +189,47 @@ class GridFit:
                 f"(estimator, X, y), got {scoring!r}."
             )
 
+    _strict = False  # whether a strength of zero is refused
+
+    def _given_strengths(self):
+        return getattr(self, self._strengths_name)
+
     def _strengths(self, whole, variant):
-        """The strengths to try, the largest first."""
-        if not isinstance(self.alphas, numbers.Number):
-            return np.sort(_check_strengths(self.alphas))[::-1]
-        falling = np.geomspace(1.0, self._span, self.alphas)
+        """The strengths to try, that of the strongest penalty first."""
+        given = self._given_strengths()
+        if not isinstance(given, numbers.Number):
+            return np.sort(check_strengths(self._strengths_name, given))[::-1]
+        falling = np.geomspace(1.0, self._span, given)
         return self._largest(whole, variant) * falling
 
-    def _model(self, variant, alpha):
+    def _modes(self, whole, variants):
+        """The intercepts to try."""
+        return [self._intercepts()]
+
+    def _plain(self, table):
+        """Which mode and variant must be beaten by more than chance, or None."""
+        return None
+
+    def _table(self, whole):
+        """All that is tried, but for the folds."""
+        variants = self._variants()
+        modes = self._modes(whole, variants)
+        grids = []
+        for variant in variants:
+            each = [
+                self._strengths(replace(whole, intercept=mode), variant)
+                for mode in modes
+            ]
+            grids.append(max(each, key=np.max))
+        return _Table(modes, variants, grids)
+
+    def _settle(self, model, whole):
+        """Tell the chosen model of its intercepts; return them."""
+        return whole.intercept
+
+    def _model(self, variant, strength):
         """The base estimator at one point of the grid, knowing the data as we do."""
-        model = self._base(variant, alpha)
+        model = self._base(variant, strength)
         for name in _FITTED:
             if hasattr(self, name):
                 setattr(model, name, getattr(self, name))
@@ -200,7 +242,20 @@ class GridFit:
 
     # ------------------------------------------------------------ folds
 
-    def _part(self, rows, index, moments=None):
+    def _dealt(self, rows, labels, n_splits):
+        """As many folds, each with its share of every task."""
+        splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
+        if not rows.wide:
+            codes = np.unique(rows.codes, return_inverse=True)[1]
+            return list(splitter.split(rows.y, rows.y, groups=codes))
+        # tasks that only the relation names have no part in the dealing
+        return list(splitter.split(rows.y, rows.y[:, : self._n_columns]))
+
+    def _tells(self, part):
+        """Whether there is something to learn from a training part."""
+        return True
+
+    def _part(self, rows, index, moments=None, labels=None):
         """A training part: which tasks have labels there, and how much they count."""
         if rows.wide:
             counts = rows.observed[index].sum(axis=0)
@@ -214,66 +269,158 @@ class GridFit:
                 "a label of positive weight."
             )
         part, settled = self._taking_part(labelled)
-        intercept = checks.check_intercept(self.fit_intercept)
         known = rows.n_tasks if rows.wide else len(np.unique(rows.codes[index]))
         if moments is not None and weight is not None:
             moments = replace(moments, scale=weight)
         return Part(
             partial(take_part, rows, index, weight, part),
             None,
-            intercept,
+            self._intercepts(),
             self.tasks_,
             part,
             settled,
+            labels,
             moments=None if moments is None else moments_of(moments, part),
             n_known=known,
         )
 
-    def _fold_parts(self, rows, folds, moments):
+    def _fold_parts(self, rows, folds, moments, labels=None):
         """Yield every fold, one at a time."""
         known = [(None, None)] * len(folds) if moments is None else moments
         for (train, test), (inner, outer) in zip(folds, known, strict=True):
-            part = self._part(rows, train, inner)
-            yield _Fold(part, HeldOut(rows, test, outer), test)
+            part = self._part(rows, train, inner, labels)
+            yield _Fold(part, self._tested(rows, test, outer), test)
+
+    def _tested(self, rows, index, moments):
+        """What the models of a fold are to predict."""
+        return HeldOut(rows, index, moments)
+
+    def _errors(self, fold, part, point, batch):
+        """Mean error of every model of a batch, on what the fold is tested on."""
+        return fold.test.errors(*self._filled(part, point, batch))
+
+    def _filled(self, part, point, batch):
+        """Coefficients and intercepts of all tasks, of several models."""
+        return part.fill_models(batch.coef, batch.intercept)
+
+    def _fitted(self, part, point, coef, intercept):
+        """The base estimator at one point of the grid, with a model that was found."""
+        model = self._model(*point)
+        model.coef_, model.intercept_ = part.fill_models(coef, intercept)
+        model.shared_coef_ = model.coef_.mean(axis=0)
+        model.shared_intercept_ = model.intercept_.mean()
+        return model
+
+    # ------------------------------------------------------------ the whole table
+
+    def _fill(self, table, parts, judge):
+        """Errors and scores of all folds along the grid.
+
+        Where several intercepts are tried, some variants and strengths tell which are
+        best; all are tried with those alone.
+
+        Returns
+        -------
+        _Results
+        """
+        every, variants = np.arange(len(table.grids[0])), np.arange(len(table.variants))
+        modes = range(len(table.modes))
+        if len(modes) == 1:
+            return self._tried(table, modes, variants, every, parts, judge)
+        few = _some(variants, 1 + len(variants) // 2), _some(every, self._coarse)
+        found = self._tried(table, modes, *few, parts, judge)
+        modes = [self._mode_of(table, found)]
+        return found.joined(self._tried(table, modes, variants, every, parts, judge))
+
+    def _tried(self, table, modes, variants, picked, parts, judge):
+        """Results of some intercepts and variants at some of the strengths."""
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_cross_validate)(self, fold, table, modes, variants, picked, judge)
+            for fold in parts()
+        )
+        errors, scores, stuck = zip(*results, strict=True)
+        return _Results(
+            np.stack(errors, axis=-1), np.stack(scores, axis=-1), sum(stuck)
+        )
+
+    def _quality(self, found):
+        """What the choice is made by: the larger the better."""
+        return -found.errors if self.scoring is None else found.scores
+
+    def _mode_of(self, table, found):
+        """Position of the intercepts of the best point."""
+        return self._point_of(table, self._quality(found))[0]
+
+    def _point_of(self, table, quality):
+        """Positions of mode, variant and strength of the best point of the grid.
+
+        Or those of the plain model, unless that is beaten by more than chance.
+        """
+        n_modes, n_variants = quality.shape[:2]
+        flat = quality.reshape(n_modes * n_variants, *quality.shape[2:])
+        chosen, best = best_point(flat)
+        plain = self._plain(table)
+        if plain is not None:
+            mode, variant = plain
+            place = mode * n_variants + variant
+            simple = best_strength(flat[place])
+            points = flat[chosen, best], flat[place, simple]
+            if simple is not None and not is_ahead(*points, self.margin):
+                chosen, best = place, simple
+        return *divmod(chosen, n_variants), best
 
     # ------------------------------------------------------------ choice and refit
 
-    def _choose(self, results, grids):
-        """Set what was found; return the position of the chosen variant."""
-        errors, scores, stuck = zip(*results, strict=True)
-        self.mse_grid_ = np.stack(errors, axis=-1)
-        quality = -self.mse_grid_
-        if self.scoring is not None:
-            quality = np.stack(scores, axis=-1)
-        chosen, best = best_point(quality)
-        self.alphas_, self.mse_path_ = grids[chosen], self.mse_grid_[chosen]
-        if self.scoring is not None:
-            self.score_path_ = quality[chosen]
+    def _choose(self, table, found):
+        """Set what was found; return the chosen intercepts and variant's position."""
+        quality = self._quality(found)
+        mode, chosen, best = self._point_of(table, quality)
+        names, strengths = self._errors_name, table.grids[chosen]
+        path = quality[mode, chosen]
         if self.one_standard_error:
             paired = self.one_standard_error == "paired"
-            best = within_one_standard_error(quality[chosen], best, paired)
-        self.best_index_, self.alpha_ = best, float(self.alphas_[best])
-        if sum(stuck):
+            best = within_one_standard_error(path, best, paired)
+        stored = {
+            f"{names}_grid_": found.errors[mode],
+            f"{names}_path_": found.errors[mode, chosen],
+            f"{self._strengths_name}_": strengths,
+            f"{self._strength_name}_": float(strengths[best]),
+            "best_index_": int(best),
+        }
+        if self.scoring is not None:
+            stored["score_path_"] = path
+        vars(self).update(stored)
+        self._keep_modes(table, quality, mode)
+        if found.stuck:
             warnings.warn(
-                f"{type(self).__name__}: at {sum(stuck)} of {quality.size} points of "
+                f"{type(self).__name__}: at {found.stuck} of "
+                f"{int(np.sum(~np.isnan(found.errors)))} points of "
                 "the grid and its folds the solver did not converge. Scale the "
                 "features (StandardScaler), increase `max_iter`, or try larger "
-                "`alphas`.",
+                f"`{self._strengths_name}`.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return chosen
+        return table.modes[mode], chosen
+
+    def _keep_modes(self, table, quality, mode):
+        """Set what was found of the intercepts."""
 
     def _keep_path(self, whole, space, variant):
         """Keep the coefficients along the path on all rows, if there is room."""
         self.coef_path_ = None
-        size = 8.0 * len(self.alphas_) * len(self.tasks_) * space.n_features
-        if size <= _PATH_BYTES:
-            (path,) = self._paths(whole, [variant], [self.alphas_])
+        strengths = getattr(self, f"{self._strengths_name}_")
+        size = 8.0 * len(strengths) * len(self.tasks_) * space.n_features
+        if size * self._n_scores(whole) <= _PATH_BYTES:
+            (path,) = self._paths(whole, [variant], [strengths])
             filled = [
-                whole.fill_models(batch.coef, batch.intercept)[0] for batch in path
+                self._filled(whole, (variant, strengths[0]), batch)[0] for batch in path
             ]
             self.coef_path_ = space.back(np.concatenate(filled))
+
+    def _n_scores(self, whole):
+        """How many coefficients a task has for a feature."""
+        return 1
 
     def _solve_whole(self, model, fit, whole, space, start):
         """The solution for all rows; by default as the base estimator does it."""
@@ -286,78 +433,53 @@ class GridFit:
         return base(**{**ours, **chosen})
 
 
-def best_point(quality):
-    """Position of the best variant and strength, the first of equals.
-
-    Parameters
-    ----------
-    quality : ndarray of shape (n_variants, n_alphas, n_folds)
-        The larger the better; NaN in folds that tell nothing.
-
-    Returns
-    -------
-    variant, best : int
-    """
-    mean = _over_folds(quality)
-    if np.isnan(mean).all():
-        raise ValueError(
-            "No fold of `cv` has a score: expected at least one test part with labels."
-        )
-    variant, best = np.unravel_index(np.nanargmax(mean), mean.shape)
-    return int(variant), int(best)
-
-
-def within_one_standard_error(quality, best, paired=False):
-    """Position of the largest strength that is as good as the best, about.
-
-    Its mean quality is at most one standard error (over the folds) below that of the
-    best one.
-
-    Parameters
-    ----------
-    quality : ndarray of shape (n_alphas, n_folds)
-        The larger the better; strengths descend.
-    best : int
-        Position of the best strength.
-    paired : bool, default=False
-        Whether the standard error is that of the difference from the best, fold by
-        fold, not that of the best one's own quality.
-
-    Returns
-    -------
-    position : int
-    """
-    known = ~np.isnan(quality[best])
-    n_folds = known.sum()
-    if n_folds < 2:
-        return best
-    behind = quality[best, known] - quality[: best + 1, known]
-    spread = behind if paired else np.broadcast_to(quality[best, known], behind.shape)
-    error = spread.std(axis=1, ddof=1) / np.sqrt(n_folds)
-    return int(np.flatnonzero(behind.mean(axis=1) <= error)[0])
-
-
-def _over_folds(quality):
-    """Mean over the folds that tell something."""
-    known = ~np.isnan(quality)
-    total = np.where(known, quality, 0.0).sum(axis=-1)
-    count = known.sum(axis=-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-
-
-def _check_strengths(alphas):
-    values = as_floats("alphas", alphas)
+def check_strengths(name, given, strict=False):
+    """Strengths of a grid as an array: finite, none negative, or none but positive."""
+    values = as_floats(name, given)
     if values.ndim != 1 or not values.size:
         raise ValueError(
-            "`alphas` must be a number of strengths or a one-dimensional sequence of "
+            f"`{name}` must be a number of strengths or a one-dimensional sequence of "
             f"at least one, got shape {values.shape}."
         )
-    if not np.all((values >= 0) & (values <= LARGEST)):
+    least = values > 0 if strict else values >= 0
+    if not np.all(least & (values <= LARGEST)):
+        bound = "greater than 0" if strict else "at least 0"
         raise ValueError(
-            f"`alphas` must be finite, at least 0 and no larger than {LARGEST:g}, got "
+            f"`{name}` must be finite, {bound} and no larger than {LARGEST:g}, got "
             f"{shorten(values)}."
         )
     return values
+
+
+def _some(positions, most):
+    """About as many of the positions, at equal distances, with both ends."""
+    some = positions[:: -(-len(positions) // most)]
+    return np.union1d(some, positions[-1:])
+
+
+class _Table(NamedTuple):
+    """Intercepts, variants, and the strengths of each variant."""
+
+    modes: list
+    variants: list
+    grids: list
+
+
+class _Results(NamedTuple):
+    """Errors and scores (n_modes, n_variants, n_strengths, n_folds), and failed solves.
+
+    NaN where nothing was tried.
+    """
+
+    errors: np.ndarray
+    scores: np.ndarray
+    stuck: int
+
+    def joined(self, others):
+        """With those of others where there are none here."""
+        pairs = zip(self[:2], others[:2], strict=True)
+        both = [np.where(np.isnan(one), two, one) for one, two in pairs]
+        return _Results(*both, self.stuck + others.stuck)
 
 
 # ---------------------------------------------------------------- one fold
@@ -367,115 +489,31 @@ class _Fold(NamedTuple):
     """A training part, what it is tested on, and the numbers of the tested rows."""
 
     train: Part
-    test: HeldOut
+    test: object
     index: np.ndarray
 
 
-def _cross_validate(estimator, fold, variants, grids, judge):
-    """Errors and scores of one fold, (n_variants, n_alphas), and failed solves."""
-    errors = np.empty((len(variants), len(grids[0])))
-    scores, stuck = np.empty_like(errors), 0
-    paths = estimator._paths(fold.train, variants, grids)
-    for v, path in enumerate(paths):
-        at = 0
-        for batch in path:
-            coef, intercept = fold.train.fill_models(batch.coef, batch.intercept)
-            errors[v, at : at + len(coef)] = fold.test.errors(coef, intercept)
-            for k in range(len(coef) if judge.scorer is not None else 0):
-                point = variants[v], grids[v][at + k]
-                scores[v, at + k] = judge.score(
-                    estimator, point, coef[k], intercept[k], fold.index
-                )
-            at += len(coef)
-            stuck += batch.stuck
+def _cross_validate(estimator, fold, table, modes, chosen, picked, judge):
+    """Errors and scores of one fold, and failed solves; NaN where nothing is tried."""
+    shape = len(table.modes), len(table.variants), len(table.grids[0])
+    errors, scores, stuck = np.full(shape, np.nan), np.full(shape, np.nan), 0
+    variants = [table.variants[v] for v in chosen]
+    grids = [table.grids[v][picked] for v in chosen]
+    train = fold.train.read()
+    for m in modes if estimator._tells(train) else ():
+        part = replace(train, intercept=table.modes[m])
+        paths = zip(chosen, variants, grids, estimator._paths(part, variants, grids))
+        for v, variant, grid, path in paths:
+            at = 0
+            for batch in path:
+                here = picked[at : at + len(batch.coef)]
+                point = variant, grid[at]
+                errors[m, v, here] = estimator._errors(fold, part, point, batch)
+                for k in range(len(here) if judge.scorer is not None else 0):
+                    point = variant, grid[at + k]
+                    found = batch.coef[k], batch.intercept[k]
+                    model = estimator._fitted(part, point, *found)
+                    scores[m, v, here[k]] = judge.score(model, fold.index)
+                at += len(here)
+                stuck += batch.stuck
     return errors, scores, stuck
-
-
-class _Given:
-    """What the caller passed, as splitters and scorers want it."""
-
-    def __init__(self, estimator, X, y, sample_weight, task):
-        self.X, self.y, self.task = X, y, task
-        self.column, self.n_columns = estimator.task_column, estimator._n_columns
-        self.counted = None  # numbers of the rows that count
-        weight = None if sample_weight is None else np.asarray(sample_weight)
-        if weight is not None and weight.ndim == 1:
-            self.n_rows, self.counted = len(weight), np.flatnonzero(weight)
-
-    def folds(self, cv, rows):
-        """Pairs (train, test) of row numbers of `rows`."""
-        if cv is None or isinstance(cv, numbers.Number):
-            n_splits = 5 if cv is None else int(cv)
-            if n_splits > rows.X.shape[0]:
-                raise ValueError(
-                    f"`cv`: {n_splits} folds need at least as many rows, got "
-                    f"n_samples={rows.X.shape[0]}."
-                )
-            splitter = TaskStratifiedKFold(n_splits, shuffle=True, random_state=0)
-            codes = rows.codes
-            if codes is not None:
-                codes = np.unique(codes, return_inverse=True)[1]
-            # tasks that only the relation names have no part in the dealing
-            y = rows.y if codes is not None else rows.y[:, : self.n_columns]
-            return list(splitter.split(rows.y, y, groups=codes))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The groups parameter is ignored")
-            groups = self._groups(cv)
-            folds = list(check_cv(cv).split(self.X, self.y, groups=groups))
-        if not folds:
-            raise ValueError("`cv` gives no fold: expected at least one.")
-        place = np.arange(rows.X.shape[0])
-        if self.counted is not None:
-            place = np.full(self.n_rows, -1)
-            place[self.counted] = np.arange(len(self.counted))
-        folds = [(place[train], place[test]) for train, test in folds]
-        return [(train[train >= 0], test[test >= 0]) for train, test in folds]
-
-    def _groups(self, cv):
-        """The ids, for splitters that do not find them by themselves."""
-        if getattr(cv, "task_column", None) is not None:
-            return None
-        if self.column is not None:
-            return id_array(split_task_column(self.X, self.column)[1])
-        return None if self.task is None else id_array(self.task)
-
-    def take(self, index):
-        """Features, labels and ids of some of the rows that count."""
-        index = index if self.counted is None else self.counted[index]
-        task = None if self.task is None else id_array(self.task)[index]
-        return _safe_indexing(self.X, index), _safe_indexing(self.y, index), task
-
-
-class _Judge:
-    """The scorer, if there is one, and what it needs."""
-
-    def __init__(self, estimator, given, space, level):
-        self.given, self.space, self.level, self.scorer = given, space, level, None
-        if estimator.scoring is not None:
-            self.scorer = check_scoring(estimator, scoring=estimator.scoring)
-            known = inspect.signature(self.scorer).parameters
-            self.passes_ids = "task" in known and given.task is not None
-
-    def score(self, estimator, point, coef, intercept, index):
-        """Score of the model at one point of the grid, on some rows."""
-        X, y, task = self.given.take(index)
-        intercept = intercept + self.level
-        model = estimator._model(*point).set_params(handle_unknown="shared")
-        model.coef_, model.intercept_ = self.space.back(coef), intercept
-        model.shared_coef_ = model.coef_.mean(axis=0)
-        model.shared_intercept_ = intercept.mean()
-        if task is not None:
-            model = _WithIds(model, task)
-        ids = {"task": task} if self.passes_ids else {}
-        return self.scorer(model, X, y, **ids)
-
-
-class _WithIds(RegressorMixin, BaseEstimator):
-    """A fitted model that knows the ids of the rows it is to predict."""
-
-    def __init__(self, model, task):
-        self.model, self.task = model, task
-
-    def predict(self, X, task=None):
-        """Predict, with the ids that are known."""
-        return self.model.predict(X, task=self.task)

@@ -41,6 +41,9 @@ class Part:
         How many tasks an estimator fitted to these rows would know; None if all.
     counts : ndarray of shape (n_tasks,) or None
         Labelled rows of each task, if they were counted.
+    elsewhere : Elsewhere or None
+        Rows that only passes reach. Those in `rows` stand for them: of the same labels
+        and weights, for classes one for each of a task, for numbers their mean.
     """
 
     rows: object
@@ -55,6 +58,7 @@ class Part:
     moments: Moments | None = None
     n_known: int | None = None
     counts: np.ndarray | None = None
+    elsewhere: object = None
 
     # ------------------------------------------------------------ rows and moments
 
@@ -64,6 +68,14 @@ class Part:
         if self.rows is None:
             return replay(self.moments)
         return self.rows() if callable(self.rows) else self.rows
+
+    def tied(self, relation):
+        """The same with the form of a relation."""
+        return replace(self, form=relation.form(self.part_ids))
+
+    def read(self):
+        """The same, its rows at hand: without moments, every use of it needs them."""
+        return self if self.moments is not None else replace(self, rows=self.data)
 
     def gathered(self):
         """The moments: those that are known, or else of the rows."""

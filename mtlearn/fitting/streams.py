@@ -1,6 +1,7 @@
 """Fits to moments: to what other rows have left behind, and to rows batch by batch."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,16 @@ from ..problem.tasks import TaskData
 from .base import model_tasks
 from .compiling import tell_when_compiling
 from .part import Part
+from .partitions import (
+    Counts,
+    is_collection,
+    open_partitions,
+    read_moments,
+    refuse_partitions,
+    sum_moments,
+)
 
+MOST_BYTES = 1 << 30  # matrices of moments that leave the workers
 _SMALL = 1 << 24  # bytes of moments that a fit keeps, however few its rows are
 
 
@@ -91,6 +101,12 @@ class FromMoments:
         new = model._moments_of(X, y, sample_weight, task, reset=seen is None)
         return self._learn(model, new if seen is None else seen + new)
 
+    def _fit_partitions(self, X, y, sample_weight, task):
+        if not hasattr(self, "fit_moments"):
+            refuse_partitions(self)
+        model = self._unfitted()
+        return self._learn(model, model._moments_of(X, y, sample_weight, task, True))
+
     def _learn(self, model, moments):
         """Fit `model` to moments, keep them there, and take it over."""
         fit = model._prepare_moments(moments)
@@ -99,6 +115,9 @@ class FromMoments:
 
     def _moments_of(self, X, y, sample_weight, task, reset):
         """Moments of rows, all tasks counted alike."""
+        if is_collection(X, y, task, sample_weight):
+            rows, wanted = open_partitions(self, X, y, sample_weight, task, reset)
+            return whole_moments(total_moments(rows, wanted))
         rows = self._read(X, y, sample_weight, task, reset)
         data = TaskData(rows.X, rows.y, len(rows.tasks), rows.codes, rows.weight)
         return TaskMoments.from_data(data, rows.tasks, self._layout, *self._columns())
@@ -209,6 +228,27 @@ class FromMoments:
             *columns,
             sums,
         )
+
+
+def total_moments(rows, wanted):
+    """Moments of all partitions; `Counts` where they are too large for one place."""
+    add = partial(sum_moments, most=MOST_BYTES)
+    found = rows.total(read_moments, add, wanted)
+    if found is None:
+        raise ValueError("`X` has no row: there is nothing to fit.")
+    return found
+
+
+def whole_moments(found):
+    """Moments in one place, or say that there is no such place."""
+    if isinstance(found, Counts):
+        raise ValueError(
+            f"The moments of {len(found.tasks)} tasks take more than "
+            f"{MOST_BYTES / 2**30:g} GB: only PerTaskRegressor leaves them with the "
+            "workers, with alpha > 0, no constraints, and the relation 'independent', "
+            "'shared_mean' or 'pooled'."
+        )
+    return found
 
 
 def _at(moments, tasks):

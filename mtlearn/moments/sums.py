@@ -166,12 +166,12 @@ class Moments:
         rests = np.zeros_like(self.mean), np.zeros_like(self.y_mean)
         return replace(self, mean_rest=rests[0], y_rest=rests[1])
 
-    def with_constant(self):
-        """The same moments with a last feature of ones."""
+    def with_constant(self, value=1.0):
+        """The same moments with a last feature of one value."""
         one = ((0, 0), (0, 1))
         return Moments(
             self.weight,
-            np.pad(self.mean, one, constant_values=1.0),
+            np.pad(self.mean, one, constant_values=value),
             np.pad(self.gram, ((0, 0), (0, 1), (0, 1))),
             self.group,
             self.scale,

@@ -271,10 +271,7 @@ class TaskMoments:
         """Moments of the rows of both sides; each may have tasks of its own."""
         if not isinstance(other, TaskMoments):
             return NotImplemented
-        total = _Sum()
-        total.add(self)
-        total.add(other)
-        return total.result()
+        return add_moments([self, other])
 
     def __radd__(self, other):
         """So that ``sum(parts)`` works, which begins with 0."""
@@ -353,6 +350,34 @@ _NUMBERS = tuple(Moments.__dataclass_fields__)
 
 
 # ---------------------------------------------------------------- sums
+
+
+def add_moments(parts):
+    """The sum of several `TaskMoments`, at least one."""
+    total = _Sum()
+    for part in parts:
+        total.add(part)
+    return total.result()
+
+
+def some_tasks(moments, chosen):
+    """Moments of the tasks marked in a bool array, of rows of their own; None of none.
+
+    Parameters
+    ----------
+    moments : TaskMoments
+    chosen : ndarray of shape (n_tasks,), bool
+    """
+    if not chosen.any():
+        return None
+    counts = moments.counts[chosen]
+    return replace(
+        moments,
+        tasks=moments.tasks[chosen],
+        counts=counts,
+        n_samples=int(counts.sum()),
+        sums=moments.sums.only(chosen),
+    )
 
 
 class _Sum:

@@ -3,7 +3,7 @@
 Four choices, written down once: what depends on the choice asks the object for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +13,11 @@ SATURATED = 20.0  # score at which the logistic loss of a row is 2e-9
 
 @dataclass(frozen=True)
 class Intercepts:
-    """One of FREE, SHRUNK, SHARED and NONE.
+    """FREE, SHRUNK (or `shrunken` at another strength), SHARED (or `priced`), NONE.
+
+    To whatever counts coefficients, the deviation of a shrunken intercept is that of a
+    feature that is `unit` in every row: with a square cost of 1, it costs `strength` in
+    the units of the intercept.
 
     Attributes
     ----------
@@ -24,17 +28,35 @@ class Intercepts:
         One unpenalised intercept serves all tasks, alone or as their centre.
     shrunk : bool
         Each task deviates from the common one, at the cost of a penalty.
+    strength : float
+        What that penalty is multiplied by, beside that of the coefficients.
+    price : float
+        Each task deviates from the common one by what is left of its own level at this
+        cost, which is counted in rows: it goes with the loss, not with the penalty, and
+        nothing else is an unknown than where intercepts are shared.
     """
 
     name: str
     own: bool = False
     common: bool = False
     shrunk: bool = False
+    strength: float = 1.0
+    price: float = np.inf
 
     @property
     def present(self):
         """Whether there are any."""
         return self.own or self.common
+
+    @property
+    def unit(self):
+        """Value of the constant feature whose coefficients are the deviations."""
+        return self.strength**-0.5
+
+    @property
+    def square(self):
+        """Its square: what shrunken intercepts add to an inner product of rows."""
+        return 1.0 / self.strength if self.shrunk else 0.0
 
     def at(self, strength):
         """What shrunken ones are under a penalty of none at all, or of infinity."""
@@ -44,7 +66,7 @@ class Intercepts:
 
     def with_constant(self, X):
         """Rows with what the penalty sees of the intercepts as a last feature."""
-        return np.hstack([X, np.ones((len(X), 1))]) if self.shrunk else X
+        return np.hstack([X, np.full((len(X), 1), self.unit)]) if self.shrunk else X
 
     # ------------------------------------------------------------ unpenalised unknowns
 
@@ -81,12 +103,19 @@ class Intercepts:
     def left(self, mass, strength):
         r"""Curvature of 1/2 m_t (f_t - b_t)^2 that the tasks' own parts leave.
 
-        Minimised over deviations at the cost of 1/2 s d_t^2, it is m_t s / (m_t + s).
+        Minimised over deviations at the cost of 1/2 s d_t^2, s the strength times that
+        of the intercepts, or their price, it is m_t s / (m_t + s).
         """
-        mode = self.at(strength)
-        if mode.own:
+        if self.at(strength).own:
             return np.zeros_like(mass)
-        return mass * strength / (mass + strength) if mode.shrunk else mass
+        cost = self._cost(strength)
+        return mass if cost == np.inf else mass * cost / (mass + cost)
+
+    def _cost(self, strength):
+        """What a deviation costs, if the penalty has this strength."""
+        if self.shrunk and self.at(strength).shrunk:
+            return self.strength * strength
+        return self.price
 
     def best(self, aim, mass, strength=np.inf):
         r"""argmin_b 1/2 sum_t m_t (f_t - b_t)^2 + 1/2 s sum_t (b_t - mean b)^2.
@@ -97,21 +126,21 @@ class Intercepts:
             f, the best intercepts if each task had its own.
         mass : ndarray of shape (n_tasks,)
         strength : float, default=inf
-            s, for shrunken ones.
+            For shrunken ones: s is this times their own strength.
 
         Returns
         -------
         b : ndarray of the shape of `aim`
         """
-        mode = self.at(strength)
+        mode, cost = self.at(strength), self._cost(strength)
         if mode.own:
             return aim
         if not mode.common:
             return np.zeros_like(aim)
         level = weighted_mean(aim, self.left(mass, strength))
-        if not mode.shrunk:
+        if cost == np.inf:
             return np.broadcast_to(level, aim.shape).copy()
-        share = mass / (mass + strength)
+        share = mass / (mass + cost)
         return level + (share * (aim - level).T).T
 
 
@@ -119,6 +148,16 @@ FREE = Intercepts("free", own=True)
 SHRUNK = Intercepts("shrunk", common=True, shrunk=True)
 SHARED = Intercepts("shared", common=True)
 NONE = Intercepts("none")
+
+
+def shrunken(strength):
+    """Shrunken intercepts whose deviations cost `strength` times as much."""
+    return replace(SHRUNK, strength=float(strength))
+
+
+def priced(cost):
+    """Shrunken intercepts by the cost of a deviation: free at 0, shared at infinity."""
+    return FREE if cost == 0.0 else replace(SHARED, price=float(cost))
 
 
 def weighted_mean(values, mass):

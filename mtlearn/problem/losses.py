@@ -61,7 +61,7 @@ class _ScalarLoss(_Loss):
 
         def some(rows):
             own = [column[rows] for column in columns]
-            return _evaluate(self._code, self.width, *own)
+            return _evaluate(self.code, self.width, *own)
 
         value = sum(in_threads(some, row_blocks(len(y), 1, 1)))
         return value, gradient, curvature
@@ -72,7 +72,7 @@ class _ScalarLoss(_Loss):
 
         def some(rows):
             own = [column[rows] for column in columns]
-            return _along(self._code, self.width, *own, step)
+            return _along(self.code, self.width, *own, step)
 
         parts = in_threads(some, row_blocks(len(y), 1, 1))
         value, slope, bend = map(sum, zip(*parts, strict=True))
@@ -85,7 +85,7 @@ class _ScalarLoss(_Loss):
 class Squared(_ScalarLoss):
     """1/2 (y - z)^2."""
 
-    _code = _SQUARED
+    code = _SQUARED
 
     def each(self, y, z, weight):
         """The loss of each observation, times its weight."""
@@ -99,7 +99,7 @@ class Squared(_ScalarLoss):
 class SquaredHinge(_ScalarLoss):
     """max(0, 1 - y z)^2, labels -1 and +1."""
 
-    _code = _SQUARED_HINGE
+    code = _SQUARED_HINGE
 
     def conjugate(self, y, g, weight):
         """Sum of g^2 / (4 weight) + g y, where g y is not positive."""
@@ -109,7 +109,7 @@ class SquaredHinge(_ScalarLoss):
 class Logistic(_ScalarLoss):
     """log(1 + exp(-y z)), labels -1 and +1."""
 
-    _code = _LOGISTIC
+    code = _LOGISTIC
 
     def each(self, y, z, weight):
         """The loss of each observation, times its weight."""
@@ -124,7 +124,7 @@ class Logistic(_ScalarLoss):
 class SquaredEpsilonInsensitive(_ScalarLoss):
     """max(0, |y - z| - epsilon)^2."""
 
-    _code = _SQUARED_EPSILON
+    code = _SQUARED_EPSILON
 
     def __init__(self, epsilon=0.0):
         self.width = float(epsilon)
@@ -203,7 +203,7 @@ LOSSES = [
 
 
 @njit(cache=True)
-def point(code, width, y, z):
+def point_loss(code, width, y, z):
     """Value, first and second derivative of one observation's loss."""
     if code == _SQUARED:
         r = z - y
@@ -241,7 +241,7 @@ def _evaluate(code, width, y, z, weight, gradient, curvature):
             curvature[i] = double if slack > 0.0 else 0.0
         return total
     for i in range(y.shape[0]):
-        v, g, h = point(code, width, y[i], z[i])
+        v, g, h = point_loss(code, width, y[i], z[i])
         total += weight[i] * v
         gradient[i] = weight[i] * g
         curvature[i] = weight[i] * h
@@ -262,7 +262,7 @@ def _along(code, width, y, z, dz, weight, step):
             bend += (2.0 * weight[i] if slack > 0.0 else 0.0) * dz[i] * dz[i]
         return value, slope, bend
     for i in range(y.shape[0]):
-        v, g, h = point(code, width, y[i], z[i] + step * dz[i])
+        v, g, h = point_loss(code, width, y[i], z[i] + step * dz[i])
         value += weight[i] * v
         slope += weight[i] * g * dz[i]
         bend += weight[i] * h * dz[i] * dz[i]

@@ -231,13 +231,13 @@ class TaskData:
         )
         return replace(self, _shared=shared), means
 
-    def with_constant(self):
-        """The same observations with a last feature of ones."""
-        ones = np.ones((self.X.shape[0], 1))
+    def with_constant(self, value=1.0):
+        """The same observations with a last feature of one value."""
+        column = np.full((self.X.shape[0], 1), value)
         if self.sparse:
-            X = sp.hstack([self.X, sp.csr_array(ones)]).tocsr()
+            X = sp.hstack([self.X, sp.csr_array(column)]).tocsr()
         else:
-            X = np.hstack([self.X, ones])
+            X = np.hstack([self.X, column])
         shared = {k: v for k, v in self._shared.items() if k != "features"}
         return replace(self, X=X, _shared=shared)
 

@@ -30,7 +30,8 @@ def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
             break
         step = now / bend
         x += step * direction
-        residual -= step * product
+        # not in place: a preconditioner may return the residual itself
+        residual = residual - step * product
         last = now
     return x
 

@@ -29,6 +29,7 @@ def twin(
     penalty=None,
     private=None,
     rules=None,
+    intercept_strength=1.0,
 ):
     """Minimiser of ``objective`` by cvxpy, with W = F U and F F' = K.
 
@@ -77,7 +78,7 @@ def twin(
         n_outputs = int(y.max()) + 1 if n_classes is None else n_classes
 
     # 1) predictions, one column per class
-    F, B, V = maps(K, fit_intercept, rules)
+    F, B, V = maps(K, fit_intercept, rules, intercept_strength)
     D = design(X, codes, F)
     U = cp.Variable((D.shape[1], n_outputs))
     shape = F.shape[1], X.shape[1]
@@ -132,6 +133,7 @@ def constrained_twin(
     demands,
     fit_intercept=True,
     epsilon=0.0,
+    intercept_strength=1.0,
 ):
     """Minimiser of ``objective`` under constraints: every row and all of W in cvxpy.
 
@@ -152,7 +154,7 @@ def constrained_twin(
     keep = np.asarray(weight) > 0
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     F = factor(kernel(K, len(K)))
-    B, V = intercept_maps(F, fit_intercept)
+    B, V = intercept_maps(F, fit_intercept, intercept_strength)
     U = cp.Variable((F.shape[1], X.shape[1]))
     v, beta = cp.Variable(max(V.shape[1], 1)), cp.Variable(max(B.shape[1], 1))
     W, b = F @ U, cp.Constant(np.zeros(len(K)))

@@ -5,14 +5,16 @@ import numpy as np
 from .conic import solved
 
 
-def kernel_gram(k, codes, K, fit_intercept=True):
-    """G_ij = K[t_i, t_j] k_ij, plus K[t_i, t_j] where intercepts are shrunk."""
-    n = len(codes)
+def kernel_gram(k, codes, K, fit_intercept=True, intercept_strength=1.0):
+    """G_ij = K[t_i, t_j] k_ij; with shrunk intercepts plus K[t_i, t_j] / strength."""
+    n, own = len(codes), 0.0
+    if fit_intercept == "shrunk":
+        own = 1.0 / intercept_strength
     G = np.empty((n, n))
     for i in range(n):
         for j in range(n):
             tie = K[codes[i], codes[j]]
-            G[i, j] = tie * k[i, j] + (tie if fit_intercept == "shrunk" else 0.0)
+            G[i, j] = tie * k[i, j] + tie * own
     return G
 
 

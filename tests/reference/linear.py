@@ -25,6 +25,7 @@ def objective(
     penalty=None,
     private=None,
     rules=None,
+    intercept_strength=1.0,
 ):
     """sum_i c_i loss(y_i, f_i) + 1/2 strength (Omega(W) + what the intercepts add).
 
@@ -51,7 +52,8 @@ def objective(
     coef, intercept = np.asarray(coef), np.asarray(intercept)
     n_free = len(coef) if rules is None else rules.shape[1]
     K = kernel(K, n_free)
-    square = intercept_penalty(intercept[:n_free], K, fit_intercept)
+    shrinks = fit_intercept, intercept_strength
+    square = intercept_penalty(intercept[:n_free], K, *shrinks)
     if penalty is None:
         square += omega(coef[:n_free], K)
     if rules is not None and max(
@@ -79,6 +81,7 @@ def least_squares(
     n_tasks=None,
     rcond=1e-10,
     rules=None,
+    intercept_strength=1.0,
 ):
     """Minimiser of 1/2 sum_i c_i (y_i - f_i)^2 + 1/2 strength Omega, without cvxpy.
 
@@ -94,7 +97,7 @@ def least_squares(
     """
     n_tasks = _count_tasks(codes, K, n_tasks)
     K = kernel(K, n_tasks if rules is None else rules.shape[1])
-    F, B, V = maps(K, fit_intercept, rules)
+    F, B, V = maps(K, fit_intercept, rules, intercept_strength)
     root = np.sqrt(weight)
     D = root[:, None] * np.hstack([design(X, codes, F), V[codes], B[codes]])
     r = root * y
@@ -113,17 +116,29 @@ def least_squares(
     coef = F @ theta[:n_u].reshape(F.shape[1], X.shape[1])
     intercept = V @ theta[n_u:n_penalised] + B @ theta[n_penalised:]
     args = X, y, codes, weight, strength, K, fit_intercept
-    value = objective("squared", coef, intercept, *args, rules=rules)
+    more = {"rules": rules, "intercept_strength": intercept_strength}
+    value = objective("squared", coef, intercept, *args, **more)
     return coef, intercept, value
 
 
-def least_norm(X, y, codes, weight, K, fit_intercept=True, n_tasks=None, rcond=1e-10):
+def least_norm(
+    X,
+    y,
+    codes,
+    weight,
+    K,
+    fit_intercept=True,
+    n_tasks=None,
+    rcond=1e-10,
+    intercept_strength=1.0,
+):
     """Of all minimisers of sum_i c_i (y_i - f_i)^2 the one of smallest Omega.
 
     With shrunken intercepts Omega includes their term. Returns coef, intercept, value.
     """
+    more = {"rcond": rcond, "intercept_strength": intercept_strength}
     return least_squares(
-        X, y, codes, weight, 0.0, K, fit_intercept, n_tasks=n_tasks, rcond=rcond
+        X, y, codes, weight, 0.0, K, fit_intercept, n_tasks=n_tasks, **more
     )
 
 
@@ -139,6 +154,7 @@ def dual_value(
     fit_intercept=True,
     penalty="l21",
     private=None,
+    intercept_strength=1.0,
 ):
     """Lower bound of the least ``objective`` of a convex penalty on shared features.
 
@@ -153,7 +169,8 @@ def dual_value(
     keep = rows_that_matter(loss, codes, weight, classes, free)
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     fixed = predict(coef, 0 * intercept, X, codes)
-    b = best_intercepts(loss, fixed, y, codes, weight, strength, classes, fit_intercept)
+    price = intercept_strength * strength
+    b = best_intercepts(loss, fixed, y, codes, weight, price, classes, fit_intercept)
     slopes, G = np.zeros((len(y), q)), np.zeros((n_tasks, q, X.shape[1]))
     for i, t in enumerate(codes):
         f = fixed[i] + (b[t] if loss == "softmax" else b[t, 0])
@@ -167,7 +184,7 @@ def dual_value(
         value -= weight[i] * row_conjugate(loss, y[i], u, classes[t])
         sums[t] += weight[i] * slopes[i]
     if fit_intercept == "shrunk":
-        value -= 0.5 * (sums**2).sum() / strength
+        value -= 0.5 * (sums**2).sum() / price
     return value
 
 

@@ -55,6 +55,7 @@ def low_rank(
     n_outputs=1,
     n_starts=8,
     seed=0,
+    intercept_strength=1.0,
 ):
     """Best of several local minima of loss + 1/2 strength (|A|_F^2 + |B|_F^2).
 
@@ -74,7 +75,8 @@ def low_rank(
     X, y, codes, weight = X[keep], y[keep], codes[keep], weight[keep]
     B_map, V_map = intercept_maps(np.eye(n_tasks), fit_intercept)
     ends = np.hstack([B_map, V_map])
-    priced = np.repeat([0.0, strength], [B_map.shape[1], V_map.shape[1]])[:, None]
+    price = intercept_strength * strength
+    priced = np.repeat([0.0, price], [B_map.shape[1], V_map.shape[1]])[:, None]
     q, d, k = n_outputs, X.shape[1], n_components
     sizes = np.cumsum([n_tasks * q * k, k * d])
 

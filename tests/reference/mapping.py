@@ -59,11 +59,13 @@ def mapping_objective(
     alpha,
     fit_intercept=True,
     n_tasks=None,
+    intercept_strength=1.0,
 ):
     """sum_i c_i loss(y_i, V_t h(x_i) + b_t) + 1/2 alpha (all weights squared).
 
-    The biases of layers and heads are free, but for "shrunk": 1/2 alpha sum (b - mean
-    b)^2 over the columns that stand for the same label, or for a pair of labels.
+    The biases of layers and heads are free, but for "shrunk": 1/2 alpha times the
+    intercept strength, sum (b - mean b)^2 over the columns that stand for the same
+    label, or for a pair of labels.
 
     Parameters
     ----------
@@ -111,7 +113,7 @@ def mapping_objective(
     for group in groups.values():
         apart = np.array(group) - (0.0 if fit_intercept is False else np.mean(group))
         if fit_intercept == "shrunk":
-            total += 0.5 * alpha * sum(apart**2)
+            total += 0.5 * alpha * intercept_strength * sum(apart**2)
         elif fit_intercept in ("shared", False) and fit_intercept is not True:
             if max(abs(apart)) > 1e-10 * (1 + max(map(abs, group))):
                 return np.inf

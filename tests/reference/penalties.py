@@ -45,21 +45,22 @@ def _dirty_column(w, alpha, private):
     return min(alpha * np.sqrt((s**2).sum()) + private * (w - s).sum() for s in cut)
 
 
-def intercept_penalty(intercept, K, fit_intercept=True):
+def intercept_penalty(intercept, K, fit_intercept=True, intercept_strength=1.0):
     """What the intercepts add to Omega; infinite where their mode forbids them.
 
-    "shrunk": min over b0 of (b - b0)'A(b - b0), reached at b0 = 1'Ab / 1'A1 (so
-    infinite for K = 11' unless all are equal); "shared": 0 where all are equal;
-    False: 0 where all are zero; "free" or True: 0.
+    "shrunk": ``intercept_strength`` times the min over b0 of (b - b0)'A(b - b0),
+    reached at b0 = 1'Ab / 1'A1 (so infinite for K = 11' unless all are equal);
+    "shared": 0 where all are equal; False: 0 where all are zero; "free" or True: 0.
     """
     if intercept.ndim == 2:
-        return sum(intercept_penalty(b, K, fit_intercept) for b in intercept.T)
+        rest = K, fit_intercept, intercept_strength
+        return sum(intercept_penalty(b, *rest) for b in intercept.T)
     if fit_intercept is True or fit_intercept == "free":
         return 0.0
     if fit_intercept == "shrunk":
         A = precision(K)
         b0 = (A @ intercept).sum() / A.sum()
-        return omega((intercept - b0)[:, None], K)
+        return intercept_strength * omega((intercept - b0)[:, None], K)
     target = intercept.mean() if fit_intercept == "shared" else 0.0
     allowed = np.abs(intercept - target).max() <= 1e-8 * (1 + abs(target))
     return 0.0 if allowed else np.inf

@@ -90,10 +90,11 @@ def design(X, codes, F):
     return np.array(rows).reshape(len(X), F.shape[1] * X.shape[1])
 
 
-def intercept_maps(F, fit_intercept=True):
+def intercept_maps(F, fit_intercept=True, intercept_strength=1.0):
     """(B, V) with b = B beta + V v, beta free of penalty and v penalised by |v|^2.
 
-    free: b = beta; shared: b = beta 1; shrunk: b = beta 1 + F v; False: b = 0.
+    free: b = beta; shared: b = beta 1; shrunk: b = beta 1 + F v, v over the root of
+    ``intercept_strength``; False: b = 0.
     """
     n_tasks = len(F)
     nothing = np.zeros((n_tasks, 0))
@@ -102,14 +103,14 @@ def intercept_maps(F, fit_intercept=True):
     if fit_intercept == "shared":
         return np.ones((n_tasks, 1)), nothing
     if fit_intercept == "shrunk":
-        return np.ones((n_tasks, 1)), F
+        return np.ones((n_tasks, 1)), F / np.sqrt(intercept_strength)
     if fit_intercept is False:
         return nothing, nothing
     raise ValueError(f"no fit_intercept {fit_intercept!r}; one of {INTERCEPTS}")
 
 
-def maps(K, fit_intercept=True, rules=None):
+def maps(K, fit_intercept=True, rules=None, intercept_strength=1.0):
     """(F, B, V): ``factor`` and ``intercept_maps``, for tasks made of others too."""
     F = factor(K)
-    B, V = intercept_maps(F, fit_intercept)
+    B, V = intercept_maps(F, fit_intercept, intercept_strength)
     return (F, B, V) if rules is None else (rules @ F, rules @ B, rules @ V)

@@ -315,8 +315,9 @@ def _key(unknowns, limits, numbers):
         part = np.ascontiguousarray(part)
         text.update(f"{part.shape}{part.dtype}".encode())
         text.update(part.tobytes())
-    shapes = numbers.values["R"].shape, unknowns.p, unknowns.centred, unknowns.shrunk
-    return (*shapes, limits.radius.shape, text.hexdigest())
+    shapes = numbers.values["R"].shape, unknowns.p, unknowns.centred
+    kinds = unknowns.shrunk, unknowns.unit
+    return (*shapes, *kinds, limits.radius.shape, text.hexdigest())
 
 
 def _arrays(*matrices):
@@ -419,7 +420,7 @@ class _Model:
         Z = unknowns.L @ self.theta
         self.V, self.omega = Z[:, :d], unknowns.root @ self.theta
         self.beta = cp.Variable(unknowns.B.shape[1]) if unknowns.B.shape[1] else None
-        self.b = Z[:, d] if unknowns.shrunk else None
+        self.b = unknowns.unit * Z[:, d] if unknowns.shrunk else None
         self.x = cp.reshape(self.theta, (k * p,), order="C")
         if self.beta is not None:
             self.x = cp.hstack([self.x, self.beta])

@@ -350,7 +350,7 @@ class Unknowns:
         self.L, self.metric = self.coordinates.L, self.coordinates.metric
         self.root = self.coordinates.root
         B = sp.csr_array(form.intercept_map(intercept))
-        self.shrunk = intercept.shrunk
+        self.shrunk, self.unit = intercept.shrunk, intercept.unit
         self.maps = B
         self.centred = form.separates(intercept) and not explicit
         self.B = B = (B[:, :0] if self.centred else B).tocsr()
@@ -365,7 +365,8 @@ class Unknowns:
         self.shift = sp.hstack([sp.csr_array((self.n_tasks, width)), B]).tocsr()
         if self.shrunk:
             last = np.arange(self.n_tasks) * self.p + self.d
-            self.shift = self.shift + _widen(coordinates[last], B.shape[1])
+            own = self.unit * coordinates[last]
+            self.shift = self.shift + _widen(own, B.shape[1])
         free = sp.csr_array((B.shape[1], B.shape[1]))
         omega = sp.kron(self.metric, sp.eye_array(self.p))
         self.omega = sp.block_diag([omega, free]).tocsr()

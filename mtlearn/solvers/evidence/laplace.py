@@ -14,148 +14,27 @@ a thousand such tasks would take for a proof that there are none.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
-from ...problem.logistic import normal_site
-from .columns import Rows
-from .passes import (
-    bend,
-    find_effects,
-    gather_cross,
-    gather_squares,
-    label_variances,
-    reduce_tasks,
-    score_rows,
-    work,
-)
+from .mode import Deviations, Mode, ModeSearch
+from .partial import PartialPoint, eliminate
+from .passes import bend, take_deviations
 from .profile import Point, shared_posterior
 
 _FLAT = 1e4  # variance of a flat prior, in units of the columns' deviations
 _LEVEL = 1e12  # and of the constant's
-
-_MODE = 1e-22  # gain of a step, for a label, that is not worth it
-_ROUNDING = 1e-13  # of the objective, for a label
-_STEPS = 60
-_HALVINGS = 30
-_CLOSE = 0.1  # gain of a step from which the next ones may keep its squares,
-_QUICK = 0.1  # as long as each gains so much less than the one before it
-_WIDE = 2.5**2  # variance of a score for a standard deviation of a feature: large
-_MOST = 1e8  # variance of a score
-_FAR = 100.0  # as good as boundless
-_LEAST = 0.15  # of a level's variance: below it there is little to tell
+_CHUNK = 1 << 22  # numbers that are held at once
 
 
-@dataclass(frozen=True)
-class Hyperprior:
-    """Weak priors of the variances of scores, for what labels leave open.
-
-    They are of the columns U: of a level at the features' means, and of slopes for a
-    standard deviation of the feature. A level's variance D is worth some two tasks' of
-    about 0.35: its deviance is 2 log(0.15 + D) + 1 / (0.15 + D), which zero costs
-    little more. Where every task has a single label, nothing else says how much the
-    levels vary. The others have log(1 + D / w) times a weight, a Cauchy distribution of
-    the deviation's size. All have (D / 100)^2, so that there is an end to it where each
-    task has one class only, or the classes can be separated.
-
-    Attributes
-    ----------
-    level : ndarray of shape (q,), bool
-        The constant.
-    own, shared : ndarray of shape (q,)
-        One over the number of columns that have the variance in common; zero where
-        there is none.
-    single : float
-        Share of the tasks with a single label: of slopes it tells by the shape of the
-        logistic function alone, so that the prior of theirs is to weigh more.
-    """
-
-    level: np.ndarray
-    own: np.ndarray
-    shared: np.ndarray
-    single: float = 0.0
-
-    def value(self, F, prior):
-        """Deviance of the variances, of the deviations F F' and the shared `prior`."""
-        D = (F**2).sum(axis=1)
-        near = _LEAST + D
-        level = 2 * np.log(near) + 1 / near
-        own = np.where(self.level, level, self._slope_weight * np.log1p(D))
-        shared = np.log1p(prior / _WIDE) + (prior / _FAR) ** 2
-        return float(self.own @ (own + (D / _FAR) ** 2) + self.shared @ shared)
-
-    def own_slope(self, F):
-        """Derivatives in the variances of the deviations, (q,)."""
-        D = (F**2).sum(axis=1)
-        near = _LEAST + D
-        level = 2 / near - 1 / near**2
-        slope = np.where(self.level, level, self._slope_weight / (1.0 + D))
-        return self.own * (slope + 2 * D / _FAR**2)
-
-    def shared_slope(self, prior):
-        """Derivatives in the variances of the shared coefficients, (q,)."""
-        return self.shared * (1 / (_WIDE + prior) + 2 * prior / _FAR**2)
-
-    def refuse(self, F, prior):
-        """Raise where a step has gone so far out that rounding is all there is."""
-        D = (F**2).sum(axis=1)
-        if max(D.max(initial=0.0), prior.max(initial=0.0)) > _MOST:
-            raise linalg.LinAlgError("the variances of scores are beyond reason")
-
-    @property
-    def _slope_weight(self):
-        return 1.0 + 7.0 * self.single
-
-
-@dataclass
-class Mode:
-    """The mode of all coefficients, or a point on the way there.
-
-    Attributes
-    ----------
-    beta : ndarray of shape (q,)
-    effects : ndarray of shape (n_tasks, k)
-        In the columns of the root.
-    eta : ndarray of shape (n_labels,)
-    value : float
-        What is minimised.
-    sites : Site or None
-        Of the labels that are their task's only one; their `eta` is the shared score.
-    """
-
-    beta: np.ndarray
-    effects: np.ndarray
-    eta: np.ndarray
-    value: float
-    sites: object
-
-
-class Deviations(NamedTuple):
-    """The tasks' deviations: root of their covariance, and the same by U's columns."""
-
-    root: np.ndarray  # (r, k)
-    lift: np.ndarray  # (q, k)
-
-
-class Reduced(NamedTuple):
-    """What the tasks leave of their moments; `inner` and `pulled` as in `Point`."""
-
-    logs: float
-    total: np.ndarray
-    target: np.ndarray
-    inner: object
-    pulled: object
-
-
-class LaplaceEvidence:
+class LaplaceEvidence(ModeSearch):
     """Laplace's likelihood as a function of the variances; as `Evidence`.
 
     Parameters
     ----------
     labels : Labels
-    basis : ndarray of shape (q, r)
+    lift : ndarray of shape (q, r)
         B: the columns that differ between tasks, by those of U.
     flat : ndarray of shape (q,), bool
         Columns whose shared coefficients have no prior; it is next to flat, so that
@@ -172,26 +51,12 @@ class LaplaceEvidence:
     # from, and need not tell variances apart that it hardly does
     freedom, secants, ridge = np.inf, True, 1e-5
 
-    def __init__(self, labels, basis, flat, restricted, hyper, start=None):
-        self.labels, self.restricted = labels, restricted
-        self.basis = self.lift = basis
-        self.hyper, self.flat = hyper, flat
+    def __init__(self, labels, lift, flat, restricted, hyper, start=None):
+        super().__init__(labels, lift, start)
+        self.restricted, self.hyper, self.flat = restricted, hyper, flat
+        self.basis = np.eye(lift.shape[1])  # scores are those of the tasks' own columns
         self.wide = np.where(np.all(labels.U == 1.0, axis=0), _LEVEL, _FLAT)
-        n_tasks = len(labels.starts) - 1
-        self.raw = 0.25 * labels.of_rows(labels.weight) @ (labels.U @ basis) ** 2
-        self.rows = self._frame(n_tasks, labels.counts)
-        self._last, self._rounding = start, _ROUNDING * (1.0 + self.rows.count)
-        self._single = labels.task[labels.single]
-        self._several = np.ones(n_tasks, dtype=bool)
-        self._several[self._single] = False
-
-    def _frame(self, n_tasks, counts):
-        """`Rows` without moments, which are those of a mode."""
-        q = len(self.lift)
-        gram, cross = np.zeros((n_tasks, q, q)), np.zeros((n_tasks, q))
-        return Rows(gram, np.arange(n_tasks), cross, counts, counts)
-
-    # ------------------------------------------------------------ the mode
+        self.raw = 0.25 * labels.of_rows(labels.weight) @ self.Z**2
 
     def at(self, root, prior, log_noise=None):
         """The likelihood where Theta = root root' and shared variances are `prior`."""
@@ -201,164 +66,13 @@ class LaplaceEvidence:
         mode = self._mode(own, prior)
         return self._point(mode, own, prior)
 
-    def _mode(self, own, prior):
-        """Newton's method from the last mode, or from zero."""
-        q, n_tasks, k = len(prior), len(self.rows.counts), own.root.shape[1]
-        zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), own, prior)
-        here, size = zero, np.inf
-        if self._last is not None:
-            start = self._solved(own, prior, self._last, self._sites(self._last, own))
-            if start.value < zero.value:
-                here, size = start, self._size(start.eta - self._last)
-        near, least = size < _CLOSE, _MODE * (1.0 + self.rows.count)
-        for _ in range(_STEPS):
-            there = self._searched(here, own, prior, near)
-            if there is None:
-                break
-            last, size = size, self._size(there.eta - here.eta)
-            here, quick = there, size / max(last, 1e-300)
-            # what the next step would be at this speed; of the first it is not known
-            if size * (quick if 0 < quick < 1 else 1.0) <= least:
-                break
-            near = size < _CLOSE and quick < _QUICK
-        self._last = here.eta
-        return here
-
-    def _size(self, change):
-        """About what a step of the scores gains."""
-        return 0.125 * float(self.labels.weight @ change**2)
-
-    def _searched(self, here, own, prior, near):
-        """The Newton step, halved until it gains; None if none does."""
-        there = self._solved(own, prior, here.eta, here.sites, near)
-        for _ in range(_HALVINGS):
-            if there.value <= here.value + self._rounding:
-                return there
-            there = self._tried(
-                0.5 * (here.beta + there.beta),
-                0.5 * (here.effects + there.effects),
-                own,
-                prior,
-            )
-        return None
-
-    def _solved(self, own, prior, eta, sites, near=False):
-        """Coefficients of the working linear model; if `near`, of the last squares."""
-        rows, found, spread = self._linear(own, prior, eta, sites, near)
-        beta = spread.T @ (spread @ found.target)
-        return self._tried(beta, self._effects(rows, own, found, beta), own, prior)
-
-    def _linear(self, own, prior, eta, sites, near):
-        """The working linear model, what tasks leave of it, root of the covariance."""
-        rows = self._gathered(*self._working(eta, sites, own))
-        found = self._eliminated(rows, own)
-        return rows, found, self._spread(found.total, prior)[0]
-
-    def _eliminated(self, rows, own):
-        """What the tasks leave of their moments."""
-        inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
-        logs, _ = reduce_tasks(
-            rows.gram, rows.starts, rows.members, rows.cross, own.lift, inner, pulled
-        )
-        total, target = inner.sum(axis=0), pulled.sum(axis=0)
-        return Reduced(logs, total, target, inner, pulled)
-
-    def _effects(self, rows, own, found, beta):
-        """Deviations, (n_tasks, k) in the columns of the root."""
-        k = own.root.shape[1]
-        effects, left = np.empty((len(rows.counts), k)), np.zeros((k, k))
-        moments = rows.gram, rows.starts, rows.members, rows.cross
-        find_effects(*moments, own.lift, beta, effects, left)
-        return effects
-
-    def _spread(self, total, prior):
-        """Root of the posterior covariance of beta, and its logarithm."""
-        return shared_posterior(total, prior, np.zeros_like(self.flat), prior > 0)
-
-    def _tried(self, beta, effects, own, prior):
-        """The objective at given coefficients."""
-        labels = self.labels
-        eta = np.empty(len(labels.sign))
-        effects = np.ascontiguousarray(effects)
-        shifts = effects @ own.lift.T
-        shifts[self._single] = 0.0
-        shifts += beta
-        value = score_rows(
-            labels.U,
-            labels.place,
-            labels.starts,
-            labels.sign,
-            labels.weight,
-            shifts,
-            eta,
-        )
-        value += 0.5 * float(np.sum(effects[self._several] ** 2))
-        seen = prior > 0
-        value += 0.5 * float(np.sum(beta[seen] ** 2 / prior[seen]))
-        sites = self._sites(eta, own)
-        if sites is not None:
-            one = labels.single
-            value -= float(
-                sites.value.sum() + np.logaddexp(0, -labels.sign[one] * eta[one]).sum()
-            )
-        return Mode(beta, effects, eta, value, sites)
-
-    def _sites(self, eta, own):
-        """What single labels say of their scores, with deviations integrated out."""
-        u, sign = self.single_rows()
-        if not len(sign):
-            return None
-        spread = ((u @ own.lift) ** 2).sum(axis=1)
-        return normal_site(sign * eta[self.labels.single], spread)
-
-    def _working(self, eta, sites, own, kept=None):
-        """Curvature and weighted target of each label in the working linear model.
-
-        The curvatures may be `kept` from other scores.
-        """
-        labels, one = self.labels, self.labels.single
-        w, target = np.empty_like(eta), np.empty_like(eta)
-        work(labels.sign, labels.weight, eta, w, target)
-        if sites is not None:
-            # a normal label with the exact mean and variance of the deviation
-            spread = ((self.single_rows()[0] @ own.lift) ** 2).sum(axis=1)
-            w[one] = -sites.second / (1.0 + spread * sites.second)
-        if kept is not None:
-            target += (kept - w) * eta
-            w = kept
-        if sites is not None:
-            pull = labels.sign[one] * sites.first * (1.0 + spread * w[one])
-            target[one] = w[one] * eta[one] + pull
-        return w, target
-
-    def _gathered(self, w, target):
-        """Moments of the working linear model, as the elimination wants them."""
-        return self.full_rows(w, target)
-
-    def full_rows(self, w, target):
-        """`Rows` with all moments of each task."""
-        labels, counts = self.labels, self.rows.counts
-        n_tasks, q = len(counts), labels.U.shape[1]
-        gram, cross = np.zeros((n_tasks, q, q)), self.cross(target)
-        gather_squares(labels.U, labels.place, labels.starts, w, gram)
-        return Rows(gram, np.arange(n_tasks), cross, counts, counts)
-
-    def cross(self, values):
-        """Sums of U' values of each task, (n_tasks, q)."""
-        labels = self.labels
-        cross = np.zeros((len(self.rows.counts), labels.U.shape[1]))
-        gather_cross(labels.U, labels.place, labels.starts, values, cross)
-        return cross
-
-    # ------------------------------------------------------------ the likelihood
-
     def _point(self, mode, own, prior):
         """The approximation at the mode."""
-        rows = self._gathered(*self._working(mode.eta, mode.sites, own))
-        found, logs = self._eliminated(rows, own), 0.0
+        moments = self.gathered(*self.working(mode.eta, mode.sites, own))
+        found, logs = eliminate(moments, self.rows, own.root), 0.0
         if mode.sites is not None:
             logs = self._exact_logs(mode.sites, own)
-        spread, log_det = self._spread(found.total, prior)
+        spread, log_det = self.spread(found.total, prior)
         lent = spread
         if self.restricted:
             # as if the flat prior had the density one
@@ -369,8 +83,9 @@ class LaplaceEvidence:
             lent, log_det = shared_posterior(found.total, prior, none, open_)
         value = 2.0 * mode.value + found.logs + logs + log_det
         deviance = value + self.hyper.value(own.lift, prior)
-        return self._make(
-            rows,
+        return LaplacePoint(
+            self,
+            self.rows,
             own.root,
             deviance,
             1e-12 * max(abs(deviance), self.rows.count),
@@ -380,20 +95,12 @@ class LaplaceEvidence:
             lent,
             found.total,
             found.target,
-            found.inner,
-            found.pulled,
+            (moments, found),
+            None,
             prior,
             mode,
             value,
         )
-
-    def _make(self, rows, *facts):
-        return LaplacePoint(self, rows, *facts)
-
-    def single_rows(self):
-        """Rows and signs of the single labels."""
-        own, labels = self.labels.single, self.labels
-        return labels.U[labels.place[own]], labels.sign[own]
 
     def _exact_logs(self, sites, own):
         """What takes the determinants of single labels out again."""
@@ -425,19 +132,23 @@ class LabelPoint(Point):
         return self.value
 
 
-class LaplacePoint(LabelPoint):
+@dataclass
+class LaplacePoint(LabelPoint, PartialPoint):
     """That of a working linear model whose weights move with the variances."""
+
+    def __post_init__(self):
+        self.moments, self.found = self.inner
 
     def scores(self):
         """As `Point.scores`, with what the moving mode adds taken from the second."""
-        star, outer = super().scores()
+        (star, outer), B = super().scores(), self.evidence.lift
         lift, moved = self._lifted(self._bending(self.factor))
         shift = self.spread.T @ (self.spread @ moved)
         lift -= self._held(shift)
         mixed = lift.T @ self.pulled
         self.drift = (moved - self.total @ shift) * self._rest
         outer = outer - 0.5 * (mixed + mixed.T)
-        return star, outer - self._of_own(self._own_slope(shift))
+        return star, outer - B.T @ self._own_slope(shift) @ B
 
     @property
     def own(self):
@@ -456,21 +167,19 @@ class LaplacePoint(LabelPoint):
         return self._rest**2 - self.drift - slope
 
     def _lifted(self, values):
-        """What is left of U' values of each task without its deviations; their sum."""
-        rows, cross = self.rows, self.evidence.cross(values)
-        lift, inner = np.empty_like(cross), np.empty_like(rows.gram)
-        reduce_tasks(
-            rows.gram, rows.starts, rows.members, cross, self.own.lift, inner, lift
-        )
-        return lift, lift.sum(axis=0)
+        """What is left of Z' values of each task, and of U' values in all."""
+        lower, taken = self.found.lower, self.found.taken
+        cross, target = self.evidence.sums(values)
+        z = np.einsum("tkr,tr->tk", lower, cross)
+        back = np.einsum("tkr,tk->tr", lower, z)
+        lift = cross - np.einsum("trs,ts->tr", self.moments.own, back)
+        return lift, target - np.tensordot(z, taken, 2)
 
     def _held(self, shift):
         """What a shift of the shared coefficients takes from each task."""
-        return self.inner @ shift
-
-    def _of_own(self, matrix):
-        """A matrix of the columns U in those of the scores."""
-        return matrix
+        back = np.einsum("tkr,tk->tr", self.found.lower, self.found.taken @ shift)
+        held = np.einsum("trs,ts->tr", self.moments.own, back)
+        return self.moments.half @ shift - held
 
     def _own_slope(self, shift):
         """What the variances' priors, and single labels, take from the outer product.
@@ -499,11 +208,24 @@ class LaplacePoint(LabelPoint):
 
     def _score_variances(self, factor):
         """Of all labels, where `factor` is a root of the shared coefficients'."""
-        labels, rows = self.evidence.labels, self.rows
-        lent = np.empty_like(self.mode.eta)
-        where = labels.U, labels.place, labels.starts
-        label_variances(*where, rows.gram, self.own.lift, factor, lent)
+        evidence, labels = self.evidence, self.evidence.labels
+        lower = self.found.lower @ evidence.lift[evidence.own].T
+        lent = np.zeros_like(self.mode.eta)
+        alive = factor.any(axis=1)
+        root, step = factor[alive].T, max(1, _CHUNK // labels.U.shape[1])
+        for low in range(0, len(lent), step):
+            part = slice(low, low + step)
+            left = labels.U[labels.place[part]]
+            tasks, taken = labels.task[part], self.found.taken
+            take_deviations(left, tasks, evidence.own, lower, taken, lent[part])
+            lent[part] += ((left @ root) ** 2).sum(axis=1)
         return lent
+
+    @cached_property
+    def full_rows(self):
+        """`Rows` with all moments of each task."""
+        mode, evidence = self.mode, self.evidence
+        return evidence.full_rows(*evidence.working(mode.eta, mode.sites, self.own))
 
     def means(self):
         """What turns modes into means: `Rows` and beta of the working linear model.

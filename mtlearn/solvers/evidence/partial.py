@@ -46,7 +46,10 @@ def eliminate(moments, rows, root):
     inverse = np.linalg.inv(P)
     lower = inverse @ root.T
     taken = lower @ moments.half
-    scaled = (taken * np.sqrt(rows.times)[:, None, None]).reshape(-1, q)
+    scaled = taken
+    if len(rows.times) < len(rows.group):  # tasks that have a matrix in common
+        scaled = taken * np.sqrt(rows.times)[:, None, None]
+    scaled = scaled.reshape(-1, q)
     total = moments.total - scaled.T @ scaled
     found = Eliminated(logs, total, None, inverse, lower, taken, None)
     return again(moments, rows, found)

@@ -371,15 +371,15 @@ def gather_cross(U, place, starts, values, cross):
 
 
 @njit(cache=True)
-def gather_own(U, place, starts, own, w, half):
-    """Add the rows `own` of U' W U of each task to `half`, (n_tasks, len(own), q)."""
-    q = U.shape[1]
+def gather_own(U, Z, place, starts, w, half):
+    """Add Z' W U of each task to `half`, (n_tasks, r, q)."""
+    q, r = U.shape[1], Z.shape[1]
     for t in range(len(half)):
         H = half[t]
         for i in range(starts[t], starts[t + 1]):
-            u = U[place[i]]
-            for j in range(len(own)):
-                a = w[i] * u[own[j]]
+            u, z = U[place[i]], Z[place[i]]
+            for j in range(r):
+                a = w[i] * z[j]
                 for k in range(q):
                     H[j, k] += a * u[k]
 

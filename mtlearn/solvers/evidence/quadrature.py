@@ -36,10 +36,10 @@ _HALVINGS = 30
 class QuadratureEvidence(LaplaceEvidence):
     """`LaplaceEvidence` where the constant alone differs between tasks."""
 
-    def __init__(self, labels, basis, flat, restricted, hyper, start=None):
-        super().__init__(labels, basis, flat, restricted, hyper)
-        sizes = np.diff(labels.starts)
-        self._beta, self._centres = np.zeros(len(basis)), np.zeros(len(sizes))
+    def __init__(self, labels, lift, flat, restricted, hyper, start=None):
+        super().__init__(labels, lift, flat, restricted, hyper)
+        self.basis = lift  # scores are those of all columns
+        self._beta, self._centres = np.zeros(len(lift)), np.zeros(len(self.rows.counts))
 
     def over_tasks(self, function, *parameters):
         """A compiled pass over the integrals of all tasks."""
@@ -67,7 +67,7 @@ class QuadratureEvidence(LaplaceEvidence):
 
     def _newton(self, here, D, prior):
         """The Newton step, halved until it gains; None if none does."""
-        spread, _ = self._spread(here.hessian, prior)
+        spread, _ = self.spread(here.hessian, prior)
         beta = spread.T @ (spread @ (here.score + here.hessian @ here.beta))
         for _ in range(_HALVINGS):
             there = self._integrated(beta, D, prior)
@@ -89,7 +89,7 @@ class QuadratureEvidence(LaplaceEvidence):
 
     def _end(self, found, root, D, prior):
         """The point at the mode."""
-        spread, log_det = self._spread(found.hessian, prior)
+        spread, log_det = self.spread(found.hessian, prior)
         lent = spread
         if self.restricted:
             log_det -= float(np.log(2 * np.pi * self.wide[self.flat]).sum())
@@ -127,7 +127,8 @@ class QuadratureEvidence(LaplaceEvidence):
         move with the shared coefficients.
         """
         mean, variance = found.moments[:, 0], found.moments[:, 1]
-        gram, cross = np.zeros_like(self.rows.gram), np.zeros_like(self.rows.cross)
+        n_tasks, q = found.bound.shape
+        gram, cross = np.zeros((n_tasks, q, q)), np.zeros((n_tasks, q))
         pull = -found.bound / variance[:, None]
         gram[:, -1, :] = gram[:, :, -1] = pull
         cross[:, -1] = mean / variance + pull @ found.beta

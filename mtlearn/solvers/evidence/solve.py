@@ -7,9 +7,9 @@ import numpy as np
 from ...problem.solution import Solution
 from .columns import gather_labels, gather_rows
 from .growth import grow
-from .laplace import Hyperprior, LaplaceEvidence
+from .hyperprior import Hyperprior
+from .laplace import LaplaceEvidence
 from .partial import PartialEvidence
-from .partial_laplace import PartialLaplaceEvidence
 from .posterior import Posterior
 from .profile import LEAST_NOISE, Evidence
 from .quadrature import MOST_LABELS, QuadratureEvidence
@@ -292,7 +292,8 @@ class _Model:
         varying = self.may_vary(varying)
         own, kinds = self.own(varying)
         shape = Diagonal(np.unique(kinds, return_inverse=True)[1])
-        shape = Unstructured() if self.covariance == "full" else shape
+        if self.covariance == "full" and len(own) > 1:
+            shape = Unstructured()
         best = maximise(
             self.evidence(varying),
             shape,
@@ -351,11 +352,7 @@ class _LabelModel(_Model):
         basis = columns.basis(varying)
         small = self.rows.weight.sum() <= MOST_LABELS * len(self.rows.counts)
         levels = columns.constant and not varying.any() and len(self.rows.counts) > 1
-        kind = LaplaceEvidence
-        if levels and small:
-            kind = QuadratureEvidence
-        elif partial or basis.shape[1] <= _FEW * len(basis):
-            kind = PartialLaplaceEvidence
+        kind = QuadratureEvidence if levels and small else LaplaceEvidence
         return kind(
             labels,
             basis,

@@ -52,8 +52,8 @@ def solve_learned(part, loss, alpha, *, tol=1e-8, max_iter=1000, start=None):
     problem itself is at most g + n_tasks (beta - alpha s / n_tasks)^2 / (2 alpha).
     """
     smooth = _loss_of(part, loss)
-    shrunk, n_tasks = part.intercept.shrunk, smooth.n_rows
-    W = None if start is None else _extended(*start, shrunk)
+    intercept, n_tasks = part.intercept, smooth.n_rows
+    W = None if start is None else _extended(*start, intercept)
     search = _Search(smooth, alpha / n_tasks, W)
     history, n_iter, status = [], 0, Status.MAX_ITER
     most = _STEPS * max_iter
@@ -73,7 +73,7 @@ def solve_learned(part, loss, alpha, *, tol=1e-8, max_iter=1000, start=None):
         # 3) the next strength
         search.move(found)
     status = found.status if len(history) == _ROUNDS else status
-    return _as_user(found, shrunk, n_tasks, history, n_iter, status)
+    return _as_user(found, intercept, n_tasks, history, n_iter, status)
 
 
 def _loss_of(part, loss):
@@ -81,7 +81,7 @@ def _loss_of(part, loss):
     by_moments = loss is None and part.moments is not None
     source, intercept = part.moments if by_moments else part.data, part.intercept
     if intercept.shrunk:
-        source, intercept = source.with_constant(), SHARED
+        source, intercept = source.with_constant(intercept.unit), SHARED
     if by_moments:
         return MomentLoss(source, intercept)
     if loss is None:
@@ -143,21 +143,23 @@ def _size(W):
     return float(np.linalg.svd(W, compute_uv=False).sum())
 
 
-def _extended(coef, intercept, shrunk):
+def _extended(coef, b, intercept):
     """W with the intercepts' deviations as a last feature, where they are tied too."""
-    if not shrunk:
+    if not intercept.shrunk:
         return coef
-    return np.column_stack([coef, intercept - intercept.mean()])
+    return np.column_stack([coef, (b - b.mean()) / intercept.unit])
 
 
-def _as_user(found, shrunk, n_tasks, history, n_iter, status):
+def _as_user(found, intercept, n_tasks, history, n_iter, status):
     """The solution in coefficients and intercepts, and its covariance."""
     W, b = found.coef, found.intercept
     U, s, _ = np.linalg.svd(W, full_matrices=False)
     total = s.sum()
     # without a model nothing is known of how tasks are related
     K = n_tasks / total * (U * s) @ U.T if total > 0 else np.eye(n_tasks)
-    coef, b = (W[:, :-1].copy(), b + W[:, -1]) if shrunk else (W, b)
+    coef = W
+    if intercept.shrunk:
+        coef, b = W[:, :-1].copy(), b + intercept.unit * W[:, -1]
     return Solution(
         coef,
         b,

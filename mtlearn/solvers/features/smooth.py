@@ -188,7 +188,8 @@ class MomentLoss(Quadratic):
     moments : Moments
     intercept : Intercepts
     shrinkage : float
-        Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
+        Strength of 1/2 sum_t (b_t - mean b)^2, times the intercepts' own, where they
+        are shrunk.
     tied : bool
         False leaves the coupling out: a bound of the Hessian from above.
     """
@@ -250,7 +251,8 @@ class RowLoss:
     loss : object of `mtlearn.problem.losses`
     intercept : Intercepts
     shrinkage : float
-        Strength of 1/2 sum_t (b_t - mean b)^2 where intercepts are shrunk.
+        Strength of 1/2 sum_t (b_t - mean b)^2, times the intercepts' own, where they
+        are shrunk.
     """
 
     def __init__(self, data, loss, intercept=FREE, shrinkage=0.0):
@@ -259,6 +261,7 @@ class RowLoss:
             data, self.means = data.centred()
         self.data, self.loss = data, loss
         self.intercept, self.shrinkage = intercept.at(shrinkage), shrinkage
+        self.price = intercept.strength * shrinkage  # of the intercepts' deviations
         self.q, self.n_features = loss.n_scores, data.n_features
         self.n_rows = data.n_tasks * self.q
         self.y, self.weight = data.labels, data.weights
@@ -401,7 +404,7 @@ class RowLoss:
         """Gradient of the penalty of the intercepts."""
         if not self.intercept.shrunk:
             return 0.0
-        return self.shrinkage * (b - b.mean(axis=0))
+        return self.price * (b - b.mean(axis=0))
 
     def _move_intercepts(self, h, descent):
         """Newton step of the intercepts for a negative gradient, (n_tasks, q)."""
@@ -411,14 +414,14 @@ class RowLoss:
             H, descent = ground(mode.gather(H)), mode.gather(descent)
             step = np.linalg.solve(H, descent[:, :, None])[:, :, 0]
             return mode.spread(step, self.data.n_tasks)
-        H = H + self.shrinkage * np.eye(q)
+        H = H + self.price * np.eye(q)
         mixed = np.linalg.solve(
             H,
             np.concatenate(
                 [descent[:, :, None], np.broadcast_to(np.eye(q), H.shape)], axis=2
             ),
         )
-        own, reply = mixed[:, :, 0], self.shrinkage * mixed[:, :, 1:]
+        own, reply = mixed[:, :, 0], self.price * mixed[:, :, 1:]
         level = np.linalg.solve(
             ground(np.sum(np.eye(q) - reply, axis=0)), own.sum(axis=0)
         )
@@ -538,8 +541,8 @@ class RowLoss:
         theta = min(1.0, most)
         value = -self.loss.conjugate(self.y, theta * state.g, self.weight)
         if self.intercept.shrunk:
-            sums = theta * self.shrinkage * (state.b - state.b.mean(axis=0))
-            value -= 0.5 * float(np.vdot(sums, sums)) / self.shrinkage
+            sums = theta * self.price * (state.b - state.b.mean(axis=0))
+            value -= 0.5 * float(np.vdot(sums, sums)) / self.price
         return value - state.bound
 
     def intercepts(self, W, point=None):

@@ -314,7 +314,7 @@ def solve_kernel_dual(
         Its dual has one number per observation; there are no coefficients.
     """
     K = form.kernel()
-    E = K if intercept.shrunk else np.zeros_like(K)
+    E = intercept.square * K
     ends = form.intercept_map(intercept).tocsr()
     zero = max(zero_objective(dual), 1e-300)
     scale = zero if base is None else max(base, 1e-300)
@@ -339,7 +339,7 @@ def solve_kernel_dual(
         status = Status.STALLED
     b = ends @ found.b
     if intercept.shrunk:
-        b = b + K @ np.bincount(task_of, weights=point.beta, minlength=len(K))
+        b = b + E @ np.bincount(task_of, weights=point.beta, minlength=len(K))
     return Solution(
         None,
         b,

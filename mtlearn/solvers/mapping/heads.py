@@ -215,7 +215,7 @@ class Heads:
         """1/2 alpha times the squares, and its derivatives in V and b."""
         value, db = 0.5 * self.alpha * float(np.vdot(V, V)), np.zeros(len(b))
         if self.intercept.shrunk:
-            db = self.alpha * (b - self._level(b))
+            db = self.alpha * self.intercept.strength * (b - self._level(b))
             value += 0.5 * float(db @ (b - self._level(b)))
         return value, self.alpha * V, db
 

@@ -34,7 +34,7 @@ def sides(form, intercept, spread):
     none = np.zeros((0, 0))
     if form.arrow is not None:
         a2, b2 = np.square(form.arrow).tolist()
-        like = float(intercept.shrunk)
+        like = intercept.square
         common = like * a2 + spread * intercept.common
         private = like * b2 + spread * intercept.own
         return Sides(a2, b2, none), Sides(common, private, none)
@@ -42,7 +42,7 @@ def sides(form, intercept, spread):
     M = form.intercept_map(intercept)
     extra = spread * (M @ M.T).toarray()
     if intercept.shrunk:
-        extra = extra + K
+        extra = extra + intercept.square * K
     return Sides(0.0, 1.0, K), Sides(0.0, 1.0, np.ascontiguousarray(extra))
 
 

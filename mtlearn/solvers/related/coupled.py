@@ -34,7 +34,7 @@ _CAREFUL = 1e-6  # squared pivots, relative, below which inverses are too coarse
 
 class Change(NamedTuple):
     """How blocks differ from the last call's: block t gained sum_i delta_i x_i x_i'
-    over its rows (a 1 appended where blocks are wider).
+    over its rows (`constant` appended where blocks are wider).
 
     Attributes
     ----------
@@ -45,6 +45,7 @@ class Change(NamedTuple):
     delta : ndarray of shape (n,)
     count : ndarray of shape (n_tasks,)
         How many deltas of a task are not zero; -1 where the rows do not tell.
+    constant : float
     refresh : callable
         Brings the blocks marked in a bool array of shape (n_tasks,) up to date: a
         solver that follows the rows needs few of them.
@@ -55,6 +56,7 @@ class Change(NamedTuple):
     starts: np.ndarray
     delta: np.ndarray
     count: np.ndarray
+    constant: float
     refresh: Callable
 
 
@@ -148,6 +150,18 @@ class ArrowSolver:
 
     def update(self, blocks, change=None):
         """Take new blocks; `change` tells how they differ from the last call's."""
+        head = self.eliminate(blocks, change)
+        self.head = None if head is None else factor_spd(head)
+        if head is not None and self.form.private == 0:
+            cholesky = self.head[1]
+            lowest = 0.0 if cholesky is None else float(np.diag(cholesky).min())
+            self.pivot = lowest * lowest
+
+    def eliminate(self, blocks, change=None):
+        """What is left for the common part and the border, a matrix; None without.
+
+        Of tasks apart such matrices add up, but for the alpha on their diagonals.
+        """
         self.blocks = blocks
         a, b = self.form.shared, self.form.private
         p, q = blocks.p, blocks.border.shape[2]
@@ -158,20 +172,15 @@ class ArrowSolver:
             if change is not None:
                 change.refresh(change.count != 0)
             self.hessian = blocks.reduced()
-        self.head = None
         if a == 0 and q == 0:
-            return
+            return None
         head = np.zeros((p + q, p + q))
         head[:p, :p] = self._common(p)
         if q:
             head[:p, p:] = a * blocks.total(self._damped(blocks.border))
             head[p:, :p] = head[:p, p:].T
             head[p:, p:] = self._corner()
-        self.head = factor_spd(head)
-        if b == 0:
-            cholesky = self.head[1]
-            lowest = 0.0 if cholesky is None else float(np.diag(cholesky).min())
-            self.pivot = lowest * lowest
+        return head
 
     def _invert(self, blocks, change):
         """(alpha I + b^2 H_t)^-1, bordered by the task's own intercept, if any."""
@@ -198,13 +207,13 @@ class ArrowSolver:
 
     def _follow(self, change, own, most, todo):
         """Bring inverses up to date where few rows changed; the others stay to do."""
-        X, place, starts, delta, count, _ = change
+        X, place, starts, delta, count, constant, _ = change
         b, full = self.form.private, self.full
 
         def some(tasks):
             part = slice(*tasks)
             rows = X, place, starts[part.start : part.stop + 1], delta, count[part]
-            _shift_inverses(*rows, own, b, most, full[part], todo[part])
+            _shift_inverses(*rows, constant, own, b, most, full[part], todo[part])
 
         worth = len(delta) * X.shape[1] > WORTH
         in_threads(some, task_ranges(starts, worth))
@@ -256,25 +265,35 @@ class ArrowSolver:
 
     def solve(self, rhs, rhs_border):
         """Solve for theta (n_tasks + 1, p) and the border unknowns (q,)."""
+        theta, head = self.forward(rhs, rhs_border)
+        if self.head is None:
+            return theta, np.zeros(0)
+        return self.back(theta, solve_spd(self.head, head))
+
+    def forward(self, rhs, rhs_border):
+        """Private parts as if nothing were common, and the other unknowns' sides."""
         a, b, blocks = self.form.shared, self.form.private, self.blocks
         theta = np.zeros_like(rhs)
         if b > 0:
             theta[1:] = self._invert_dot(rhs[1:])
-        if self.head is None:
-            return theta, np.zeros(0)
         p = rhs.shape[1]
         head = np.concatenate([rhs[0], rhs_border])
         if b > 0 and a > 0:
             head[:p] -= a * b * self._hessian_total(rhs[1:], theta[1:])
-        border = blocks.each(blocks.border) if len(rhs_border) else None
-        if b > 0 and border is not None:
+        if b > 0 and len(rhs_border):
+            border = blocks.each(blocks.border)
             head[p:] -= b * np.einsum("tpq,tp->q", border, theta[1:])
-        head = solve_spd(self.head, head)
+        return theta, head
+
+    def back(self, theta, head):
+        """All unknowns, once those of the common part and the border are known."""
+        a, b, blocks = self.form.shared, self.form.private, self.blocks
+        p = theta.shape[1]
         theta[0] = head[:p]
         if b > 0 and a > 0:
             theta[1:] -= a * b * self._inverse_hessian_dot(theta[0])
-        if b > 0 and border is not None:
-            lifted = np.einsum("tpq,q->tp", border, head[p:])
+        if b > 0 and len(head) > p:
+            lifted = np.einsum("tpq,q->tp", blocks.each(blocks.border), head[p:])
             theta[1:] -= b * self._invert_dot(lifted)
         return theta, head[p:]
 
@@ -533,13 +552,15 @@ def _sum_blocks(lptr, lindex, ldata, rptr, rindex, rdata, blocks, total):
 
 
 @njit(cache=True, nogil=True)
-def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
+def _shift_inverses(
+    X, place, starts, delta, count, constant, own, scale, most, P, todo
+):
     """Sherman-Morrison row by row where at most `most` rows of a block changed.
 
     Marks in `todo` what is left to invert afresh.
     """
     d, p = X.shape[1], P.shape[1]
-    x = np.ones(p)
+    x = np.full(p, constant)
     u = np.empty(p)
     for t in range(starts.shape[0] - 1):
         if count[t] <= 0 or count[t] > most:
@@ -556,7 +577,7 @@ def _shift_inverses(X, place, starts, delta, count, own, scale, most, P, todo):
             for j in range(d):
                 x[j] = scale * row[j]
             if p > d and own == 0:
-                x[d] = scale
+                x[d] = scale * constant
             for k in range(p):
                 u[k] = 0.0
             for j in range(p):

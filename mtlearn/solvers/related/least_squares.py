@@ -46,7 +46,7 @@ def solve_least_norm(data, form, *, intercept=FREE):
     # moving the common intercept moves the deviations, or the coefficients, against it
     against = np.zeros_like(W)
     if intercept.shrunk:
-        against[:, -1] = 1.0
+        against[:, -1] = 1.0 / intercept.unit
     elif open_beta:
         against = np.array([-unit.columns.solve(unit.columns.ones) for unit in units])
     dot = (lambda V: V) if pooled else form.precision_dot
@@ -59,7 +59,7 @@ def solve_least_norm(data, form, *, intercept=FREE):
     W = np.repeat(W, data.n_tasks, axis=0) if pooled else W
     d = data.n_features
     coef = np.ascontiguousarray(W[:, :d])
-    b = W[:, -1].copy() if intercept.shrunk else np.full(data.n_tasks, beta)
+    b = intercept.unit * W[:, -1] if intercept.shrunk else np.full(data.n_tasks, beta)
     b = _means_left(data, coef) if intercept.own else b
     z = data.scores(coef, b)
     value = 0.5 * float(data.weights @ (data.labels - z) ** 2)
@@ -148,7 +148,7 @@ def _solve_composed(data, form, intercept):
     scale = max(0.5 * float(y @ y), 1e-300)
     value, bound = 0.5 * float(residual @ residual), 0.5 * float(left @ left) / scale
     W, d = mix @ v.reshape(mix.shape[1], -1), data.n_features
-    b = form.intercept_map(intercept) @ beta + W[:, d:].sum(axis=1)
+    b = form.intercept_map(intercept) @ beta + intercept.unit * W[:, d:].sum(axis=1)
     return Solution(
         np.ascontiguousarray(W[:, :d]),
         b,

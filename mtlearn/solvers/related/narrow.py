@@ -13,7 +13,7 @@ from numba import njit
 
 from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE
-from ...problem.losses import point
+from ...problem.losses import point_loss
 from ...problem.tasks import TaskData
 from ...problem.threads import WORTH, in_threads, row_blocks, task_ranges
 from .newton import solve_newton
@@ -68,7 +68,7 @@ def solve_smooth(
 def are_many(data, loss):
     """Whether the rows are worth passes: many and narrow, with a compiled loss."""
     n, d = data.X.shape
-    compiled = hasattr(loss, "_code") and not (data.wide or data.sparse)
+    compiled = hasattr(loss, "code") and not (data.wide or data.sparse)
     few = d <= _NARROW and data.n_tasks * _width(d) <= _CACHED
     return compiled and few and n * d >= WORTH
 
@@ -140,7 +140,7 @@ class NarrowRows:
         weight = np.ones(data.n_tasks) if weight is None else weight
         model = np.column_stack([self.means, look.coef, look.intercept, weight])
         weights = np.ones(1) if data.sample_weight is None else data.sample_weight
-        code, width = self.loss._code, self.loss.width
+        code, width = self.loss.code, self.loss.width
 
         def pass_over(X, codes, rows, low, high, out):
             own = weights if len(weights) == 1 else weights[rows]
@@ -234,7 +234,7 @@ def _pass(code, width, X, y, weights, codes, low, high, model, out):
         for j in range(d):
             x[j] = X[i, j] - model[s, j]
             z += x[j] * model[s, d + j]
-        v, g, h = point(code, width, y[i], z)
+        v, g, h = point_loss(code, width, y[i], z)
         if g == 0.0 and h == 0.0:
             continue  # and no loss
         w = model[s, 2 * d + 1]

@@ -32,7 +32,8 @@ class Unknowns:
     """Relation, intercept and shapes of one fit; knows no rows.
 
     Coefficients are carried as W of shape (n_tasks, p): the q * d coefficients (class
-    after class), then with shrunken intercepts the q deviations from the common one.
+    after class), then with shrunken intercepts the q deviations from the common one, in
+    units of the intercepts' constant feature.
     """
 
     def __init__(self, form, alpha, intercept, q, d):
@@ -52,7 +53,7 @@ class Unknowns:
             b = intercept.reshape(n, self.q)
             beta = self.free.of(b)
             if self.intercept.shrunk:
-                W[:, self.n_coef :] = b - self.free.spread(beta)
+                W[:, self.n_coef :] = (b - self.free.spread(beta)) / self.intercept.unit
         return State(self.form.coordinates(W), beta)
 
     def model(self, state):
@@ -60,7 +61,7 @@ class Unknowns:
         W = self.form.lift(state.theta)
         b = self.free.spread(state.beta)
         if self.intercept.shrunk:
-            b = b + W[:, self.n_coef :]
+            b = b + self.intercept.unit * W[:, self.n_coef :]
         return W[:, : self.n_coef], b
 
     def penalty(self, state):
@@ -115,7 +116,9 @@ class Problem(Unknowns):
         columns = self._columns(g)
         G = np.concatenate([self.data.adjoint(column) for column in columns], axis=1)
         gb = self.sums(g)
-        return np.concatenate([G, gb], axis=1) if self.intercept.shrunk else G, gb
+        if not self.intercept.shrunk:
+            return G, gb
+        return np.concatenate([G, self.intercept.unit * gb], axis=1), gb
 
     def sums(self, g):
         """Sums over each task, (n_tasks, q); zero without intercepts."""
@@ -209,6 +212,9 @@ def solve_newton(
         problem, stepper, state, scale, tol, max_iter
     )
     coef, b = problem.model(state)
+    if problem.q > 1 and intercept.common:
+        # what all classes have in common is open, and was left to rounding
+        b = b - b.mean(axis=1, keepdims=True)
     coef, b = shift_intercepts((coef, b), means, -1.0, problem.q)
     return Solution(
         *as_user(coef, b, problem),

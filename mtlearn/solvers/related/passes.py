@@ -11,13 +11,14 @@ step needs. Otherwise the search looks where slope and curvature say that it is,
 `newton.py` does: both go the same way, and end with the same numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from ...problem.forms import ArrowForm
-from ...problem.losses import Softmax
+from ...problem.losses import Softmax, point_loss
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
 from ...problem.threads import inner
@@ -26,6 +27,7 @@ from .coupled import coupled_solver
 from .newton import Gradient, Problem, Unknowns, as_user, shift_intercepts
 from .steps import RowHessians, block_step
 
+_NARROW = 16  # coefficients of a task up to which a pass is compiled as a whole
 _ACCURACY = 0.1  # share of the slope that may be left at the end of a step
 
 
@@ -135,47 +137,84 @@ class Piece:
         -------
         TaskSums
         """
-        if not len(self.place):
-            return self._nothing(loss, intercept)
-        data = self.data if signs is None else self._signed(signs)
+        data, place = self.data, self.place
+        W, b = look.coef[place], look.intercept[place]
+        y = data.labels if signs is None else signs[data.labels.astype(np.intp)]
+        size = loss.n_scores * (data.n_features + intercept.present)
+        if loss.n_scores == 1 and size <= _NARROW and not data.sparse:
+            G, H = np.zeros((len(place), size)), np.zeros((len(place), size, size))
+            rows = data.features, data.place, data.starts, y, data.weights
+            value = _narrow_sums(loss.code, loss.width, *rows, W, b, G, H)
+            return TaskSums(value, place, G, H)
+        if not len(place):
+            G, H = np.zeros((0, size)), np.zeros((0, size, size))
+            return TaskSums(0.0, place, G, H)
+        return TaskSums(*self._wider(W, b, y, loss, intercept))
+
+    def _wider(self, W, b, y, loss, intercept):
+        """The same by products of matrices: of many features, or several scores."""
+        data = self.data
         if isinstance(loss, Softmax):
             loss = Softmax(loss.n_scores, self.present[data.task_of])
-        apart = ArrowForm(data.n_tasks, 0.0, 1.0)
-        problem = Problem(data, loss, apart, 1.0, intercept)
-        z = problem.apply(look.coef[self.place], look.intercept[self.place])
-        value, g, h = loss.evaluate(problem.y, z, problem.weight)
+        apart, plain = (
+            ArrowForm(data.n_tasks, 0.0, 1.0),
+            replace(intercept, strength=1.0),
+        )
+        problem = Problem(data, loss, apart, 1.0, plain)
+        value, g, h = loss.evaluate(y, problem.apply(W, b), data.weights)
         G, gb = problem.carry(g)
         if intercept.present and not intercept.shrunk:
             G = np.concatenate([G, gb], axis=1)
-        return TaskSums(value, self.place, G, _hessians(problem, h))
-
-    def _nothing(self, loss, intercept):
-        size = loss.n_scores * (self.data.n_features + intercept.present)
-        G, H = np.zeros((0, size)), np.zeros((0, size, size))
-        return TaskSums(0.0, self.place, G, H)
-
-    def _signed(self, signs):
-        y = self.data.y
-        seen = ~np.isnan(y)
-        if seen.all():
-            return self.data.relabel(signs[y.astype(np.intp)])
-        return self.data.relabel(
-            np.where(seen, signs[np.where(seen, y, 0.0).astype(np.intp)], np.nan)
-        )
+        rows = RowHessians(problem)
+        rows.compare(problem, h)
+        rows.refresh(np.ones(rows.n_tasks, dtype=np.bool_))
+        return value, self.place, G, rows.full
 
 
-def _hessians(problem, h):
-    rows = RowHessians(problem)
-    rows.compare(problem, h)
-    rows.refresh(np.ones(rows.n_tasks, dtype=np.bool_))
-    return rows.full
+@njit(cache=True, nogil=True)
+def _narrow_sums(code, tube, X, place, starts, y, weight, W, b, G, H):
+    """Loss, gradients and Hessians of few features, in one pass over the rows."""
+    d, size = X.shape[1], G.shape[1]
+    total = 0.0
+    for t in range(starts.shape[0] - 1):
+        w, gradient, hessian = W[t], G[t], H[t]
+        for i in range(starts[t], starts[t + 1]):
+            x = X[place[i]]
+            z = b[t, 0]
+            for j in range(d):
+                z += x[j] * w[j]
+            v, g, h = point_loss(code, tube, y[i], z)
+            total += weight[i] * v
+            g *= weight[i]
+            h *= weight[i]
+            if g != 0.0:
+                for j in range(d):
+                    gradient[j] += g * x[j]
+                if size > d:
+                    gradient[d] += g
+            if h != 0.0:
+                for j in range(d):
+                    f = h * x[j]
+                    for k in range(j + 1):
+                        hessian[j, k] += f * x[k]
+                    if size > d:
+                        hessian[d, j] += f
+                if size > d:
+                    hessian[d, d] += h
+        for j in range(size):
+            for k in range(j):
+                hessian[k, j] = hessian[j, k]
+    return total
 
 
 # ---------------------------------------------------------------- all pieces
 
 
 class Summed(Unknowns):
-    """The problem as passes see it: what rows are asked for is known by task."""
+    """The problem as passes see it: what rows are asked for is known by task.
+
+    Sums are in intercepts as they are; deviations of shrunken ones are in units.
+    """
 
     def carry(self, sums):
         """Gradients of the tasks, (n_tasks, p), and those in intercepts."""
@@ -183,7 +222,19 @@ class Summed(Unknowns):
         gb = G[:, self.n_coef :]
         if not self.intercept.present:
             gb = np.zeros((len(G), self.q))
-        return G[:, : self.p], gb
+        return G[:, : self.p] * self._units[: self.p], gb
+
+    def full(self, sums):
+        """Hessians of the tasks in the unknowns' units."""
+        units = self._units[: sums.hessian.shape[1]]
+        return sums.hessian * units[:, None] * units
+
+    @property
+    def _units(self):
+        units = np.ones(self.n_coef + self.q)
+        if self.intercept.shrunk:
+            units[self.n_coef :] = self.intercept.unit
+        return units
 
     def intercept_curvature(self, sums):
         """H_bb, made definite."""
@@ -193,7 +244,8 @@ class Summed(Unknowns):
     def mixed(self, sums, shift):
         """Change of the gradient, (n_tasks, p), by a change of the intercepts."""
         H = sums.hessian[:, : self.p, self.n_coef :]
-        return np.einsum("tpq,tq->tp", H, self.free.spread(shift))
+        moved = np.einsum("tpq,tq->tp", H, self.free.spread(shift))
+        return moved * self._units[: self.p]
 
     def bend(self, sums, direction):
         """Second derivative of the objective along a direction."""
@@ -280,7 +332,7 @@ def _iterate(problem, sweep, point, scale, tol, max_iter):
             break
         if n_iter == max_iter:
             break
-        hessian = point.sums.hessian
+        hessian = problem.full(point.sums)
         direction = block_step(solver, problem, point.gradient, hessian)
         after = _search(problem, sweep, point, direction)
         if after is None:

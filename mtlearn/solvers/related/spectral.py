@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from scipy import linalg
 
 from ..linalg import invert_blocks
@@ -39,8 +40,8 @@ class _Diagonal:
     border : ndarray of shape (n_blocks, p), or None
         Mixed derivatives in the coefficients and the one shared intercept.
     twin : ndarray of shape (n_blocks, p), or None
-        With shrunken intercepts, the last unit vector: that unknown moves the
-        predictions as the shared intercept does.
+        With shrunken intercepts, the last unit vector over their unit: that unknown
+        moves the predictions as the shared intercept does.
     corner, border_target : float
         Curvature and right-hand side of the shared intercept.
     nodes : dict
@@ -161,7 +162,7 @@ class MomentSpectrum:
             times,
             _rotate(target[:, None], columns, which)[:, 0],
             np.einsum("upq,up->uq", columns, border[:, :, 0]) if bordered else None,
-            columns[:, -1] if shrunk else None,
+            columns[:, -1] / self.intercept.unit if shrunk else None,
             float(self._blocks.total(self._blocks.corner).sum()),
             self._border_target,
         )
@@ -253,7 +254,7 @@ def _heads(system, alphas):
     low, high = np.log10([alphas.min(), alphas.max()]) * _DENSITY
     lattice = range(int(low) - _DENSITY, int(np.ceil(high)) + _DENSITY + 1)
     missing = [i for i in lattice if i not in system.nodes]
-    if len(missing) >= len(alphas):
+    if len(missing) >= 2 * len(alphas):
         return np.array([_head(system, alpha) for alpha in alphas])
     for i in missing:
         system.nodes[i] = _head(system, 10.0 ** (i / _DENSITY))
@@ -271,8 +272,10 @@ def _head(system, alpha):
     rows = np.sqrt(weights.ravel()[system.curved])[:, None] * system.basis
     if not len(rows):
         return np.zeros((rows.shape[1], rows.shape[1]))
-    upper = linalg.blas.dsyrk(1.0, rows.T)
-    return np.triu(upper) + np.triu(upper, 1).T
+    upper = linalg.blas.dsyrk(1.0, rows.T)  # zeros below the diagonal
+    both = upper + upper.T
+    both[np.diag_indices(len(both))] *= 0.5
+    return both
 
 
 def _reduced_corner(system, b, alphas, inverse, target):
@@ -355,15 +358,21 @@ class RowSpectrum:
         X, self.root = data.features[data.place], np.sqrt(data.weights)
         gram = X @ X.T
         gram = gram.toarray() if data.sparse else gram
-        gram += intercept.shrunk
-        self.gram = gram * self.root * self.root[:, None]
-        self.labels = self.root * data.labels
+        gram += intercept.square
+        gram = gram * self.root * self.root[:, None]
+        self._level = _TaskLevels.of(data, intercept)
+        self.gram = self._lowered(self._lowered(gram).T)
+        self.labels = self._lowered(self.root * data.labels)
         # orthonormal columns of the unpenalised intercepts
         columns = intercept.map(data.n_tasks).toarray()[data.task_of]
-        columns *= self.root[:, None]
+        columns = self._lowered(columns * self.root[:, None])
         size = np.sqrt(np.einsum("ij,ij->j", columns, columns))
         self.size = np.where(size > 0, size, 1.0)
         self.columns = columns / self.size
+
+    def _lowered(self, rows):
+        """Rows without what a priced deviation takes of their task's level."""
+        return rows if self._level is None else self._level.taken_from(rows)
 
     def lowest(self, form):
         """Smaller strengths lose digits, or are solved one by one."""
@@ -384,14 +393,48 @@ class RowSpectrum:
             dual = vectors @ (target / (np.maximum(values, 0.0) + alpha))
             dual -= Q @ (Q.T @ dual)
             beta = (Q.T @ self.labels - MQ.T @ dual) / self.size
-            yield self._model(kernel, self.root * dual, beta)
+            yield self._model(kernel, self.root * self._lowered(dual), beta)
 
     def _model(self, kernel, dual, beta):
         """Coefficients and intercepts, an axis of length 1 in front."""
         coef = kernel @ self.data.adjoint(dual)
         b = np.zeros(len(coef)) + (beta if len(beta) else 0.0)
+        if self._level is not None:
+            mass = self.data.sums(self.data.weights)
+            rest = self.data.weights * (self.data.labels - self.data.forward(coef))
+            mean = self.data.sums(rest) / np.where(mass > 0, mass, 1.0)
+            b = self.intercept.best(mean, mass)
         if self.intercept.shrunk:
-            b += kernel @ self.data.sums(dual)
+            b += self.intercept.square * (kernel @ self.data.sums(dual))
         if self.means is not None:
             b -= np.einsum("tj,tj->t", self.means, coef)
         return coef[None], b[None]
+
+
+class _TaskLevels:
+    """What deviations at a price take of the level of each task's rows.
+
+    Minimised over them, the squares of rows times the roots of their weights r lose the
+    share of their part along r: those of S v, where S = I - shares u u', u = r / |r|.
+    """
+
+    def __init__(self, units, shares):
+        self.units, self.shares = units, shares
+
+    @classmethod
+    def of(cls, data, intercept):
+        """Those of the intercepts, None where deviations have no price."""
+        if intercept.price == np.inf:
+            return None
+        root, mass = np.sqrt(data.weights), data.sums(data.weights)
+        units = root / np.sqrt(np.where(mass > 0, mass, 1.0))[data.task_of]
+        where = np.arange(len(root)), data.task_of
+        units = sp.csr_array((units, where), shape=(len(root), data.n_tasks))
+        left = intercept.left(mass, np.inf)
+        kept = np.divide(left, mass, out=np.ones_like(mass), where=mass > 0)
+        return cls(units, 1.0 - np.sqrt(kept))
+
+    def taken_from(self, rows):
+        """S times an array whose first axis are the rows."""
+        level = self.units.T @ rows
+        return rows - self.units @ (self.shares * level.T).T

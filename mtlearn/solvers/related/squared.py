@@ -12,7 +12,7 @@ from .least_squares import solve_least_norm
 from .newton import solve_newton
 from .steps import choose_solver
 
-_COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
+COLLINEAR = 1e-11  # 1 - R^2 of a feature given others, at which moments are too coarse
 _DEPENDENT = 1e-8  # the same without a penalty, which would hide what is lost
 _REFINEMENTS = 4
 
@@ -124,7 +124,7 @@ def solve_moments(moments, form, alpha, *, intercept=FREE, tol=1e-8):
         if bound <= 1e-3 * enough or n_iter == _REFINEMENTS:
             break
         theta, beta = theta + step, beta + beta_step
-    coarse = _COLLINEAR if alpha > 0 else _DEPENDENT
+    coarse = COLLINEAR if alpha > 0 else _DEPENDENT
     lost = solver.pivot < coarse or not bound <= enough
     status = Status.STALLED if lost else Status.CONVERGED
     certificate = bound / max(scale, 1e-300)
@@ -174,19 +174,24 @@ def normal_equations(moments, intercept, rules=None):
     if intercept.own and rules is None:
         return Blocks(H, which=which), target, np.zeros(0)
     mass = scale * moments.weight[group]
+    left = mass if intercept.own else intercept.left(mass, np.inf)
     means = moments.mean - _centre(moments) if intercept.own else moments.mean
     mean = means[group]
-    column = mass[:, None] * mean
+    column = left[:, None] * mean
     H = H + column[:, :, None] * mean[:, None, :]
-    each = moments.task_weights * moments.y_mean
+    each = moments.task_weights
+    each = (each if intercept.own else intercept.left(each, np.inf)) * moments.y_mean
     target = target + each[:, None] * means[moments.group]
     if not intercept.present:
         return Blocks(H, which=which), target, np.zeros(0)
-    border, corner = column[:, :, None], mass[:, None, None]
+    border, corner = column[:, :, None], left[:, None, None]
     if intercept.shrunk:
-        H = np.block([[H, border], [border.transpose(0, 2, 1), corner]])
-        border = np.concatenate([border, corner], axis=1)
-        target = np.column_stack([target, each])
+        # what the deviations add is a feature of the intercepts' unit
+        c = intercept.unit
+        side = c * border
+        H = np.block([[H, side], [side.transpose(0, 2, 1), c * c * corner]])
+        border = np.concatenate([border, c * corner], axis=1)
+        target = np.column_stack([target, c * each])
     border_target = np.array([each.sum()]) if rules is None else rules.T @ each
     return Blocks(H, border, corner, which, rules=rules), target, border_target
 
@@ -211,6 +216,10 @@ def from_extended(moments, W, beta, intercept, rules=None):
     elif intercept.own:
         mean = moments.mean[moments.group]
         b = moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)
+    elif intercept.price < np.inf:
+        mean = moments.mean[moments.group]
+        aim = moments.y_mean - np.einsum("tj,...tj->...t", mean, coef)
+        return coef, intercept.best(aim.T, moments.task_weights).T
     else:
         b = np.zeros(W.shape[:-1]) + (beta[..., :1] if beta.shape[-1] else 0.0)
-    return coef, b + W[..., d] if intercept.shrunk else b
+    return coef, b + intercept.unit * W[..., d] if intercept.shrunk else b

@@ -115,9 +115,10 @@ def block_step(solver, problem, gradient, full, change=None):
         theta, _ = solver.solve(form.adjoint(shift) - gradient.coef, np.zeros(0))
         moved = np.einsum("tqp,tp->tq", swept, form.lift(theta))
         return State(theta, -gradient.shift - moved)
-    corner = full[:, n_coef:, n_coef:]
+    unit = intercept.unit
+    corner = full[:, n_coef:, n_coef:] / unit**2
     if intercept.shrunk:
-        border = np.ascontiguousarray(full[:, :, n_coef:])
+        border = np.ascontiguousarray(full[:, :, n_coef:] / unit)
     else:
         full = np.ascontiguousarray(full[:, :n_coef, :n_coef])
     rules = problem.free.rules
@@ -127,7 +128,7 @@ def block_step(solver, problem, gradient, full, change=None):
 
 
 class RowHessians:
-    """X_t' D_t X_t per task (bordered by the intercept), updated row by row.
+    """X_t' D_t X_t per task (bordered by the constant), updated row by row.
 
     Sparse features are made dense once: this way is only taken where that is small.
     """
@@ -144,8 +145,10 @@ class RowHessians:
         self.parts = np.zeros((n_pairs, data.n_tasks, self.width, self.width))
         self.now = np.zeros((n_pairs, n))
         self.built = np.zeros((n_pairs, n))
+        self.delta = np.empty(n) if q == 1 else None
         entries = n * self.width if self.width <= OWN_THREADS else 0
         self.ranges = task_ranges(self.starts, entries > WORTH)
+        self.constant = problem.intercept.unit
         size = q * self.width
         self.full = self.parts[0] if q == 1 else np.zeros((data.n_tasks, size, size))
 
@@ -154,12 +157,13 @@ class RowHessians:
         last = self.now[0]
         if self.q == 1:
             self.now = h[None]
-            delta = np.subtract(h, last, out=last)
+            delta = np.subtract(h, last, out=self.delta)
             count = self._count(delta != 0.0)
         else:
             self.now = np.array([h[:, k, m] for k, m in self.pairs])
             delta, count = last, np.full(self.n_tasks, -1)
-        return Change(self.X, self.place, self.starts, delta, count, self.refresh)
+        rows = self.X, self.place, self.starts
+        return Change(*rows, delta, count, self.constant, self.refresh)
 
     def _count(self, changed):
         """How many are true of each task."""
@@ -177,7 +181,8 @@ class RowHessians:
             def some(tasks, now=now, built=built, part=part):
                 own = slice(*tasks)
                 rows = self.X, self.place, self.starts[own.start : own.stop + 1]
-                buffer = np.ones((2, gram_chunk(self.width), self.width))
+                shape = 2, gram_chunk(self.width), self.width
+                buffer = np.full(shape, self.constant)
                 _update_blocks(*rows, buffer, now, built, part[own], todo[own])
 
             in_threads(some, self.ranges)
@@ -217,7 +222,7 @@ class DualStep:
         kernel = problem.form.kernel()
         gram = rows[np.ix_(place, place)] if data.wide else rows
         if problem.intercept.shrunk:
-            gram = gram + 1.0
+            gram = gram + problem.intercept.square
         self.gram = gram * kernel[np.ix_(task, task)] / problem.alpha
         self.rules = problem.form.intercept_map(problem.intercept)
         self.last, self.factor = None, None
@@ -332,7 +337,9 @@ class ConjugateStep:
         )
         bends = [self.squares.adjoint(column) for column in diagonal]
         if problem.intercept.shrunk:
-            bends += [self.squares.sums(column)[:, None] for column in diagonal]
+            square = problem.intercept.square
+            sums = self.squares.sums
+            bends += [square * sums(column)[:, None] for column in diagonal]
         H = np.concatenate(bends, axis=1)
         return problem.form.solve_features(problem.alpha, H)
 
@@ -351,11 +358,11 @@ STEPPERS = {
 def _update_blocks(X, place, starts, buffer, now, built, blocks, todo):
     """Add the rows whose curvature changed, or build the block anew from all rows.
 
-    A last column of ones is added where the blocks are wider than `X`. `built` holds
-    the curvature that the blocks stand for, and becomes `now`.
+    A last column is added where the blocks are wider than `X`: the constant in that of
+    `buffer`. `built` holds the curvature that the blocks stand for, and becomes `now`.
     """
     d, width = X.shape[1], blocks.shape[1]
-    rows, scaled = buffer[0], buffer[1]
+    rows, scaled, one = buffer[0], buffer[1], buffer[0, 0, -1]
     chunk, product = rows.shape[0], np.empty((width, width))
     for t in range(starts.shape[0] - 1):
         if not todo[t]:
@@ -400,16 +407,16 @@ def _update_blocks(X, place, starts, buffer, now, built, blocks, todo):
                     for k in range(d):
                         block[j, k] += f * row[k]
                     if width > d:
-                        block[j, d] += f
-                        block[d, j] += f
+                        block[j, d] += one * f
+                        block[d, j] += one * f
                 if width > d:
-                    block[d, d] += c
+                    block[d, d] += one * one * c
                 continue
             for j in range(d):
                 rows[size, j] = row[j]
                 scaled[size, j] = c * row[j]
             if width > d:
-                scaled[size, d] = c
+                scaled[size, d] = one * c
             size += 1
             if size == chunk:
                 np.dot(scaled.T, rows, product)

@@ -1,0 +1,582 @@
+"""A model that gives each task the strategy that its own rows prefer."""
+
+import inspect
+import numbers
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .fitting import checks
+from .fitting.scoring import check_scoring
+from .fitting.whole import WholeFit
+from .metrics import task_scores
+from .per_task import PerTaskRegressor
+from .problem.ids import (
+    UNKNOWN,
+    column_names,
+    find_tasks,
+    shorten,
+    split_task_column,
+)
+from .sharing.contenders import Contender, call, make_contenders
+from .sharing.door import KINDS, bare_problem, outer_folds, take_rows
+from .sharing.folds import held_out, inner_folds
+from .sharing.gains import shrink
+
+_SWITCH = 0.5  # probability of a gain, less that of a loss, for which a task departs
+
+
+def _all_have(method):
+    """Whether every strategy in use has a method; before the fit, whether any has."""
+
+    def check(self):
+        if hasattr(self, "estimators_"):
+            return all(hasattr(model, method) for model in self.estimators_.values())
+        return any(hasattr(one, method) for _, one in self._named())
+
+    return check
+
+
+class BestSharing(WholeFit, MetaEstimatorMixin, BaseEstimator):
+    """Give each task the strategy that its own held-out rows prefer.
+
+    Strategies are compared on folds, as by `mtlearn.inspection.compare_sharing`. All
+    tasks get the one with the best overall score but those for which another is
+    probably better. How probable that is, is judged in the light of all tasks' gains,
+    so that a task with a few rows does not choose at random; and a task that others
+    hurt goes alone, so that what sharing can cost is bounded.
+
+    Parameters
+    ----------
+    estimators : estimator, list of (str, estimator), dict or None, default=None
+        What there is to choose from. An estimator that `compare_sharing` takes, such as
+        ``PerTaskClassifier()``: the strategies of its kind. A list or a dict of named
+        estimators: these, of whatever kind; those that know no ids see their column as
+        a feature. None: the strategies of ``PerTaskRegressor()``.
+    strategies : sequence of str, default=None
+        With an estimator or None: names of the strategies, as in `compare_sharing`.
+    cv : int, splitter or iterable, default=None
+        The folds. None: ``TaskStratifiedKFold(5, shuffle=True, random_state=0)``; an
+        int: the same with as many folds.
+    scoring : callable or str, default=None
+        A metric, as in `compare_sharing`. None: the root mean squared error, or the
+        accuracy of a classifier.
+    task_column : str or int, default=None
+        Column of `X` that holds the task ids, by name or position. None: that of the
+        estimator, if there is one.
+
+    Attributes
+    ----------
+    tasks_ : ndarray of shape (n_tasks,)
+        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+    choice_ : ndarray of shape (n_tasks,)
+        Name of each task's strategy.
+    winner_ : str
+        The strategy with the best overall score, which unseen tasks get.
+    scores_ : dict
+        The overall held-out score of each strategy.
+    estimators_ : dict
+        The strategies in use, fitted to all rows.
+    classes_ : ndarray or list of ndarray
+        Of a classifier.
+    n_features_in_ : int
+        Columns of `X`, that of the ids included.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Only where `X` has string column names.
+
+    See Also
+    --------
+    mtlearn.inspection.compare_sharing : Compares, and says why.
+
+    Notes
+    -----
+    A task departs from the winner where the probability of a gain exceeds that of a
+    loss by a half. It is a regressor or a classifier as its estimators are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mtlearn import BestSharing
+    >>> rng = np.random.default_rng(0)
+    >>> X, shop = rng.normal(size=(1200, 2)), np.repeat(np.arange(60), 20)
+    >>> slope = np.where(shop == 7, -4.0, 1.0)
+    >>> y = slope * X[:, 0] + 0.5 * rng.normal(size=1200)
+    >>> model = BestSharing(strategies=["pooled_offset"]).fit(X, y, task=shop)
+    >>> print(model.choice_[6], model.choice_[7])
+    pooled_offset independent
+    """
+
+    __metadata_request__fit = {"task": True}
+    __metadata_request__predict = {"task": True}
+    __metadata_request__score = {"task": True}
+
+    def __init__(
+        self,
+        estimators=None,
+        *,
+        strategies=None,
+        cv=None,
+        scoring=None,
+        task_column=None,
+    ):
+        self.estimators = estimators
+        self.strategies = strategies
+        self.cv = cv
+        self.scoring = scoring
+        self.task_column = task_column
+
+    # ------------------------------------------------------------ parameters
+
+    def get_params(self, deep=True):
+        """Parameters, with `deep` those of the named estimators, too.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to add `name__parameter` of every named estimator.
+
+        Returns
+        -------
+        params : dict
+            Values by name.
+        """
+        params = super().get_params(deep=deep)
+        if deep and _listed(self.estimators):
+            for name, one in self._named():
+                params[name] = one
+                inner = one.get_params(deep=True)
+                params.update({f"{name}__{key}": v for key, v in inner.items()})
+        return params
+
+    def set_params(self, **params):
+        """Set parameters, also of named estimators, and whole ones by their name.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        if _listed(self.estimators):
+            if "estimators" in params:
+                super().set_params(estimators=params.pop("estimators"))
+            own = {name for name, _ in self._named()}
+            new = {name: params.pop(name) for name in list(params) if name in own}
+            if new:
+                pairs = [(name, new.get(name, one)) for name, one in self._named()]
+                as_given = dict if isinstance(self.estimators, Mapping) else list
+                self.estimators = as_given(pairs)
+        return super().set_params(**params)
+
+    def _named(self):
+        """Pairs of name and estimator, as far as they are known before the fit."""
+        given = self.estimators
+        if given is None:
+            return [("estimator", PerTaskRegressor())]
+        if isinstance(given, Mapping):
+            return list(given.items())
+        if _listed(given):
+            return [pair for pair in given if np.ndim(pair) == 1 and len(pair) == 2]
+        return [("estimator", given)]
+
+    def _checked(self):
+        """Those pairs, once they are known to be such."""
+        given = self.estimators
+        if not _listed(given):
+            kinds = type(None), *KINDS
+            if not isinstance(given, kinds):
+                raise TypeError(
+                    "`estimators` must be an estimator such as PerTaskRegressor, a "
+                    f"list of (name, estimator), a dict or None, got {given!r}."
+                )
+            return self._named()
+        if self.strategies is not None:
+            raise ValueError(
+                "`strategies` are those of one estimator: with several `estimators` "
+                "leave it None."
+            )
+        pairs = self._named()
+        fits = all(isinstance(n, str) and hasattr(one, "fit") for n, one in pairs)
+        names = {name for name, _ in pairs} if fits else ()
+        if not pairs or not fits or len(names) < len(given):
+            raise ValueError(
+                "`estimators` must hold pairs of a name, each another, and an "
+                f"estimator, got {given!r}."
+            )
+        if len({is_classifier(one) for _, one in pairs}) > 1:
+            raise ValueError(
+                "`estimators` must all be regressors or all classifiers, got "
+                f"{shorten([type(one).__name__ for _, one in pairs])}."
+            )
+        return pairs
+
+    # ------------------------------------------------------------ fit
+
+    def fit(self, X, y, sample_weight=None, *, task=None):
+        """Compare the strategies, choose for each task, fit what is in use.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            Features; in the long layout one column may hold the task ids
+            (`task_column`).
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            One label per row (long layout, or a single task), or one column per task
+            with NaN where a label was not observed.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights; rows of weight zero are as if absent.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, where no column of `X` holds them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter are not as described; the message names it.
+        TypeError
+            If a parameter has the wrong type.
+        """
+        model = self._unfitted()
+        model._fit(X, y, sample_weight, task)
+        return self._become(model)
+
+    def _fit(self, X, y, sample_weight, task):
+        pairs = self._checked()
+        self._column = self._find_column(pairs)
+        X, y = _as_arrays(X), y if y is None or hasattr(y, "iloc") else _as_arrays(y)
+        validate_data(self, X, skip_check_array=True)
+        whole = self._problem(pairs, X, y, task)
+        problem, weight, kept = _without_weightless(whole, sample_weight)
+        scoring = check_scoring(self.scoring, pairs[0][1])
+        contenders = self._contenders(pairs, scoring, problem)
+        folds = self._folds(whole, problem, kept)
+        held, _ = held_out(problem, contenders, scoring, folds, None, weight)
+        self.tasks_, self.scores_ = problem.tasks, dict(held.overall)
+        self._layout = "wide" if problem.codes is None else "long"
+        self._layout = self._layout if problem.named else "single"
+        self.winner_, self.choice_ = _choose(held)
+        every = np.arange(len(problem.y))
+        inner, task = inner_folds(folds, every, len(every)), problem.keyword(every)
+        self.estimators_ = {
+            name: contenders[name].fit(
+                problem.given, problem.y, task, weight, folds=inner
+            )
+            for name in contenders
+            if name == self.winner_ or name in self.choice_
+        }
+        if is_classifier(self):
+            self.classes_ = self.estimators_[self.winner_].classes_
+
+    def _find_column(self, pairs):
+        """The column of ids: ours, or that of the estimators."""
+        if self.task_column is not None:
+            return self.task_column
+        found = {}
+        for _, one in pairs:
+            one = one[-1] if isinstance(one, Pipeline) else one
+            found[repr(getattr(one, "task_column", None))] = getattr(
+                one, "task_column", None
+            )
+        found.pop("None", None)
+        if len(found) > 1:
+            raise ValueError(
+                "`estimators` name several columns of ids, "
+                f"{shorten(found.values())}: expected one."
+            )
+        return next(iter(found.values()), None)
+
+    def _problem(self, pairs, X, y, task):
+        """The data, checked as far as all estimators agree what they must be."""
+        door = _Door(self._column, pairs[0][1])
+        ours = all(isinstance(one, KINDS) for _, one in pairs)
+        if ours and not hasattr(X, "dtypes"):
+            checks.check_features(door, X, task, reset=True)
+        problem = bare_problem(door, X, y, task)
+        if len(problem.y) < 2:
+            raise ValueError(
+                "BestSharing needs at least two rows to compare, got n_samples=1."
+            )
+        return problem
+
+    def _folds(self, whole, problem, kept):
+        """Row numbers (train, test) among the rows that count."""
+        few = min(5, len(problem.y))
+        cv = few if self.cv is None else self.cv
+        if kept is None or isinstance(cv, numbers.Integral):
+            return outer_folds(cv, problem.given, problem)
+        place = np.full(len(whole.y), -1)
+        place[kept] = np.arange(len(kept))
+        folds = outer_folds(cv, whole.given, whole)
+        folds = [(place[train], place[test]) for train, test in folds]
+        return [(train[train >= 0], test[test >= 0]) for train, test in folds]
+
+    def _contenders(self, pairs, scoring, problem):
+        """The strategies as they are fitted."""
+        column = {} if self._column is None else {"task_column": self._column}
+        if _listed(self.estimators):
+            return {name: Contender(_told(clone(one), column)) for name, one in pairs}
+        model = _told(clone(pairs[0][1]), column)
+        X = problem.given if hasattr(problem.given, "shape") else None
+        X = X if isinstance(X, np.ndarray) and X.dtype.kind in "iuf" else None
+        return make_contenders(model, scoring, self.strategies, len(problem.tasks), X)
+
+    # ------------------------------------------------------------ predict
+
+    def predict(self, X, return_std=False, *, task=None):
+        """Predict the labels, each task's by its strategy.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        return_std : bool, default=False
+            Whether to return standard deviations of new labels, too, which all
+            strategies in use must have.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_tasks)
+            Two-dimensional if `fit` had a two-dimensional `y`.
+        std : ndarray of the same shape
+            With `return_std`.
+        """
+        check_is_fitted(self)
+        if not return_std:
+            return self._by_task("predict", X, task)
+        for name, model in self.estimators_.items():
+            if "return_std" not in inspect.signature(model.predict).parameters:
+                raise ValueError(
+                    f"`return_std`: {name}, which some tasks chose, has no standard "
+                    "deviations. Take estimators that all have them."
+                )
+        return tuple(
+            self._by_task("predict", X, task, lambda z, k=k: z[k], return_std=True)
+            for k in range(2)
+        )
+
+    @available_if(_all_have("predict_proba"))
+    def predict_proba(self, X, *, task=None):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples, n_classes), or as the estimators have it
+        """
+        check_is_fitted(self)
+        return self._by_task("predict_proba", X, task)
+
+    @available_if(_all_have("decision_function"))
+    def decision_function(self, X, *, task=None):
+        """Scores by which the classes are chosen; of each task's own strategy.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,) or (n_samples, n_classes), or as the
+            estimators have it
+        """
+        check_is_fitted(self)
+        return self._by_task("decision_function", X, task)
+
+    def score(self, X, y, sample_weight=None, *, task=None):
+        """R2 of a regressor, accuracy of a classifier.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
+            As in `fit`, the column of ids included.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            With two dimensions, NaN entries do not count and the result is the plain
+            mean over the tasks.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        task : array-like of shape (n_samples,), default=None
+            Task ids, if `fit` had them in `task`.
+
+        Returns
+        -------
+        score : float
+            The higher the better.
+        """
+        metric = accuracy_score if is_classifier(self) else r2_score
+        z = self.predict(X, task=task)
+        if z.ndim == 1:
+            return float(metric(y, z, sample_weight=sample_weight))
+        return task_scores(metric, y, z, sample_weight=sample_weight).macro()
+
+    def _by_task(self, method, X, task, part=lambda z: z, **keywords):
+        """Responses of each task's strategy."""
+        X = _as_arrays(X)
+        if self._layout == "wide":
+            return self._by_column(method, X, part, keywords)
+        names, place = self._strategy_of_rows(X, task)
+        out = None
+        for k, name in enumerate(names):
+            rows = np.flatnonzero(place == k)
+            if not len(rows) and len(place):
+                continue
+            ids = None if task is None else np.asarray(task)[rows]
+            some = X if len(rows) == len(place) else take_rows(X, rows)
+            z = part(call(self.estimators_[name], method, some, ids, **keywords))
+            if len(rows) == len(place):
+                return z
+            if out is None:
+                out = np.empty((len(place), *z.shape[1:]), dtype=z.dtype)
+            out = out if out.dtype == z.dtype else out.astype(np.result_type(out, z))
+            out[rows] = z
+        return out
+
+    def _strategy_of_rows(self, X, task):
+        """The strategies in use, and which of them each row has."""
+        if self._layout == "single" or len(self.estimators_) == 1:
+            return [self.winner_], np.zeros(X.shape[0], dtype=np.int64)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        ids = task
+        if self._column is not None:
+            _, ids = split_task_column(X, self._column)
+        if ids is None:
+            raise ValueError(
+                "`task` is missing: this estimator was fitted with task ids by "
+                "`task=`, so predict and score need the task of every row too."
+            )
+        codes = find_tasks(self.tasks_, ids)
+        names = list(self.estimators_)
+        place = np.array([names.index(name) for name in self.choice_])
+        other = names.index(self.winner_)
+        return names, np.where(codes == UNKNOWN, other, place[codes])
+
+    def _by_column(self, method, X, part, keywords):
+        """Responses for all tasks of a two-dimensional `y`."""
+        each = {
+            name: part(call(model, method, X, **keywords))
+            for name, model in self.estimators_.items()
+        }
+        first = each[self.winner_]
+        if isinstance(first, list):
+            return [each[name][t] for t, name in enumerate(self.choice_)]
+        columns = [each[name][:, t] for t, name in enumerate(self.choice_)]
+        return np.stack(columns, axis=1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = [get_tags(one) for _, one in self._named() if hasattr(one, "fit")]
+        if not inner:
+            return tags
+        tags.estimator_type = inner[0].estimator_type
+        tags.classifier_tags = inner[0].classifier_tags
+        tags.regressor_tags = inner[0].regressor_tags
+        tags.target_tags = inner[0].target_tags
+        tags.input_tags = inner[0].input_tags
+        tags.input_tags.sparse = all(one.input_tags.sparse for one in inner)
+        return tags
+
+
+class _Door(BaseEstimator):
+    """What the checks of data want to know of an estimator."""
+
+    def __init__(self, task_column, like):
+        self.task_column, self.like = task_column, like
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = get_tags(self.like).estimator_type
+        return tags
+
+
+def _listed(estimators):
+    """Whether several estimators were given by their names."""
+    return isinstance(estimators, (Mapping, list, tuple))
+
+
+def _as_arrays(X):
+    """Lists and the like as arrays; what has rows of its own as it is."""
+    if sp.issparse(X):
+        return X.tocsr()
+    if hasattr(X, "shape") or column_names(X) is not None:
+        return X
+    table = np.asarray(X)
+    return np.asarray(X, dtype=object) if table.dtype.kind in "US" else table
+
+
+def _without_weightless(problem, sample_weight):
+    """The rows that count, their weights, and which they are; None for all."""
+    if sample_weight is None:
+        return problem, None, None
+    weight = checks.check_sample_weight(sample_weight, problem.y.shape)
+    if weight.ndim == 2:
+        problem = replace(problem, observed=problem.observed & (weight > 0))
+        return problem, weight, None
+    if weight.all():
+        return problem, weight, None
+    kept = np.flatnonzero(weight)
+    if problem.codes is None:
+        tasks, codes = problem.tasks, None
+    else:
+        present, codes = np.unique(problem.codes[kept], return_inverse=True)
+        tasks = problem.tasks[present]
+    some = replace(
+        problem,
+        given=take_rows(problem.given, kept),
+        y=problem.y[kept],
+        observed=problem.observed[kept],
+        tasks=tasks,
+        codes=codes,
+    )
+    return some, weight[kept], kept
+
+
+def _told(model, parameters):
+    """The model with those of the parameters that it has and that are not set."""
+    last = model[-1] if isinstance(model, Pipeline) else model
+    known = last.get_params(deep=False)
+    last.set_params(
+        **{k: v for k, v in parameters.items() if k in known and known[k] is None}
+    )
+    return model
+
+
+def _choose(held):
+    """The strategy with the best overall score, and that of each task."""
+    names = list(held.responses)
+    # of equals the first
+    winner = max(names, key=lambda name: held.better(name, names[0]))
+    gain, choice = np.zeros(held.n_tasks), np.full(held.n_tasks, winner, dtype=object)
+    for name in names:
+        if name == winner:
+            continue
+        over = shrink(held.gains(name, winner))
+        with np.errstate(invalid="ignore"):
+            departs = (over.sure > _SWITCH) & (over.mean > gain)
+        choice[departs], gain[departs] = name, over.mean[departs]
+    return winner, choice.astype(str)

@@ -1,0 +1,123 @@
+"""What a grid of classifiers does otherwise than one of regressors."""
+
+import numbers
+
+import numpy as np
+from scipy.special import log_softmax
+
+from ..model_selection import TaskStratifiedKFold
+from ..problem.solution import Solution, Status
+from .grid import Batch, check_strengths
+from .part import take
+
+_LEAST = float(np.finfo(float).eps)  # probability below which none is counted
+
+
+class ClassGrid:
+    """Judges the models of a grid by their log-loss; goes before `GridFit`.
+
+    The base estimator is a `LogisticClassifier`. A strength is the C that multiplies
+    the loss; to solvers the penalty is one of 1 / C.
+    """
+
+    _strengths_name, _strength_name, _errors_name = "Cs", "C", "log_loss"
+    _strict = True
+
+    def _loss_strength(self):
+        return 1.0
+
+    def _penalty_at(self, C):
+        return 1.0 / C
+
+    def _lowered(self, fit, rows):
+        return fit, rows, np.zeros(1)
+
+    def _by_moments(self, rows):
+        return False
+
+    def _strengths(self, whole, variant):
+        # the strongest penalty is that of the smallest C
+        if not isinstance(self.Cs, numbers.Number):
+            return np.sort(check_strengths("Cs", self.Cs, strict=True))
+        return 1.0 / super()._strengths(whole, variant)
+
+    def _dealt(self, rows, labels, n_splits):
+        """As many folds with their share of every class, and of every task within it.
+
+        Where every row has its own task; else as for numbers.
+        """
+        y, codes = rows.y, rows.codes
+        if rows.wide:
+            if self._n_columns > 1:
+                return super()._dealt(rows, labels, n_splits)
+            y, codes = y[:, 0], 0
+        classes = np.where(np.isnan(y), len(labels), y).astype(np.int64)
+        cells = np.unique(classes * rows.n_tasks + codes, return_inverse=True)[1]
+        order = np.random.RandomState(0).permutation(len(y))
+        split = TaskStratifiedKFold(n_splits).split(y, groups=cells[order])
+        return [(np.sort(order[train]), np.sort(order[test])) for train, test in split]
+
+    def _tells(self, part):
+        """Whether there is something to learn: two classes at least."""
+        return len(np.unique(part.data.labels)) > 1
+
+    def _tested(self, rows, index, moments):
+        return HeldOutLabels(take(rows, index))
+
+    def _errors(self, fold, part, point, batch):
+        models = self._models_of(part, point, batch)
+        return np.array([fold.test.log_loss(model) for model in models])
+
+    def _filled(self, part, point, batch):
+        models = self._models_of(part, point, batch)
+        both = zip(*((one.coef_, one.intercept_) for one in models), strict=True)
+        return tuple(np.array(each) for each in both)
+
+    def _fitted(self, part, point, coef, intercept):
+        (model,) = self._models_of(part, point, Batch(coef[None], intercept[None]))
+        return model
+
+    def _models_of(self, part, point, batch):
+        """Yield the base estimator with each model of a batch, one and the same."""
+        model = self._model(*point)
+        tied = part.tied(model._relation())
+        for coef, intercept in zip(batch.coef, batch.intercept, strict=True):
+            found = Solution(coef, intercept, 0.0, 0.0, 1, Status.CONVERGED)
+            model._keep(tied, found)
+            yield model
+
+    def _n_scores(self, whole):
+        n_labels = len(whole.labels)
+        return n_labels if n_labels > 2 else 1
+
+
+class HeldOutLabels:
+    """Labels to be predicted, unweighted.
+
+    Parameters
+    ----------
+    data : TaskData
+        Of all tasks; its labels are positions of classes.
+    """
+
+    def __init__(self, data):
+        self.data = data
+
+    def log_loss(self, model):
+        """Mean of minus the logarithms of the probabilities, those of zero bounded."""
+        data = self.data
+        if not len(data.rows):
+            return np.nan
+        labels = data.labels.astype(np.intp)
+        if model.coef_.ndim == 2:
+            z = data.scores(model.coef_, model.intercept_)
+            loss = np.logaddexp(0.0, np.where(labels > 0, -z, z))
+        else:
+            loss = -self._log_shares(model)[np.arange(len(labels)), labels]
+        return float(np.minimum(loss, -np.log(_LEAST)).mean())
+
+    def _log_shares(self, model):
+        """Logarithms of the probabilities of more than two classes."""
+        each = zip(np.moveaxis(model.coef_, 1, 0), model.intercept_.T, strict=True)
+        z = np.column_stack([self.data.scores(*one) for one in each])
+        return log_softmax(np.where(model._own[self.data.task_of], z, -np.inf), axis=1)

@@ -1,0 +1,1 @@
+"""What sharing does: strategies for many tasks, compared on held-out rows."""
