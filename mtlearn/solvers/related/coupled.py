@@ -213,8 +213,7 @@ class ArrowSolver:
         def some(tasks):
             part = slice(*tasks)
             rows = X, place, starts[part.start : part.stop + 1], delta, count[part]
-            kept = full[part], todo[part]
-            _shift_inverses(*rows, constant, own, b, most, *kept)
+            _shift_inverses(*rows, constant, own, b, most, full[part], todo[part])
 
         worth = len(delta) * X.shape[1] > WORTH
         in_threads(some, task_ranges(starts, worth))

@@ -145,9 +145,10 @@ class RowHessians:
         self.parts = np.zeros((n_pairs, data.n_tasks, self.width, self.width))
         self.now = np.zeros((n_pairs, n))
         self.built = np.zeros((n_pairs, n))
-        self.constant = problem.intercept.unit
+        self.delta = np.empty(n) if q == 1 else None
         entries = n * self.width if self.width <= OWN_THREADS else 0
         self.ranges = task_ranges(self.starts, entries > WORTH)
+        self.constant = problem.intercept.unit
         size = q * self.width
         self.full = self.parts[0] if q == 1 else np.zeros((data.n_tasks, size, size))
 
@@ -156,7 +157,7 @@ class RowHessians:
         last = self.now[0]
         if self.q == 1:
             self.now = h[None]
-            delta = np.subtract(h, last, out=last)
+            delta = np.subtract(h, last, out=self.delta)
             count = self._count(delta != 0.0)
         else:
             self.now = np.array([h[:, k, m] for k, m in self.pairs])
