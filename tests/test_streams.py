@@ -1025,9 +1025,29 @@ def test_curves_need_knots(bent):
     ):
         with pytest.raises(ValueError, match="make them with term_moments"):
             _like(CURVES[0]).fit_moments(moments)
-    fitted = _like(CURVES[0]).fit(**what)
-    with pytest.raises(ValueError, match="as it was solved by its rows: begin"):
+    knots = {0: [0, 1]}
+    fitted = _like(CURVES[0]).set_params(knots=knots).fit(**what)
+    with pytest.raises(ValueError, match="or its terms depend on these: begin"):
         fitted.partial_fit(**what)
+
+
+def test_a_fit_of_curves_goes_on(bent):
+    for X in (bent.X, bent.frame[[f"x{j}" for j in range(D)]]):
+        first, rest = slice(0, 200), slice(200, 400)
+        found = _like(CURVES[0]).fit(X[first], bent.y[first], task=bent.task[first])
+        assert len(found.tasks_) < 6
+        found = pickle.loads(pickle.dumps(found))
+        found.partial_fit(X[rest], bent.y[rest], task=bent.task[rest])
+        expected = _like(CURVES[0]).fit(X, bent.y, task=bent.task)
+        assert_same_curves(found, expected, X, bent.task)
+
+
+def test_given_knots_need_no_stream(bent):
+    # by the rows, as pairs are looked for there
+    kinds = [_like(CURVES[0]).set_params(interactions=i) for i in (False, "auto")]
+    one, two = (m.fit(bent.X, bent.y, task=bent.task) for m in kinds)
+    assert two.interactions_ == []
+    assert_same_curves(one, two, bent.X, bent.task)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class TermStreams:
     It goes before `AdditiveModel`.
     """
 
-    _kept_none = "as it was solved by its rows"
+    _kept_none = "as they are larger than its rows or its terms depend on these"
 
     @_WithKnots
     def fit_moments(self, moments):
@@ -133,8 +133,8 @@ class TermStreams:
         X = rows.X.toarray() if sp.issparse(rows.X) else rows.X
         columns = self._terms.columns(X)
         data = TaskData(columns, rows.y, len(rows.tasks), rows.codes, rows.weight)
-        new = TaskMoments.from_data(data, rows.tasks, self._layout, self._name_terms())
-        new = replace(new, origin=Origin(*self._columns()))
+        new = TaskMoments.from_data(data, rows.tasks, self._layout)
+        new = self._as_terms(new)
         return new if seen is None else seen + new
 
     def _known_terms(self):
@@ -144,8 +144,7 @@ class TermStreams:
                 "`interactions`='auto' looks at single rows: with moments give False "
                 "or a list of pairs."
             )
-        d, parts = len(self._categories), self._known_parts()
-        absent = [j for j in range(d) if j not in parts]
+        absent = self._absent()
         if absent:
             names = feature_names(self)
             raise ValueError(
@@ -153,7 +152,14 @@ class TermStreams:
                 "a category), none are for "
                 f"{shorten([names[j] for j in absent] if names else absent)}."
             )
-        return terms_of([parts[j] for j in range(d)]).with_pairs(self._given_pairs())
+        parts = self._known_parts()
+        ordered = [parts[j] for j in range(len(parts))]
+        return terms_of(ordered).with_pairs(self._given_pairs())
+
+    def _absent(self):
+        """Numbers of the features without knots."""
+        parts = self._known_parts()
+        return [j for j in range(len(self._categories)) if j not in parts]
 
     # ------------------------------------------------------------ from moments
 
@@ -184,7 +190,30 @@ class TermStreams:
 
     def _solution(self, fit, start):
         if fit.rows is not None:
-            return super()._solution(fit, start)
+            self._categories = self._categories or [None] * fit.n_features
+            if isinstance(self.interactions, str) or self._absent():
+                return super()._solution(fit, start)
+            fit = self._of_terms(fit)
         solution = self._learn_columns(fit, self._may_vary)
         self.term_names_ = self._name_terms()
         return solution
+
+    def _of_terms(self, fit):
+        """The fit of all terms, which are known; its moments are kept."""
+        self._terms = self._known_terms()
+        X = fit.data.X.toarray() if fit.data.sparse else fit.data.X
+        columns = replace(fit.data, X=self._terms.columns(X), _shared={})
+        fit = fit.with_rows(columns).with_moments()
+        self._keep_moments(fit)
+        if hasattr(self, "_moments"):
+            self._moments = self._as_terms(self._moments)
+        return fit
+
+    def _as_terms(self, moments):
+        """Moments of the columns of the terms, with what these are of."""
+        return replace(
+            moments,
+            columns=self._name_terms(),
+            task_column=None,
+            origin=Origin(*self._columns()),
+        )
