@@ -371,7 +371,7 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
     ... )
     >>> model = PerTaskRegressorCV(alphas=50).fit(X, y, task=task)
     >>> model.correlation_, model.fit_intercept_, model.mse_path_.shape
-    (0.99, 'shrunk', (50, 5))
+    (0.99, 'shared', (50, 5))
     """
 
     _span = 1e-9

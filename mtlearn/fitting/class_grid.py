@@ -126,7 +126,7 @@ class HeldOutLabels:
             return np.nan
         labels = data.labels.astype(np.intp)
         if model.coef_.ndim == 2:
-            z = data.scores(model.coef_, model.intercept_)
+            z = data.forward(model.coef_, model.intercept_)
             loss = np.logaddexp(0.0, np.where(labels > 0, -z, z))
         else:
             loss = -self._log_shares(model)[np.arange(len(labels)), labels]
@@ -135,5 +135,5 @@ class HeldOutLabels:
     def _log_shares(self, model):
         """Logarithms of the probabilities of more than two classes."""
         each = zip(np.moveaxis(model.coef_, 1, 0), model.intercept_.T, strict=True)
-        z = np.column_stack([self.data.scores(*one) for one in each])
+        z = np.column_stack([self.data.forward(*one) for one in each])
         return log_softmax(np.where(model._own[self.data.task_of], z, -np.inf), axis=1)

@@ -87,7 +87,7 @@ class HeldOut:
         else:
             total, poor = _squares(self.moments, coef, intercept)
         for k in np.flatnonzero(poor):
-            z = self.data.scores(coef[k], intercept[k])
+            z = self.data.forward(coef[k], intercept[k])
             total[k] = np.sum((self.data.labels - z) ** 2)
         return total / self.n_labels
 
@@ -113,7 +113,7 @@ class HeldOutMoments:
         if poor.any():
             data = replay(self.moments)  # where nothing cancels
             for k in np.flatnonzero(poor):
-                left = data.labels - data.scores(coef[k], intercept[k])
+                left = data.labels - data.forward(coef[k], intercept[k])
                 total[k] = data.weights @ left**2
         return total / self.n_labels
 

@@ -174,7 +174,7 @@ class _Run:
         rows = inner.factors(_some(data, aims, h))
         self.point = inner.solve(rows, b, self.x, slope=slope)
         ahead = self.point.x - self.x
-        dz = data.scores(*self.point.quadratic.model(self.point.x)) - self.z
+        dz = data.forward(*self.point.quadratic.model(self.point.x)) - self.z
         args = inner, self.loss, self.y, self.z, dz, self.weight, self.x, ahead, 1e-3
         step = search(*args)
         moves = step > 0.0
@@ -199,7 +199,7 @@ class _Run:
     def _look(self):
         """Scores, multipliers, curvatures, objective, and the two gaps."""
         data, inner = self.data, self.inner
-        self.z = data.scores(*self.model())
+        self.z = data.forward(*self.model())
         free = inner.unknowns.maps.shape[1]
         if free and not inner.limits.callables:
             n = inner.unknowns.n_theta

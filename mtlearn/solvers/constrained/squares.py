@@ -388,7 +388,7 @@ def solve_margins(inner, data, loss, tol, max_iter):
     scale = base_objective(data, loss, inner.form, inner.intercept, zero)
     point = inner.solve(inner.factors(weighted(data, y, weight)))
     x, (coef, b) = point.x, point.quadratic.model(point.x)
-    z, history, status = data.scores(coef, b), [], Status.MAX_ITER
+    z, history, status = data.forward(coef, b), [], Status.MAX_ITER
     model, whole, stuck = weight * (z - y), True, False
     for _ in range(max_iter):
         # 1) value, gradient, certificate
@@ -410,7 +410,7 @@ def solve_margins(inner, data, loss, tol, max_iter):
         aims = z - g / np.where(h > 0, h, 1.0)
         point = inner.solve(inner.factors(weighted(data, aims, h)), b, x)
         ahead, (coef_ahead, b_ahead) = point.x, point.quadratic.model(point.x)
-        dz = data.scores(coef_ahead, b_ahead) - z
+        dz = data.forward(coef_ahead, b_ahead) - z
         step = search(inner, loss, y, z, dz, weight, x, ahead - x, 1e-6)
         if step == 0.0:
             if stuck:
@@ -420,7 +420,7 @@ def solve_margins(inner, data, loss, tol, max_iter):
             stuck, step = True, 1.0
         x, b = x + step * (ahead - x), b + step * (b_ahead - b)
         coef = coef + step * (coef_ahead - coef)
-        z = data.scores(coef, b)
+        z = data.forward(coef, b)
         model, whole = h * (z - aims), step == 1.0
     value, certificate = history[-1]
     return inner.solution(
