@@ -2,15 +2,15 @@
 
 from sklearn.utils.validation import check_is_fitted
 
-from .fitting.base import NeedsRows
 from .fitting.curves import AdditiveModel
+from .fitting.term_streams import TermStreams
 from .learned import MultiTaskBayesianRidge
 from .problem.losses import Squared
 
 _LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to rounding
 
 
-class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
+class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRidge):
     r"""Smooth functions for every task, with strengths of sharing that are learned.
 
     A task's prediction is a sum over the features, of shared functions and of its own
@@ -43,6 +43,11 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
         each there are products of their lines, first wiggles and levels. "auto": those
         for which the likelihood gains enough, if the model then predicts each label
         better from all others, too; or none, or a list of pairs of names or positions.
+    knots : dict or list, default=None
+        Knots of some features by name or position, the two ends included (of two, the
+        function is a line), or levels of a category by name; or a list with an entry
+        for each feature. None: from the rows. With knots the terms do not depend on the
+        rows.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     fit_intercept : bool, default=True
@@ -143,7 +148,6 @@ class MultiTaskAdditiveRegressor(AdditiveModel, MultiTaskBayesianRidge):
     """
 
     noise = "common"
-    fit_moments, partial_fit = NeedsRows(), NeedsRows()
     _loss = Squared()
 
     def _gather(self, fit):

@@ -48,6 +48,11 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
         each there are products of their lines, first wiggles and levels. "auto": those
         for which the likelihood gains enough, if the model then predicts each label
         better from all others, too; or none, or a list of pairs of names or positions.
+    knots : dict or list, default=None
+        Knots of some features by name or position, the two ends included (of two, the
+        function is a line), or levels of a category by name; or a list with an entry
+        for each feature. None: from the rows. With knots the terms do not depend on the
+        rows.
     task_column : str or int, default=None
         Column of `X` that holds the task ids, by name or position.
     fit_intercept : bool, default=True

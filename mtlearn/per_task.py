@@ -6,10 +6,11 @@ import numpy as np
 
 from .constraints import check_constraints
 from .fitting import checks
-from .fitting.base import NeedsRows, TaskRegressor
+from .fitting.base import TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.constrained import Constrained
 from .fitting.elsewhere import FromPartitions
+from .fitting.fold_streams import FromFolds
 from .fitting.folds import scatter
 from .fitting.grid import Batch, in_batches
 from .fitting.related_search import RelatedSearch
@@ -215,7 +216,7 @@ class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
         return fit.with_moments() if serve else fit
 
 
-class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
+class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
     r"""`PerTaskRegressor` with everything chosen by cross-validation.
 
     Minimises over W (a row per task) and the intercepts b
@@ -275,9 +276,9 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
         relation is learned or tasks are made of others.
     intercept_strength : "auto", float or array-like, default="auto"
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        one or several to try. "auto": with independent tasks and `SharedMean` those
-        with which a task of average size keeps 15, 40, 70 or 90 % of its own level,
-        whatever the strength; with other relations 0.1, 1 and 10.
+        one or several to try. "auto": with independent tasks and `SharedMean` that at
+        which the tasks' levels are most likely in a random-intercept model, whatever
+        the strength of the penalty; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
@@ -374,7 +375,6 @@ class PerTaskRegressorCV(RelatedSearch, PerTaskRegressor):
     """
 
     _span = 1e-9
-    fit_moments, partial_fit = NeedsRows(), NeedsRows()
 
     def __init__(
         self,

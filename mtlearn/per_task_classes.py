@@ -70,9 +70,9 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         relation is learned or tasks are made of others.
     intercept_strength : "auto", float or array-like, default="auto"
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        one or several to try. "auto": with independent tasks and `SharedMean` those
-        with which a task of average size keeps 15, 40, 70 or 90 % of its own level,
-        whatever the strength; with other relations 0.1, 1 and 10.
+        one or several to try. "auto": with independent tasks and `SharedMean` that at
+        which the tasks' levels are most likely in a random-intercept model, whatever
+        the strength of the penalty; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw is predicted by the mean of the tasks' models, or
         refused. (In the folds always the former.)
@@ -175,7 +175,6 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     """
 
     _span, _coarse = 1e-6, 8
-    _bend = 0.25  # at most
 
     def __init__(
         self,
@@ -227,7 +226,8 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         return self._of_base(PerTaskClassifier, fit_intercept=True, **chosen)
 
     def _largest(self, whole, relation):
-        return 10.0 * self._bend * scatter(whole) or 1.0
+        # a logistic loss bends by a quarter at most
+        return 2.5 * scatter(whole) or 1.0
 
     def _paths(self, part, variants, grids):
         tol = max(self.tol, _FOLD_TOL)

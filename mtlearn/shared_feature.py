@@ -6,8 +6,9 @@ from itertools import tee
 import numpy as np
 
 from .fitting import checks
-from .fitting.base import NeedsRows, TaskRegressor
+from .fitting.base import TaskRegressor
 from .fitting.classifiers import LogisticClassifier
+from .fitting.fold_streams import FromFolds
 from .fitting.grid import GridFit, in_batches
 from .fitting.shared_features import SharedFeatureEstimator, scores_of
 from .fitting.streams import FromMoments
@@ -434,7 +435,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         return replace(solution, coef=coef)
 
 
-class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
+class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
     r"""`SharedFeatureRegressor` with strength, rank and penalty by cross-validation.
 
     Minimises over W (a row per task) and the intercepts b
@@ -590,7 +591,6 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
     """
 
     _own_rows = True
-    fit_moments, partial_fit = NeedsRows(), NeedsRows()
 
     def __init__(
         self,
@@ -658,11 +658,9 @@ class SharedFeatureRegressorCV(GridFit, SharedFeatureRegressor):
             alpha=alpha,
         )
 
-    def _bind(self, *args):
-        fit, rows = super()._bind(*args)
+    def _check_fit(self, fit):
         for variant in self._variants():
             self._base(variant, 1.0)._rank_limit(fit)
-        return fit, rows
 
     def _keep_choice(self, variants, chosen):
         self.variants_ = variants

@@ -600,7 +600,7 @@ assert "mtlearn.distributed" not in sys.modules
 @pytest.fixture(scope="module")
 def client():
     """Two processes of one thread each."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with (
         distributed.LocalCluster(silence_logs=50, **options) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,

@@ -139,6 +139,7 @@ def test_every_point_of_a_path_is_the_point_alone(penalty, seed):
     if penalty is None:
         one, many = PerTaskRegressor, PerTaskRegressorCV
         params["relation"] = SharedMean((0.0, 0.5, 0.9, 1.0)[seed])
+        params["intercept_strength"] = (1.0, 0.2, 1.0, 1.0)[seed]
     else:
         one, many = SharedFeatureRegressor, SharedFeatureRegressorCV
         params["penalty"] = penalty

@@ -1048,6 +1048,7 @@ def test_arguments_by_position(estimator):
         "task_column": None,
         "task_weight": None,
         "fit_intercept": True,
+        "intercept_strength": 1.0,
         "handle_unknown": "shared",
         "solver": "auto",
         "tol": 1e-8,

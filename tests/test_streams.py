@@ -19,17 +19,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mtlearn
 from mtlearn import (
     Composition,
+    MultiTaskAdditiveRegressor,
     MultiTaskBayesianRidge,
     MultiTaskSVM,
     PerTaskClassifier,
     PerTaskRegressor,
+    PerTaskRegressorCV,
     SharedFeatureRegressor,
+    SharedFeatureRegressorCV,
     SharedMean,
     TaskGraph,
     TaskMoments,
 )
 from mtlearn.constraints import NonNegative
-from mtlearn.moments import gather_moments, replay
+from mtlearn.model_selection import TaskStratifiedKFold
+from mtlearn.moments import gather_moments, replay, stream_folds
 
 NUMBERS = ("weight", "mean", "gram", "y_mean", "y_square", "cross")
 D = 4
@@ -685,10 +689,397 @@ def test_losses_that_need_the_rows_say_so(model):
 
 
 def test_every_estimator_with_a_partial_fit_is_tested_here():
-    known = {type(model).__name__ for model in ESTIMATORS}
+    known = {type(model).__name__ for model in ESTIMATORS + SEARCHES + CURVES}
     public = [getattr(mtlearn, name) for name in mtlearn.__all__]
     streams = {one.__name__ for one in public if hasattr(one, "partial_fit")}
     assert streams == known
+
+
+# ---------------------------------------------------------------- folds
+
+
+SEARCHES = [
+    PerTaskRegressorCV(alphas=20),
+    PerTaskRegressorCV(alphas=[1.0, 0.0], relation="pooled", fit_intercept=False),
+    PerTaskRegressorCV(
+        np.geomspace(1e3, 1e-2, 9), [0.0, 0.7], task_weight="balanced", margin=0.0
+    ),
+    SharedFeatureRegressorCV(
+        alphas=[30.0, 3.0, 0.0], penalty=("l21", "nuclear"), tol=1e-12
+    ),
+    SharedFeatureRegressorCV((1, 2), alphas=6, fit_intercept="shrunk", tol=1e-12),
+]
+
+
+def hashed(weight, n_folds=5):
+    """Pairs (train, test) of the rows that count."""
+    counted = np.flatnonzero(weight)
+    fold = stream_folds(len(counted), n_folds)
+    return [(counted[fold != k], counted[fold == k]) for k in range(n_folds)]
+
+
+def assert_same_search(found, expected):
+    # below full rank the certificate promises less
+    low = getattr(expected, "n_components_", None) is not None
+    assert_same_model(found, expected, 1e-4 if low else 1e-8)
+    assert_allclose(found.alphas_, expected.alphas_, rtol=1e-10)
+    assert found.best_index_ == expected.best_index_
+    assert_allclose(found.mse_grid_, expected.mse_grid_, rtol=1e-7)
+    size = np.abs(expected.coef_path_).max()
+    assert_allclose(found.coef_path_, expected.coef_path_, rtol=0, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("model", SEARCHES, ids=repr)
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_folds_of_a_stream(rows, model, wide, weighted):
+    weight = rows.weight if weighted else np.ones(400)
+    y, task = rows.y, rows.task
+    if wide:
+        y = np.column_stack([y, rows.X @ [1.0, 2.0, 0.0, 0.0] + y, -y])
+        y[::3, 0] = y[1::4, 1] = np.nan
+    expected = _like(model).set_params(cv=hashed(weight))
+    expected.fit(rows.X, y, weight, task=None if wide else task)
+    found, parts = _like(model), []
+    for low in range(0, 400, 90):
+        s = slice(low, low + 90)
+        parts.append((rows.X[s], y[s], None if wide else task[s], weight[s]))
+        X, labels, ids, w = parts[-1]
+        found.partial_fit(X, labels, w, task=ids)
+    assert_same_search(found, expected)
+    moments = TaskMoments.from_batches(parts, target=None, task=None, folds=5)
+    again = _like(model).set_params(cv=5).fit_moments(moments)
+    assert_same_search(again, expected)
+    assert again.predict(rows.X, task=None if wide else task).shape == y.shape
+
+
+def test_weights_of_labels_in_folds(rows):
+    rng = np.random.default_rng(5)
+    Y = np.column_stack([rows.y, -rows.y])
+    weight = rng.uniform(0.5, 2.0, Y.shape) * (rng.random(Y.shape) > 0.2)
+    model = PerTaskRegressorCV(alphas=np.geomspace(1e2, 1e-2, 5))
+    expected = _like(model).set_params(cv=hashed(np.ones(400)))
+    expected.fit(rows.X, Y, weight)
+    moments = TaskMoments.from_rows(rows.X, Y, sample_weight=weight, folds=5)
+    assert_same_search(_like(model).fit_moments(moments), expected)
+
+
+def test_folds_as_the_caller_has_them(rows):
+    fold = TaskStratifiedKFold(4).split(rows.X, rows.y, groups=rows.task)
+    tests = [test for _, test in fold]
+    number = np.empty(400, dtype=int)
+    for k, test in enumerate(tests):
+        number[test] = k
+    dealt = TaskMoments.from_rows(rows.X, rows.y, rows.task, rows.weight, folds=number)
+    model = PerTaskRegressorCV(np.geomspace(1e2, 1e-2, 5))
+    cv = TaskStratifiedKFold(4)
+    expected = _like(model).set_params(cv=cv)
+    expected.fit(rows.X, rows.y, rows.weight, task=rows.task)
+    assert_same_search(_like(model).fit_moments(dealt), expected)
+    # without weights, moments of any rows will do
+    by_hand = [
+        TaskMoments.from_rows(rows.X[test], rows.y[test], rows.task[test])
+        for test in tests
+    ]
+    expected = _like(model).set_params(cv=cv).fit(rows.X, rows.y, task=rows.task)
+    assert_same_search(_like(model).fit_moments(by_hand), expected)
+
+
+def test_folds_of_machines_are_added(rows):
+    whole = TaskMoments.from_rows(rows.X, rows.y, rows.task, rows.weight, folds=3)
+    parts = [
+        TaskMoments.from_rows(
+            rows.X[s], rows.y[s], rows.task[s], rows.weight[s], folds=3
+        )
+        for s in (slice(0, 250), slice(250, 400))
+    ]
+    both = [one + two for one, two in zip(*parts, strict=True)]
+    total = sum(both[1:], both[0])
+    assert_same(total, sum(whole))
+    plain = TaskMoments.from_rows(*(a[rows.weight > 0] for a in (rows.X, rows.y)))
+    assert_allclose(total.plain.weight.sum(), plain.sums.weight.sum())
+    # what is taken away is taken from both
+    left = total - both[0]
+    assert_allclose(left.plain.gram, (both[1] + both[2]).plain.gram, atol=1e-9)
+    assert_allclose(left.plain.weight, left.counts)
+
+
+def test_a_fold_in_a_file(rows, tmp_path):
+    one, _ = TaskMoments.from_rows(rows.X, rows.y, rows.task, rows.weight, folds=2)
+    one.save(tmp_path / "fold")
+    loaded = TaskMoments.load(tmp_path / "fold")
+    assert_same(loaded, one, 0.0)
+    assert loaded.weighted
+    assert_array_equal(loaded.plain.gram, one.plain.gram)
+    rows.moments.save(tmp_path / "all")
+    loaded = TaskMoments.load(tmp_path / "all")
+    assert loaded.weighted and loaded.plain is None
+
+
+def test_weights_that_come_late_leave_folds_whole(rows):
+    one, two = slice(0, 150), slice(150, 400)
+    X, y, task, weight = rows.X, rows.y, rows.task, rows.weight
+    bare = TaskMoments.from_rows(X[one], y[one], task[one], folds=2)
+    heavy = TaskMoments.from_rows(X[two], y[two], task[two], weight[two], folds=2)
+    for total in (bare[0] + heavy[0], heavy[0] + bare[0]):
+        assert total.weighted
+        assert_allclose(total.plain.weight, total.counts)
+    lost = TaskMoments.from_rows(X[two], y[two], task[two], weight[two])
+    for total in (bare[0] + lost, lost + bare[0], lost + heavy[0], heavy[0] + lost):
+        assert total.weighted and total.plain is None
+
+
+def test_folds_without_rows_and_tasks_of_one_fold(rows):
+    # few folds tell nothing apart: a single relation
+    model = PerTaskRegressorCV(np.geomspace(1e2, 1e-2, 5), 0.7, fit_intercept="shared")
+    X, y, task = rows.X[:12], rows.y[:12], np.arange(12) // 2
+    first = slice(0, 4)
+    assert len(np.unique(stream_folds(4))) < 5
+    for s in (first, slice(4, 12)):
+        model.partial_fit(X[s], y[s], task=task[s])
+        n = s.stop
+        expected = _like(model).set_params(cv=hashed(np.ones(n)))
+        assert_same_search(model, expected.fit(X[:n], y[:n], task=task[:n]))
+    with pytest.raises(ValueError, match="a fold with nothing to train on"):
+        _like(model).partial_fit(X[:1], y[:1], task=task[:1])
+
+
+def test_labels_that_are_met_exactly(rows):
+    y = rows.X @ np.arange(1.0, D + 1.0) + 3.0
+    model = PerTaskRegressorCV([1e-9, 0.0], relation="independent", fit_intercept=True)
+    moments = TaskMoments.from_rows(rows.X, y, rows.task, folds=5)
+    found = _like(model).fit_moments(moments)
+    assert np.all(found.mse_path_ <= 1e-15 * y.var())
+    assert_allclose(found.coef_, np.tile(np.arange(1.0, D + 1.0), (6, 1)), rtol=1e-8)
+
+
+@pytest.mark.parametrize("model", [SEARCHES[0], SEARCHES[3]], ids=repr)
+def test_folds_that_moments_do_not_have(rows, model):
+    folds = TaskMoments.from_rows(rows.X, rows.y, rows.task, folds=3)
+    heavy = rows.moments
+    changed = [
+        ({}, rows.moments, TypeError, "needs the moments of each fold"),
+        ({}, rows.X, TypeError, "must be a list of TaskMoments"),
+        ({}, [rows.X] * 3, TypeError, "must be a list of TaskMoments"),
+        ({}, folds[:1], ValueError, "at least 2 folds, got 1"),
+        ({}, [heavy, heavy], ValueError, "weighted rows and do not tell"),
+        ({"cv": 4}, folds, ValueError, "`cv`=4, but `moments` are of 3 folds"),
+        ({"cv": TaskStratifiedKFold(3)}, folds, ValueError, "`cv` must be a number"),
+        ({"scoring": "r2"}, folds, ValueError, "`scoring` must be None"),
+    ]
+    for parameters, moments, error, message in changed:
+        one = _like(model).set_params(**parameters)
+        with pytest.raises(error, match=message):
+            one.fit_moments(moments)
+        if parameters and "of 3" not in message:
+            with pytest.raises(error, match=message):
+                one.partial_fit(rows.X, rows.y, task=rows.task)
+    fitted = _like(model).fit(rows.X, rows.y, task=rows.task)
+    with pytest.raises(ValueError, match="folds were dealt from the rows: begin"):
+        fitted.partial_fit(rows.X, rows.y, task=rows.task)
+
+
+def test_bad_folds(rows):
+    what = rows.X, rows.y, rows.task
+    for folds in (1, 0, True, 2.5, "five"):
+        with pytest.raises(ValueError, match="`folds` must be a whole number"):
+            TaskMoments.from_rows(*what, folds=folds)
+        with pytest.raises(ValueError, match="`folds` must be a whole number"):
+            TaskMoments.from_batches([what], target=None, task=None, folds=folds)
+    with pytest.raises(ValueError, match="`folds` has 3 numbers, but X has 400"):
+        TaskMoments.from_rows(*what, folds=[0, 1, 2])
+    with pytest.raises(ValueError, match="the fold of each row, numbered from 0"):
+        TaskMoments.from_rows(*what, folds=np.full(400, -1))
+    with pytest.raises(ValueError, match="`batches` is empty"):
+        TaskMoments.from_batches([], target=None, task=None, folds=2)
+
+
+def test_a_hash_deals_evenly():
+    fold = stream_folds(100_000, 7)
+    assert_allclose(np.bincount(fold), 100_000 / 7, rtol=0.03)
+    # rows that come in turns do not stay together
+    for period in (2, 5, 7, 64):
+        assert np.bincount(fold[::period], minlength=7).min() > 0.1 * 100_000 / period
+    assert_array_equal(stream_folds(10, 7, start=90), fold[90:100])
+
+
+# ---------------------------------------------------------------- curves
+
+
+KNOTS = {j: np.linspace(-2.0, 2.0, 4 + j) for j in range(D)}
+CURVES = [
+    MultiTaskAdditiveRegressor(knots=KNOTS, interactions=False),
+    MultiTaskAdditiveRegressor(
+        knots=list(KNOTS.values()), interactions=[(0, 2)], own_curves=[1]
+    ),
+    MultiTaskAdditiveRegressor(
+        knots=[[-1.0, 1.0]] * D, interactions=False, fit_intercept=False
+    ),
+]
+
+
+@pytest.fixture
+def bent():
+    """Rows of which one feature bends."""
+    rows = Rows()
+    rows.y = rows.y + 2.0 * np.sin(2.0 * rows.X[:, 1])
+    return rows
+
+
+def assert_same_curves(found, expected, X, task):
+    assert_same_model(found, expected)
+    assert_array_equal(found.term_names_, expected.term_names_)
+    assert found.own_curves_ == expected.own_curves_
+    assert found.interactions_ == expected.interactions_
+    assert_allclose(found.log_likelihood_, expected.log_likelihood_, rtol=1e-9)
+    for one, two in zip(
+        found.predict(X, return_std=True, task=task),
+        expected.predict(X, return_std=True, task=task),
+        strict=True,
+    ):
+        assert_allclose(one, two, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", CURVES, ids=["curves", "pairs", "lines"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_curves_of_a_stream(bent, model, wide):
+    X, y, task, weight = bent.X, bent.y, bent.task, bent.weight
+    if wide:
+        y, task = np.column_stack([y, X @ [1.0, 2.0, 0.0, 0.0] + y, -y]), None
+        y[::3, 0] = y[1::4, 1] = np.nan
+    expected = _like(model).fit(X, y, weight, task=task)
+    found, parts = _like(model), []
+    for low in range(0, 400, 90):
+        s = slice(low, low + 90)
+        what = X[s], y[s], weight[s]
+        ids = None if wide else task[s]
+        found.partial_fit(*what, task=ids)
+        parts.append(model.term_moments(*what, task=ids))
+    assert not hasattr(model, "tasks_")
+    assert_same_curves(found, expected, X, task)
+    assert_same_curves(_like(model).fit_moments(sum(parts)), expected, X, task)
+
+
+@pytest.mark.parametrize("column", ["site", 2])
+def test_curves_and_levels_of_frames(bent, column, tmp_path):
+    kind = np.array(["wood", "stone", "clay"])[np.arange(400) % 3]
+    frame = bent.frame.drop(columns=["y", "w"])
+    frame.insert(4, "kind", kind)
+    y = bent.y + (kind == "clay")
+    knots = {f"x{j}": KNOTS[j] for j in (2, 3, 0, 1)}
+    knots["kind"] = ["clay", "stone", "wood", "straw"]
+    model = MultiTaskAdditiveRegressor(
+        knots=knots, interactions=[("x0", "kind")], task_column=column
+    )
+    expected = _like(model).fit(frame, y)
+    assert "kind=straw" in expected.term_names_
+    found, total = _like(model), 0
+    for low in range(0, 400, 130):
+        s = slice(low, low + 130)
+        found.partial_fit(frame[s], y[s])
+        total = total + model.term_moments(frame[s], y[s])
+    assert_same_curves(found, expected, frame, None)
+    total.save(tmp_path / "terms")
+    again = _like(model).fit_moments(TaskMoments.load(tmp_path / "terms"))
+    assert_same_curves(again, expected, frame, None)
+    curve, same = again.curve("kind"), expected.curve("kind")
+    assert curve.values.tolist() == knots["kind"]
+    assert_allclose(curve.tasks, same.tasks, rtol=1e-7)
+
+
+def test_given_knots_are_about_as_good(bent):
+    knots = dict.fromkeys(range(D), np.linspace(-2.5, 2.5, 10))
+    given = MultiTaskAdditiveRegressor(knots=knots, interactions=False)
+    given.fit(bent.X, bent.y, task=bent.task)
+    free = MultiTaskAdditiveRegressor(interactions=False)
+    free.fit(bent.X, bent.y, task=bent.task)
+    one, two = (m.predict(bent.X, task=bent.task) - bent.y for m in (given, free))
+    assert np.std(one) < 1.1 * np.std(two)
+    line = MultiTaskBayesianRidge().fit(bent.X, bent.y, task=bent.task)
+    assert np.std(one) < 0.7 * np.std(line.predict(bent.X, task=bent.task) - bent.y)
+    # of one feature, the others as ever
+    some = MultiTaskAdditiveRegressor(knots={1: [-2, 0, 2]}, interactions=False)
+    some.fit(bent.X, bent.y, task=bent.task)
+    assert sum("x1 (" in name for name in some.term_names_) == 1
+    assert sum("x2 (" in name for name in some.term_names_) > 1
+
+
+def test_curves_need_knots(bent):
+    what = {"X": bent.X, "y": bent.y, "task": bent.task}
+    for name in ("fit_moments", "partial_fit", "term_moments"):
+        assert not hasattr(MultiTaskAdditiveRegressor(), name)
+        with pytest.raises(AttributeError, match="only with `knots` given"):
+            getattr(MultiTaskAdditiveRegressor(), name)
+    for changed, message in [
+        ({"interactions": "auto"}, "`interactions`='auto' looks at single rows"),
+        ({"knots": {0: [0, 1], 3: [0, 1]}}, r"none are for \[1, 2\]"),
+        ({"knots": [[0, 1], None, [0, 1], [0, 1]]}, r"none are for \[1\]"),
+    ]:
+        model = _like(CURVES[0]).set_params(**changed)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(**what)
+    for moments in (
+        bent.moments,
+        _like(CURVES[2]).term_moments(**what),
+        TaskMoments.from_rows(np.ones((9, 14)), np.ones(9)),
+    ):
+        with pytest.raises(ValueError, match="make them with term_moments"):
+            _like(CURVES[0]).fit_moments(moments)
+    knots = {0: [0, 1]}
+    fitted = _like(CURVES[0]).set_params(knots=knots).fit(**what)
+    with pytest.raises(ValueError, match="or its terms depend on these: begin"):
+        fitted.partial_fit(**what)
+
+
+def test_a_fit_of_curves_goes_on(bent):
+    for X in (bent.X, bent.frame[[f"x{j}" for j in range(D)]]):
+        first, rest = slice(0, 200), slice(200, 400)
+        found = _like(CURVES[0]).fit(X[first], bent.y[first], task=bent.task[first])
+        assert len(found.tasks_) < 6
+        found = pickle.loads(pickle.dumps(found))
+        found.partial_fit(X[rest], bent.y[rest], task=bent.task[rest])
+        expected = _like(CURVES[0]).fit(X, bent.y, task=bent.task)
+        assert_same_curves(found, expected, X, bent.task)
+
+
+def test_given_knots_need_no_stream(bent):
+    # by the rows, as pairs are looked for there
+    kinds = [_like(CURVES[0]).set_params(interactions=i) for i in (False, "auto")]
+    one, two = (m.fit(bent.X, bent.y, task=bent.task) for m in kinds)
+    assert two.interactions_ == []
+    assert_same_curves(one, two, bent.X, bent.task)
+
+
+@pytest.mark.parametrize(
+    "knots, error, message",
+    [
+        (3, TypeError, "`knots` must be a dict"),
+        ("x0", TypeError, "`knots` must be a dict"),
+        ({0: [1.0]}, ValueError, "`knots` of 0 must be two or more finite"),
+        ({0: [0, 1, 1]}, ValueError, "that increase"),
+        ({0: [2, 1]}, ValueError, "that increase"),
+        ({0: [0, np.inf]}, ValueError, "finite"),
+        ({0: 5}, ValueError, "two or more"),
+        ({9: [0, 1]}, ValueError, "`knots` must hold names, or positions"),
+        ({"z": [0, 1]}, ValueError, "`knots` names 'z'"),
+        ({0: [0, 1], -4: [0, 1]}, ValueError, "two entries for the feature -4"),
+        ([[0, 1]], ValueError, "one entry for each of the 4 features"),
+        ({0: ["a", "b"]}, ValueError, "only columns of data frames"),
+        ({"x": ["a", "a"]}, ValueError, "levels twice for 'x'"),
+        ({"x": ["a", "b"]}, ValueError, "X has no such columns"),
+    ],
+)
+def test_bad_knots(rows, knots, error, message):
+    model = MultiTaskAdditiveRegressor(knots=knots)
+    with pytest.raises(error, match=message):
+        model.fit(rows.X, rows.y, task=rows.task)
+
+
+def test_a_category_has_no_knots(rows):
+    frame = pd.DataFrame({"kind": np.where(rows.X[:, 0] > 0, "a", "b")})
+    model = MultiTaskAdditiveRegressor(knots={"kind": [0.0, 1.0]})
+    with pytest.raises(ValueError, match="numbers for the category 'kind'"):
+        model.fit(frame, rows.y, task=rows.task)
 
 
 # ---------------------------------------------------------------- threads

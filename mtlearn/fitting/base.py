@@ -62,8 +62,8 @@ class NeedsRows:
     def __get__(self, estimator, owner):
         raise AttributeError(
             f"{owner.__name__} has no `{self._name}`: it needs the rows at every step. "
-            "Moments are enough for PerTaskRegressor, SharedFeatureRegressor and "
-            "MultiTaskBayesianRidge."
+            "Moments are enough for PerTaskRegressor and SharedFeatureRegressor, their "
+            "CV, and MultiTaskBayesianRidge."
         )
 
 

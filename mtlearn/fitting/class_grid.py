@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from ..model_selection import TaskStratifiedKFold
+from ..moments import gather_moments
 from ..problem.solution import Solution, Status
 from .grid import Batch, check_strengths
 from .part import take
@@ -28,6 +29,14 @@ class ClassGrid:
 
     def _penalty_at(self, C):
         return 1.0 / C
+
+    def _moments_of_labels(self, whole):
+        data = whole.data
+        return gather_moments(data.relabel(1.0 * (data.y == _evenest(data)[0])))
+
+    def _bend_of(self, whole):
+        share = _evenest(whole.data)[1]
+        return share * (1.0 - share)
 
     def _lowered(self, fit, rows):
         return fit, rows, np.zeros(1)
@@ -89,6 +98,13 @@ class ClassGrid:
     def _n_scores(self, whole):
         n_labels = len(whole.labels)
         return n_labels if n_labels > 2 else 1
+
+
+def _evenest(data):
+    """The class whose share is nearest to a half, and its share."""
+    mass = np.bincount(data.labels.astype(np.intp), weights=data.weights)
+    share = mass / mass.sum()
+    return int(np.abs(share - 0.5).argmin()), float(share[np.abs(share - 0.5).argmin()])
 
 
 class HeldOutLabels:

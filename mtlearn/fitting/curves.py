@@ -10,6 +10,7 @@ from . import checks
 from .categories import encode_categories, find_categories
 from .constrained import feature_names
 from .interactions import Rows, find_pairs
+from .knots import check_knots, given_levels, known_parts
 from .learned import chosen_features, feature_position
 
 _LEVELS_PRICE = 2.0  # variances that a task's own levels of a category must be worth
@@ -66,6 +67,7 @@ class AdditiveModel:
         *,
         own_curves="auto",
         interactions="auto",
+        knots=None,
         task_column=None,
         fit_intercept=True,
         handle_unknown="shared",
@@ -76,6 +78,7 @@ class AdditiveModel:
         self.n_knots = n_knots
         self.own_curves = own_curves
         self.interactions = interactions
+        self.knots = knots
         self.task_column = task_column
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
@@ -95,6 +98,7 @@ class AdditiveModel:
                     f"positions, got {self.own_curves!r}."
                 )
         self._check_interactions()
+        check_knots(self.knots)
 
     def _check_interactions(self):
         given = self.interactions
@@ -109,11 +113,19 @@ class AdditiveModel:
             )
 
     def _prepare(self, X, y, sample_weight, task):
+        return super()._prepare(self._encoded(X), y, sample_weight, task)
+
+    def _encoded(self, X):
+        """The features with codes of categories, whose levels are kept."""
+        check_knots(self.knots)
         self._levels, names = find_categories(X, self.task_column)
+        self._levels |= given_levels(self.knots, names)
         self._categories = [self._levels.get(name) for name in names]
-        return super()._prepare(
-            encode_categories(X, self._levels), y, sample_weight, task
-        )
+        return encode_categories(X, self._levels)
+
+    def _known_parts(self):
+        """What `knots` says of features, by their numbers."""
+        return known_parts(self.knots, feature_names(self), self._categories)
 
     def _checked(self, X, task):
         return super()._checked(encode_categories(X, self._levels), task)
@@ -140,16 +152,18 @@ class AdditiveModel:
         """The model, with as many knots as the rows determine."""
         categorical = np.array([levels is not None for levels in self._categories])
         pairs, knots = self._given_pairs(), np.full(X.shape[1], self.n_knots)
-        terms = make_terms(X, mass, categorical, knots + 2).with_pairs(pairs)
-        solution = self._learn(fit, X, terms, self._may_vary)
+        given = self._known_parts()
+        terms = make_terms(X, mass, categorical, knots + 2, given).with_pairs(pairs)
+        solution = self._with_terms(fit, X, terms, self._may_vary)
         for _ in range(_REFINEMENTS):
             coarse = self._coarse(solution)
             if not coarse.any():
                 break
             knots = np.where(coarse, 2 * knots + 1, knots)
             own = self._own_features(solution)
-            finer = make_terms(X, mass, categorical, knots + 2).with_pairs(pairs)
-            there = self._learn(fit, X, finer, lambda own=own: self._vary(own))
+            finer = make_terms(X, mass, categorical, knots + 2, given)
+            finer = finer.with_pairs(pairs)
+            there = self._with_terms(fit, X, finer, lambda own=own: self._vary(own))
             gain = solution.objective - there.objective
             if gain < _WORTH or self._interpolates(there, fit.data.weights):
                 self._terms = terms
@@ -157,18 +171,22 @@ class AdditiveModel:
             terms, solution = finer, there
         return solution
 
-    def _learn(self, fit, X, terms, may_vary, **starts):
+    def _with_terms(self, fit, X, terms, may_vary, **starts):
         """The model with these terms."""
         self._terms = terms
-        varying, optional = may_vary()
         columns = replace(fit.data, X=terms.columns(X), _shared={})
+        return self._learn_columns(fit.with_rows(columns), may_vary, **starts)
+
+    def _learn_columns(self, fit, may_vary, **starts):
+        """The model of columns that are those of the terms."""
+        varying, optional = may_vary()
         settings = {
-            **self._settings(columns.n_features),
+            **self._settings(fit.n_features),
             "varying": varying,
             "optional": optional,
-            "groups": terms.groups,
+            "groups": self._terms.groups,
         }
-        return self._maximised(fit.with_rows(columns), settings, **starts)
+        return self._maximised(fit, settings, **starts)
 
     def _learn_more(self, fit, X, own, terms, solution, strengths):
         """The model with more pairs, from another one and variances of the pairs."""
@@ -178,7 +196,7 @@ class AdditiveModel:
             ahead = np.insert(D, [len(D) - 1] * (len(terms.feature) + 1 - len(D)), 0.0)
             tau = np.append(one.shared_variance / noise, strengths)
             starts.append((ahead / noise, tau))
-        return self._learn(fit, X, terms, lambda: self._vary(own), starts=starts)
+        return self._with_terms(fit, X, terms, lambda: self._vary(own), starts=starts)
 
     def _given_pairs(self):
         """Pairs of features that `interactions` names."""

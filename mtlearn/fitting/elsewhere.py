@@ -41,7 +41,7 @@ class FromPartitions:
         self._check_common()
         relation = self._relation()
         self._refuse_partitions(relation)
-        intercept = checks.check_intercept(self.fit_intercept)
+        intercept = self._intercepts()
         classes = hasattr(self, "decision_function")
         what = X, y, sample_weight, task, True, classes
         rows, wanted = open_partitions(self, *what)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..moments import Moments, gather_moments, grams_fit, same_rows
+from ..moments import Moments, gather_moments, grams_fit, replay, same_rows
 from ..problem.intercepts import weighted_mean
 from .part import take
 
@@ -89,6 +89,32 @@ class HeldOut:
         for k in np.flatnonzero(poor):
             z = self.data.scores(coef[k], intercept[k])
             total[k] = np.sum((self.data.labels - z) ** 2)
+        return total / self.n_labels
+
+
+class HeldOutMoments:
+    """Rows to be predicted, unweighted, of which moments are all that is left.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of all tasks.
+    n_labels : int
+    """
+
+    def __init__(self, moments, n_labels):
+        self.moments, self.n_labels = moments, n_labels
+
+    def errors(self, coef, intercept):
+        """As `HeldOut.errors`."""
+        if self.n_labels == 0:
+            return np.full(len(coef), np.nan)
+        total, poor = _squares(self.moments, coef, intercept)
+        if poor.any():
+            data = replay(self.moments)  # where nothing cancels
+            for k in np.flatnonzero(poor):
+                left = data.labels - data.scores(coef[k], intercept[k])
+                total[k] = data.weights @ left**2
         return total / self.n_labels
 
 
@@ -176,6 +202,21 @@ class FoldMoments:
         # tasks that are alike in all rows are alike here: all folds in the same groups
         group, first = self.alike
         return moments.regrouped(moments.group[first], group)
+
+
+class KnownFolds(FoldMoments):
+    """The same of folds of which moments are all that is left.
+
+    Parameters
+    ----------
+    moments : list of Moments
+        Of the same tasks.
+    """
+
+    def __init__(self, moments):
+        self.folds = self._kept = moments
+        self.parted = True
+        self.total = self._sum(0, len(moments))
 
 
 def _plus(one, two):

@@ -21,7 +21,6 @@ from ..problem.intercepts import NONE, SHARED
 from ..problem.solution import reached, warn_unless_converged
 from ..problem.span import RowSpan
 from ..problem.tasks import TaskData
-from ..solvers.margins.level import best_levels
 from . import checks
 from .base import _report
 from .choice import best_point, best_strength, is_ahead, within_one_standard_error
@@ -124,7 +123,6 @@ class GridFit:
         fit, rows = self._prepare(X, y, sample_weight, task)
         start = warm_model(fit)
         fit, rows, level = self._lowered(fit, rows)
-        start = None if start is None else (start[0], start[1] - level)
         # 1) the folds and what is known of them
         given = Given(self, X, y, sample_weight, task)
         folds = given.folds(self.cv, rows, partial(self._dealt, rows, fit.labels))
@@ -134,16 +132,23 @@ class GridFit:
         )
         total = None if moments is None else moments.total
         whole = self._part(space.rows, np.arange(rows.X.shape[0]), total, fit.labels)
-        # 2) the grid, 3) every fold along it
-        table = self._table(whole)
         judge = Judge(self, given, space, level.flat[0])
         parts = partial(self._fold_parts, space.rows, folds, moments, fit.labels)
-        results = self._fill(table, parts, judge)
+        return self._chosen(Search(fit, whole, parts, space, judge, start, level))
+
+    def _chosen(self, search):
+        """Choose the strength, keep the model of all rows and return its solution."""
+        fit, whole, space, level = search.fit, search.whole, search.space, search.level
+        # 2) the grid, 3) every fold along it
+        table = self._table(whole)
+        results = self._fill(table, search.parts, search.judge)
         # 4) the choice, 5) the model of all rows
         mode, chosen = self._choose(table, results)
         whole = replace(whole, intercept=mode)
         self._keep_choice(table.variants, chosen)
         self._keep_path(whole, space, table.variants[chosen])
+        start = search.start
+        start = None if start is None else (start[0], start[1] - level)
         strength = getattr(self, f"{self._strength_name}_")
         model = self._model(table.variants[chosen], strength)
         fit = replace(fit, intercept=self._settle(model, whole))
@@ -155,17 +160,24 @@ class GridFit:
 
     def _lowered(self, fit, rows):
         """Fit and rows with labels less their level, and that level."""
-        # one for all, which folds without rows of a task know as well
-        common = SHARED if fit.intercept.present and not fit.form.composed else NONE
-        level = best_levels(fit.data, fit.form, common)
+        level = self._common_level(fit)
         return fit.lowered(level), rows.relabel(rows.y - level[0]), level
+
+    def _common_level(self, fit):
+        """One level for all, which folds without rows of a task know as well."""
+        common = SHARED if fit.intercept.present and not fit.form.composed else NONE
+        return replace(fit, intercept=common).levels()
 
     def _bind(self, relation, X, y, codes, weight, *rest):
         """The fit of all rows, and those rows with all tasks."""
         fit = super()._bind(relation, X, y, codes, weight, *rest)
+        self._check_fit(fit)
         if weight is not None and weight.ndim == 2:
             y = np.where(weight > 0, y, np.nan)
         return fit, TaskData(X, y, len(self.tasks_), codes, weight)
+
+    def _check_fit(self, fit):
+        """Check what the family asks of the tasks and features."""
 
     # ------------------------------------------------------------ parameters
 
@@ -261,14 +273,7 @@ class GridFit:
             counts = rows.observed[index].sum(axis=0)
         else:
             counts = np.bincount(rows.codes[index], minlength=rows.n_tasks)
-        weight = checks.check_task_weight(self.task_weight, self.tasks_, counts)
-        labelled = counts > 0 if weight is None else (counts > 0) & (weight > 0)
-        if not labelled.any():
-            raise ValueError(
-                "`cv` has a fold with nothing to train on: every training part needs "
-                "a label of positive weight."
-            )
-        part, settled = self._taking_part(labelled)
+        weight, part, settled = self._counted(counts)
         known = rows.n_tasks if rows.wide else len(np.unique(rows.codes[index]))
         if moments is not None and weight is not None:
             moments = replace(moments, scale=weight)
@@ -282,14 +287,32 @@ class GridFit:
             labels,
             moments=None if moments is None else moments_of(moments, part),
             n_known=known,
+            counts=counts,
         )
+
+    def _counted(self, counts):
+        """Weights of the tasks of a training part, which take part, which are settled.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n_tasks,)
+            Labelled rows.
+        """
+        weight = checks.check_task_weight(self.task_weight, self.tasks_, counts)
+        labelled = counts > 0 if weight is None else (counts > 0) & (weight > 0)
+        if not labelled.any():
+            raise ValueError(
+                "`cv` has a fold with nothing to train on: every training part needs "
+                "a label of positive weight."
+            )
+        return weight, *self._taking_part(labelled)
 
     def _fold_parts(self, rows, folds, moments, labels=None):
         """Yield every fold, one at a time."""
         known = [(None, None)] * len(folds) if moments is None else moments
         for (train, test), (inner, outer) in zip(folds, known, strict=True):
             part = self._part(rows, train, inner, labels)
-            yield _Fold(part, self._tested(rows, test, outer), test)
+            yield Fold(part, self._tested(rows, test, outer), test)
 
     def _tested(self, rows, index, moments):
         """What the models of a fold are to predict."""
@@ -485,12 +508,38 @@ class _Results(NamedTuple):
 # ---------------------------------------------------------------- one fold
 
 
-class _Fold(NamedTuple):
+class Fold(NamedTuple):
     """A training part, what it is tested on, and the numbers of the tested rows."""
 
     train: Part
     test: object
-    index: np.ndarray
+    index: np.ndarray | None
+
+
+class Search(NamedTuple):
+    """What is known of the data when a grid is searched.
+
+    Attributes
+    ----------
+    fit, whole : Part
+        All rows, as the base estimator and as the folds have them.
+    parts : callable
+        Yields every `Fold`.
+    space : RowSpan
+    judge : Judge or None
+        None where there is no scorer and no row.
+    start : (coef, intercept) or None
+    level : ndarray of shape (n_part,)
+        What was taken away from the targets.
+    """
+
+    fit: Part
+    whole: Part
+    parts: object
+    space: RowSpan
+    judge: Judge | None
+    start: tuple | None
+    level: np.ndarray
 
 
 def _cross_validate(estimator, fold, table, modes, chosen, picked, judge):
@@ -500,6 +549,7 @@ def _cross_validate(estimator, fold, table, modes, chosen, picked, judge):
     variants = [table.variants[v] for v in chosen]
     grids = [table.grids[v][picked] for v in chosen]
     train = fold.train.read()
+    scored = judge is not None and judge.scorer is not None
     for m in modes if estimator._tells(train) else ():
         part = replace(train, intercept=table.modes[m])
         paths = zip(chosen, variants, grids, estimator._paths(part, variants, grids))
@@ -509,7 +559,7 @@ def _cross_validate(estimator, fold, table, modes, chosen, picked, judge):
                 here = picked[at : at + len(batch.coef)]
                 point = variant, grid[at]
                 errors[m, v, here] = estimator._errors(fold, part, point, batch)
-                for k in range(len(here) if judge.scorer is not None else 0):
+                for k in range(len(here) if scored else 0):
                     point = variant, grid[at + k]
                     found = batch.coef[k], batch.intercept[k]
                     model = estimator._fitted(part, point, *found)

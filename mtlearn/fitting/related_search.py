@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..moments import grams_fit
 from ..problem.ids import LARGEST, as_floats, shorten
 from ..problem.intercepts import SHARED, priced, shrunken
 from ..relations import (
@@ -14,6 +15,7 @@ from ..relations import (
     SharedMean,
     check_relation,
 )
+from ..solvers.related.levels import level_price
 from . import checks
 from .grid import GridFit
 
@@ -27,8 +29,6 @@ class RelatedSearch(GridFit):
 
     A family says by `_penalty_at` what alpha its strengths stand for.
     """
-
-    _bend = 1.0  # curvature of the loss of a label
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -137,8 +137,30 @@ class RelatedSearch(GridFit):
             return given
         if not all(isinstance(one, (Independent, SharedMean)) for one in variants):
             return [shrunken(strength) for strength in _STRENGTHS]
-        mass = self._bend * _size_of_a_task(whole)
-        return [priced(mass * (1.0 - share) / share) for share in _SHARES]
+        price = self._likely_price(whole)
+        if price is None:
+            mass = self._bend_of(whole) * _size_of_a_task(whole)
+            return [priced(mass * (1.0 - share) / share) for share in _SHARES]
+        return [priced(price)]
+
+    def _likely_price(self, whole):
+        """The price at which the tasks' levels are most likely, None if none is."""
+        if whole.moments is None and not grams_fit(whole.data):
+            return None
+        n_labels = int(whole.counts[whole.part].sum())
+        price = level_price(self._moments_of_labels(whole), n_labels)
+        if price is None:
+            return None
+        # where levels do not differ, a task of mean size keeps a tenth of its own
+        return self._bend_of(whole) * min(price, 9.0 * _size_of_a_task(whole))
+
+    def _moments_of_labels(self, whole):
+        """Of labels as if their loss were squared."""
+        return whole.gathered()
+
+    def _bend_of(self, whole):
+        """Mean curvature of the loss of a label."""
+        return 1.0
 
     def _keep_modes(self, table, quality, mode):
         self.fit_intercepts_ = [_words(one) for one in table.modes]
@@ -185,7 +207,10 @@ class RelatedSearch(GridFit):
 
 def _size_of_a_task(whole):
     """The mean weight of the tasks with labels."""
-    mass = whole.data.sums(whole.data.weights)
+    if whole.moments is not None:
+        mass = whole.moments.task_weights
+    else:
+        mass = whole.data.sums(whole.data.weights)
     return float(mass[mass > 0].mean())
 
 

@@ -10,7 +10,6 @@ from ..problem.ids import find_tasks
 from ..problem.tasks import TaskData
 from ..relations import Independent, SharedMean
 from ..solvers.related.shards import Head, Tail, Ties, shard_of, solve_shards
-from . import checks
 from .part import Part
 from .partitions import Counts, open_partitions, read_moments, refuse_partitions
 from .streams import FromMoments, total_moments, whole_moments
@@ -43,7 +42,7 @@ class FromShards(FromMoments):
         self._check_parameters()
         self._check_common()
         relation = self._relation()
-        intercept = checks.check_intercept(self.fit_intercept)
+        intercept = self._intercepts()
         self._layout, self._n_columns = found.layout, len(found.tasks)
         tasks = self.tasks_ = found.tasks
         task_weight, labelled = self._weigh_tasks(relation, found.counts, False)

@@ -90,16 +90,17 @@ class FromMoments:
         if seen is None and hasattr(self, "tasks_"):
             raise ValueError(
                 f"The last fit of this {type(self).__name__} kept no moments to go on "
-                "from, as they are larger than its rows or not what it was solved by: "
-                "begin with partial_fit, or with fit_moments."
+                f"from, {self._kept_none}: begin with partial_fit, or with fit_moments."
             )
         model = self._unfitted()
         if seen is not None:
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
                     setattr(model, name, getattr(self, name))
-        new = model._moments_of(X, y, sample_weight, task, reset=seen is None)
-        return self._learn(model, new if seen is None else seen + new)
+        moments = model._moments_with(seen, X, y, sample_weight, task)
+        return self._learn(model, moments)
+
+    _kept_none = "as they are larger than its rows or not what it was solved by"
 
     def _fit_partitions(self, X, y, sample_weight, task):
         if not hasattr(self, "fit_moments"):
@@ -112,6 +113,11 @@ class FromMoments:
         fit = model._prepare_moments(moments)
         model._moments = moments
         return self._fit_to(model, fit)
+
+    def _moments_with(self, seen, X, y, sample_weight, task):
+        """Moments of rows, all tasks counted alike, added to those that were seen."""
+        new = self._moments_of(X, y, sample_weight, task, reset=seen is None)
+        return new if seen is None else seen + new
 
     def _moments_of(self, X, y, sample_weight, task, reset):
         """Moments of rows, all tasks counted alike."""
@@ -150,7 +156,7 @@ class FromMoments:
         wide = moments.layout == "wide"
         self._layout, self._n_columns = moments.layout, moments.n_tasks
         tasks = self.tasks_ = model_tasks(relation, moments.tasks, wide)
-        where, counts, sums = _at(moments, tasks)
+        where, counts, sums = _where(moments, tasks)
         weight, labelled = self._weigh_tasks(relation, counts, wide)
         part = relation.taking_part(tasks, labelled)
         if where is not None or not part.all():
@@ -227,6 +233,7 @@ class FromMoments:
             self._layout,
             *columns,
             sums,
+            fit.data.sample_weight is not None,
         )
 
 
@@ -251,11 +258,18 @@ def whole_moments(found):
     return found
 
 
-def _at(moments, tasks):
+def placed(moments, tasks):
+    """Counts and moments of the tasks of the model, in their order."""
+    where, counts, sums = _where(moments, tasks)
+    return counts, sums if where is None else sums.at(where)
+
+
+def _where(moments, tasks):
     """Where in the moments the tasks of the model are, None if they are the same."""
     if np.array_equal(tasks, moments.tasks):
         return None, moments.counts, moments.sums
     place = {task: position for position, task in enumerate(moments.tasks.tolist())}
     where = np.array([place.get(task, -1) for task in tasks.tolist()], dtype=np.int64)
-    counts = np.where(where >= 0, moments.counts[where], 0)
+    counts = np.zeros(len(tasks), dtype=np.int64)
+    counts[where >= 0] = moments.counts[where[where >= 0]]
     return where, counts, moments.sums

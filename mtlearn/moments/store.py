@@ -11,7 +11,7 @@ _VERSION = 1
 _DATES = {"date": datetime.date, "datetime": datetime.datetime}
 
 
-def save_arrays(path, arrays, *, tasks, layout, columns, task_column):
+def save_arrays(path, arrays, *, tasks, layout, columns, task_column, origin):
     """Write numbers, ids and names.
 
     Parameters
@@ -22,14 +22,16 @@ def save_arrays(path, arrays, *, tasks, layout, columns, task_column):
     layout : str
     columns : ndarray of str, or None
     task_column : int or None
+    origin : (columns, task_column) or None
     """
     kind, tasks = _plain(tasks)
     about = {
         "version": _VERSION,
         "ids": kind,
         "layout": layout,
-        "columns": None if columns is None else columns.tolist(),
+        "columns": _listed(columns),
         "task_column": task_column,
+        "origin": None if origin is None else [_listed(origin[0]), origin[1]],
     }
     everything = {**arrays, "tasks": tasks, "about": np.array(json.dumps(about))}
     if hasattr(path, "write"):
@@ -40,8 +42,11 @@ def save_arrays(path, arrays, *, tasks, layout, columns, task_column):
         np.savez(file, **everything)
 
 
-def load_arrays(path, names):
-    """Read what `save_arrays` has written: a dict of its keywords and its arrays."""
+def load_arrays(path, names, more=()):
+    """Read what `save_arrays` has written: a dict of its keywords and its arrays.
+
+    Those named in `more` need not be there.
+    """
     with np.load(path, allow_pickle=False) as file:
         if "about" not in file or not {*names, "tasks"} <= {*file.files}:
             raise ValueError(f"{path!r} holds no moments of tasks.")
@@ -51,13 +56,23 @@ def load_arrays(path, names):
                 f"{path!r} was written by a newer version of mtlearn: expected format "
                 f"{_VERSION}, got {about['version']}."
             )
-        found = {name: file[name] for name in names}
+        there = [name for name in more if name in file]
+        found = {name: file[name] for name in (*names, *there)}
         tasks = file["tasks"]
-    columns = about["columns"]
     found["tasks"] = _as_ids(about["ids"], tasks)
     found["layout"], found["task_column"] = about["layout"], about["task_column"]
-    found["columns"] = None if columns is None else np.array(columns, dtype=object)
+    found["columns"] = _as_names(about["columns"])
+    origin = about["origin"]
+    found["origin"] = None if origin is None else (_as_names(origin[0]), origin[1])
     return found
+
+
+def _listed(names):
+    return None if names is None else names.tolist()
+
+
+def _as_names(names):
+    return None if names is None else np.array(names, dtype=object)
 
 
 def _plain(tasks):

@@ -111,8 +111,7 @@ class Moments:
         apart : bool
             Whether each gets a group of its own.
         """
-        known = tasks >= 0
-        used = np.where(known, self.group[tasks], -1)
+        used = _or_empty(self.group, tasks, -1)
         group = np.arange(len(used))
         if not apart:
             used, group = np.unique(used, return_inverse=True)

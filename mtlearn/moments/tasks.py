@@ -1,6 +1,7 @@
 """What the rows of many tasks leave behind: added, taken apart, kept in a file."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,11 +25,27 @@ from ..problem.values import (
 )
 from .batches import Batch, Columns, read_batches
 from .collect import Collector
+from .deal import Deal, check_n_folds, some_rows, unweighted
 from .gather import gather_moments
 from .store import load_arrays, save_arrays
 from .sums import Moments
 
 _ROUNDING = 1e-9  # of a task's weight, by which a difference may miss zero
+
+
+class Origin(NamedTuple):
+    """What features were made of that are not the columns of `X` themselves.
+
+    Attributes
+    ----------
+    columns : ndarray of str or None
+        Names of the columns of `X`, that of the ids included.
+    task_column : int or None
+        Position of the ids among them.
+    """
+
+    columns: np.ndarray | None
+    task_column: int | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -60,6 +77,13 @@ class TaskMoments:
         Position of the ids among them; None where they came beside `X`.
     sums : Moments
         The numbers.
+    weighted : bool, default=False
+        Whether rows had weights.
+    plain : Moments or None
+        The numbers of the same rows, all of weight one: by these a held-out fold is
+        judged. Kept only where rows have weights and are dealt into folds.
+    origin : Origin or None
+        What the features were made of, if they are not the columns of `X`.
 
     Attributes
     ----------
@@ -101,11 +125,16 @@ class TaskMoments:
     columns: np.ndarray | None
     task_column: int | None
     sums: Moments
+    weighted: bool = False
+    plain: Moments | None = None
+    origin: Origin | None = None
 
     # ------------------------------------------------------------ where they come from
 
     @classmethod
-    def from_rows(cls, X, y, task=None, sample_weight=None, *, task_column=None):
+    def from_rows(
+        cls, X, y, task=None, sample_weight=None, *, task_column=None, folds=None
+    ):
         """Gather the moments of rows in memory.
 
         Parameters
@@ -121,10 +150,14 @@ class TaskMoments:
             Non-negative weights; rows of weight zero are as if absent.
         task_column : str or int, default=None
             Column of `X` that holds the task ids, by name or position.
+        folds : int or array-like of shape (n_samples,), default=None
+            Into how many folds the rows are dealt, by a hash of their positions; or the
+            fold of each row, numbered from 0.
 
         Returns
         -------
         moments : TaskMoments
+            With `folds` a list of them, for the estimators with cross-validation.
         """
         columns, place = column_names(X), None
         if task_column is not None:
@@ -137,10 +170,20 @@ class TaskMoments:
             place = column_position(task_column, columns, width)
             X, task = split_task_column(X, task_column)
         names = column_names(y)
-        return cls._of_batch(Batch(X, y, task, sample_weight, columns, place, names))
+        batch = Batch(X, y, task, sample_weight, columns, place, names)
+        return cls._of_batch(batch, Deal(folds))
 
     @classmethod
-    def from_batches(cls, batches, *, target, task, features=None, sample_weight=None):
+    def from_batches(
+        cls,
+        batches,
+        *,
+        target,
+        task,
+        features=None,
+        sample_weight=None,
+        folds=None,
+    ):
         """Gather the moments of a stream of rows, one batch after the other.
 
         Parameters
@@ -158,23 +201,33 @@ class TaskMoments:
             The columns of the features; by default all others.
         sample_weight : str, default=None
             The column of the weights.
+        folds : int, default=None
+            Into how many folds the rows are dealt, by a hash of their positions in the
+            stream.
 
         Returns
         -------
         moments : TaskMoments
+            With `folds` a list of them, for the estimators with cross-validation.
         """
         wanted = Columns(target, task, features, sample_weight)
-        total = _Sum()
+        if folds is not None:
+            check_n_folds(folds)
+        deal = Deal(folds)
+        totals = [_Sum() for _ in range(folds or 1)]
         for number, batch in enumerate(_numbered(read_batches(batches, wanted))):
             with _InBatch(number):
-                total.add(cls._of_batch(batch))
-        if total.last is None:
+                found = cls._of_batch(batch, deal)
+                for total, one in zip(totals, found if folds else [found]):
+                    total.add(one)
+        if totals[0].last is None:
             raise ValueError("`batches` is empty: expected at least one batch.")
-        return total.result()
+        results = [total.result() for total in totals]
+        return results if folds else results[0]
 
     @classmethod
-    def _of_batch(cls, batch):
-        """Check rows, and gather their moments."""
+    def _of_batch(cls, batch, deal):
+        """Check rows, and gather their moments; a list of them, if they are dealt."""
         X, ids = batch.X, batch.task
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
         X = as_matrix(X, at_least=0)
@@ -188,16 +241,17 @@ class TaskMoments:
                     f"`task` has {len(ids)} ids, but X has {n_rows} rows: expected one "
                     "id per row."
                 )
-        X, y, ids, weight, _ = drop_weightless(X, y, ids, weight)
+        X, y, ids, weight, kept = drop_weightless(X, y, ids, weight)
         check_size("X", X.data if sp.issparse(X) else X, 1.0 / LARGEST)
         y = check_targets(y, some=False)
         columns = batch.columns
         if columns is not None and not all(isinstance(c, str) for c in columns):
             columns = None
-        return cls._of_rows(X, y, ids, weight, names, columns, batch.task_column)
+        what = X, y, ids, weight, names, columns, batch.task_column
+        return cls._of_rows(*what, deal.folds(n_rows, kept))
 
     @classmethod
-    def _of_rows(cls, X, y, ids, weight, names, columns, task_column):
+    def _of_rows(cls, X, y, ids, weight, names, columns, task_column, folds):
         """Gather the moments of checked rows."""
         if y.ndim == 2:
             tasks, codes = np.arange(y.shape[1]) if names is None else names, None
@@ -208,7 +262,10 @@ class TaskMoments:
         data = TaskData(X, y, len(tasks), codes, weight)
         layout = "wide" if codes is None else "single" if ids is None else "long"
         columns = None if columns is None else np.asarray(columns, dtype=object)
-        return cls.from_data(data, tasks, layout, columns, task_column)
+        what = tasks, layout, columns, task_column
+        if folds is None:
+            return cls.from_data(data, *what)
+        return cls.folds_from_data(data, *what, *folds)
 
     @classmethod
     def from_data(cls, data, tasks, layout, columns=None, task_column=None):
@@ -236,9 +293,45 @@ class TaskMoments:
             if data.wide
             else np.bincount(data.codes, minlength=data.n_tasks)
         )
-        n = data.X.shape[0]
-        sums = gather_moments(data)
-        return cls(tasks, counts, n, layout, columns, task_column, sums)
+        n, sums = data.X.shape[0], gather_moments(data)
+        weighted = data.sample_weight is not None
+        what = layout, columns, task_column, sums, weighted
+        return cls(tasks, counts, n, *what)
+
+    @classmethod
+    def folds_from_data(cls, data, tasks, layout, columns, task_column, fold, n_folds):
+        """Gather the moments of every fold of rows that are sorted into tasks.
+
+        Parameters
+        ----------
+        data : TaskData
+            As in `from_data`, with all that follows.
+        tasks : ndarray of shape (n_tasks,)
+            Their ids.
+        layout : {"long", "wide", "single"}
+            How rows name their tasks.
+        columns : ndarray of str or None
+            Names of the columns.
+        task_column : int or None
+            Position of the ids.
+        fold : ndarray of shape (n_samples,), int
+            Fold of each row.
+        n_folds : int
+            How many there are.
+
+        Returns
+        -------
+        moments : list of TaskMoments
+            Those of weighted rows know what they are without weights, too.
+        """
+        out = []
+        for k in range(n_folds):
+            rows = some_rows(data, np.flatnonzero(fold == k))
+            one = cls.from_data(rows, tasks, layout, columns, task_column)
+            if one.weighted:
+                one = replace(one, plain=gather_moments(unweighted(rows)))
+            out.append(one)
+        return out
 
     # ------------------------------------------------------------ what they are
 
@@ -265,6 +358,11 @@ class TaskMoments:
             f"n_samples={self.n_samples})"
         )
 
+    @property
+    def unweighted(self):
+        """The numbers of the rows without their weights, None where not known."""
+        return self.plain if self.weighted else self.sums
+
     # ------------------------------------------------------------ arithmetic
 
     def __add__(self, other):
@@ -286,18 +384,20 @@ class TaskMoments:
         _refuse_debts(self, other, where)
         kept = replace(self, columns=columns, task_column=place)
         n_samples = self.n_samples - other.n_samples
-        if self.layout != "wide":
-            left = Collector()
-            left.add(self.tasks, self.counts, self.sums)
-            left.add(other.tasks, other.counts, other.sums, -1.0)
-            tasks, counts, sums = left.result()
-        else:
-            back = np.full(self.n_tasks, -1)
-            back[where] = np.arange(len(where))
-            tasks, counts = self.tasks, self.counts.copy()
-            counts[where] -= other.counts
-            sums = self.sums - other.sums.at(back)
-        return replace(kept, tasks=tasks, counts=counts, n_samples=n_samples, sums=sums)
+        tasks, counts, sums = _difference(self, other, where, self.sums, other.sums)
+        weighted, plain = self.weighted or other.weighted, None
+        both = self.unweighted, other.unweighted
+        if weighted and both[0] is not None and both[1] is not None:
+            plain = _difference(self, other, where, *both)[2]
+        return replace(
+            kept,
+            tasks=tasks,
+            counts=counts,
+            n_samples=n_samples,
+            sums=sums,
+            weighted=weighted,
+            plain=plain,
+        )
 
     # ------------------------------------------------------------ files
 
@@ -309,15 +409,18 @@ class TaskMoments:
         path : str, path or file
             Written as it is: no ending is added.
         """
-        sums = self.sums.with_rests()
-        arrays = {name: getattr(sums, name) for name in _NUMBERS}
+        arrays = _numbers(self.sums)
+        if self.plain is not None:
+            arrays |= _numbers(self.plain, _PLAIN)
+        about = {"counts": self.counts, "n_samples": self.n_samples}
         save_arrays(
             path,
-            arrays | {"counts": self.counts, "n_samples": self.n_samples},
+            arrays | about | {"weighted": self.weighted},
             tasks=self.tasks,
             layout=self.layout,
             columns=self.columns,
             task_column=self.task_column,
+            origin=self.origin,
         )
 
     @classmethod
@@ -333,8 +436,12 @@ class TaskMoments:
         -------
         moments : TaskMoments
         """
-        found = load_arrays(path, (*_NUMBERS, "counts", "n_samples"))
+        names = *_NUMBERS, "counts", "n_samples", "weighted"
+        found = load_arrays(path, names, [_PLAIN + name for name in _NUMBERS])
         sums = Moments(*(found[name] for name in _NUMBERS))
+        plain = None
+        if _PLAIN + _NUMBERS[0] in found:
+            plain = Moments(*(found[_PLAIN + name] for name in _NUMBERS))
         return cls(
             found["tasks"],
             found["counts"],
@@ -343,10 +450,20 @@ class TaskMoments:
             found["columns"],
             found["task_column"],
             sums,
+            bool(found["weighted"]),
+            plain,
+            None if found["origin"] is None else Origin(*found["origin"]),
         )
 
 
 _NUMBERS = tuple(Moments.__dataclass_fields__)
+_PLAIN = "plain_"  # before the names of what unweighted rows leave, in a file
+
+
+def _numbers(sums, before=""):
+    """All arrays of moments by their names."""
+    sums = sums.with_rests()
+    return {before + name: getattr(sums, name) for name in _NUMBERS}
 
 
 # ---------------------------------------------------------------- sums
@@ -384,8 +501,8 @@ class _Sum:
     """A running sum of `TaskMoments`; the long layout in place."""
 
     def __init__(self):
-        self.last, self._collector, self._wide = None, None, None
-        self._n_samples = 0
+        self.last, self._run, self._plain = None, _Run(), None
+        self._n_samples, self._weighted = 0, False
 
     def add(self, moments):
         """Add those of some rows."""
@@ -393,21 +510,67 @@ class _Sum:
         if self.last is not None:
             columns, place = _agree(self.last, moments)
         self._n_samples += moments.n_samples
-        if moments.layout == "wide":
-            self._wide = _add_wide(self._wide, moments)
-        else:
-            self._collector = self._collector or Collector()
-            self._collector.add(moments.tasks, moments.counts, moments.sums)
+        self._add_plain(moments)
+        self._run.add(moments, moments.sums)
         self.last = replace(moments, columns=columns, task_column=place)
+
+    def _add_plain(self, moments):
+        """Go on with the sums of rows without weights, from the first that have one."""
+        if moments.weighted and not self._weighted:
+            until = None if self.last is None else self.result()
+            self._weighted, self._plain = True, _Run()
+            if until is not None:
+                self._plain.add(until, until.sums)
+        if self._plain is not None and moments.unweighted is not None:
+            self._plain.add(moments, moments.unweighted)
+        else:
+            self._plain = None
 
     def result(self):
         """The sum."""
-        if self._wide is not None:
-            tasks, counts, sums = self._wide
+        tasks, counts, sums = self._run.result()
+        return replace(
+            self.last,
+            tasks=tasks,
+            counts=counts,
+            n_samples=self._n_samples,
+            sums=sums,
+            weighted=self._weighted,
+            plain=None if self._plain is None else self._plain.result()[2],
+        )
+
+
+class _Run:
+    """A running sum of tasks, counts, and moments of one kind."""
+
+    def __init__(self):
+        self._collector, self._wide = None, None
+
+    def add(self, moments, sums):
+        """Add the sums of the tasks of `moments`."""
+        if moments.layout == "wide":
+            self._wide = _add_wide(self._wide, replace(moments, sums=sums))
         else:
-            tasks, counts, sums = self._collector.result()
-        n = self._n_samples
-        return replace(self.last, tasks=tasks, counts=counts, n_samples=n, sums=sums)
+            self._collector = self._collector or Collector()
+            self._collector.add(moments.tasks, moments.counts, sums)
+
+    def result(self):
+        """Tasks, counts and sums."""
+        return self._collector.result() if self._wide is None else self._wide
+
+
+def _difference(one, two, where, sums, others):
+    """Tasks, counts and moments that are left; `where` are the tasks of `two`."""
+    if one.layout != "wide":
+        left = Collector()
+        left.add(one.tasks, one.counts, sums)
+        left.add(two.tasks, two.counts, others, -1.0)
+        return left.result()
+    back = np.full(one.n_tasks, -1)
+    back[where] = np.arange(len(where))
+    counts = one.counts.copy()
+    counts[where] -= two.counts
+    return one.tasks, counts, sums - others.at(back)
 
 
 def _add_wide(total, moments):

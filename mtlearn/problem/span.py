@@ -41,3 +41,10 @@ class RowSpan:
     def start(self, model):
         """A model (coef, intercept) in these coordinates, or None."""
         return None if model is None else (self.there(model[0]), model[1])
+
+
+class NoSpan(RowSpan):
+    """Features as they are, of rows that are not there any more."""
+
+    def __init__(self, n_features):
+        self.rows, self.n_features, self.basis = None, n_features, None

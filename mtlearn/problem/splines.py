@@ -18,6 +18,7 @@ from scipy import linalg
 
 _GONE = 1e-9  # variance of a wiggle, against the largest, that is rounding
 _LONG_TAIL = 4.0  # of a normal distribution's thousand values the tail is about 2.5
+_BETWEEN = 20  # values between two given knots that stand for all rows there
 _CLOSE = 1e-4  # distance of two knots, against the mean one, that makes them one
 
 
@@ -38,7 +39,8 @@ class Curve:
     plane : ndarray of shape (2, n_wiggles)
         Level and slope that are taken out of each wiggle.
     has_all_knots : bool
-        Whether there were values enough for the knots that were asked for.
+        Whether there were values enough for the knots that were asked for, so that
+        there may be finer ones.
     """
 
     axis: object
@@ -152,6 +154,34 @@ def make_curve(x, mass, n_knots):
     scale = scale if scale > 1e-12 * abs(center) else 1.0
     z = (x - center) / scale
     knots = place_knots(np.unique(z), n_knots)
+    return _with_wiggles(axis, center, scale, z, mass, knots, len(knots) == n_knots)
+
+
+def curve_at(knots):
+    """The `Curve` with given knots, whatever the rows are.
+
+    What is orthogonal and of variance one over the rows elsewhere is so here over
+    values that are spread evenly between the knots, as many between any two.
+
+    Parameters
+    ----------
+    knots : ndarray of shape (n_knots,)
+        Increasing, the two ends included.
+
+    Returns
+    -------
+    Curve
+    """
+    inside = (np.arange(_BETWEEN) + 0.5) / _BETWEEN
+    x = (knots[:-1, None] + np.diff(knots)[:, None] * inside).ravel()
+    axis = Axis("plain", low=float(knots[0]), high=float(knots[-1]))
+    center, scale = float(x.mean()), float(x.std())
+    z, mass = (x - center) / scale, np.ones_like(x)
+    return _with_wiggles(axis, center, scale, z, mass, (knots - center) / scale, False)
+
+
+def _with_wiggles(axis, center, scale, z, mass, knots, full):
+    """The curve of a line z, with knots in its units."""
     if len(knots) < 3:
         return Curve(axis, center, scale, knots, np.zeros((0, 0)), np.zeros((2, 0)))
     root = linalg.cholesky(hat_products(knots), lower=True)
@@ -164,7 +194,6 @@ def make_curve(x, mass, n_knots):
     values, vectors = linalg.eigh(wiggles.T @ wiggles)
     keep = np.flatnonzero(values > _GONE * values[-1])[::-1]
     vectors = vectors[:, keep] / np.sqrt(values[keep].sum())
-    full = len(knots) == n_knots
     return Curve(axis, center, scale, knots, turn @ vectors, plane @ vectors, full)
 
 

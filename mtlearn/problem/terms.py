@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .splines import make_curve
+from .splines import curve_at, make_curve
 
 _MOST_LEVELS = 100  # levels with a column of their own; rarer ones are the mean level
 _BENDS = 3  # wiggles of a curve that are multiplied with another feature
@@ -151,7 +151,7 @@ class Terms:
         return slice(int(places[0]), int(places[-1]) + 1)
 
 
-def make_terms(X, mass, categorical, n_knots):
+def make_terms(X, mass, categorical, n_knots, given=None):
     """The `Terms` of dense rows.
 
     Parameters
@@ -163,6 +163,8 @@ def make_terms(X, mass, categorical, n_knots):
     categorical : ndarray of shape (n_features,), bool
     n_knots : ndarray of shape (n_features,), int
         Of each curve.
+    given : dict, default=None
+        Parts that are known, by the numbers of their features.
 
     Returns
     -------
@@ -170,12 +172,24 @@ def make_terms(X, mass, categorical, n_knots):
     """
     seen = mass > 0
     X, mass = X[seen], mass[seen]
-    parts = []
-    for x, is_categorical, most in zip(X.T, categorical, n_knots, strict=True):
-        if is_categorical:
+    parts, given = [], given or {}
+    for j, (x, most) in enumerate(zip(X.T, n_knots, strict=True)):
+        if j in given:
+            parts.append(given[j])
+        elif categorical[j]:
             parts.append(make_levels(x, mass))
-            continue
-        parts.append(make_curve(x, mass, int(most)))
+        else:
+            parts.append(make_curve(x, mass, int(most)))
+    return terms_of(parts)
+
+
+def known_part(knots):
+    """The `Curve` with these knots; or `Levels`, of a number of them."""
+    return Levels(np.arange(knots)) if np.ndim(knots) == 0 else curve_at(knots)
+
+
+def terms_of(parts):
+    """The `Terms` of features whose parts are known."""
     feature = np.repeat(np.arange(len(parts)), [part.width for part in parts])
     kind = [
         np.full(part.width, LEVEL)
