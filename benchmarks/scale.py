@@ -39,8 +39,8 @@ OPTIONAL = {
 }
 NETWORK = 1e9  # bytes per second between workers, assumed on paper
 SIZE = 8  # bytes of a number
-_WARM = 60_000  # rows of a first fit, as many as make it compile what many rows need
-_SLOW = 2_000_000  # rows up to which polars-ols is asked
+_WARM = 150_000  # rows of a first fit, as many as make it compile what many rows need
+_SLOW = 2_000_000  # rows up to which regressions by group are asked
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,8 @@ def tables(problems, args):
     for rows in sizes:
         repeats = 1 if rows.n > 1e6 else min(args.repeats, 3)
         asked = names if rows.d == 5 else list(OURS)
-        asked = [name for name in asked if name != "polars-ols" or rows.n <= _SLOW]
+        slow = () if rows.n <= _SLOW else ("polars-ds", "polars-ols")
+        asked = [name for name in asked if name not in slow]
         for name, seconds, beside in _measure(rows, asked, repeats):
             found[name, rows] = seconds
             table.add(rows.name, name, *_cells(rows, seconds, beside))
