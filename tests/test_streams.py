@@ -753,6 +753,44 @@ def test_folds_of_a_stream(rows, model, wide, weighted):
     assert again.predict(rows.X, task=None if wide else task).shape == y.shape
 
 
+GRID = np.geomspace(1e2, 1e-2, 5)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        PerTaskRegressorCV(GRID, n_jobs=2),
+        PerTaskRegressorCV(GRID, one_standard_error="paired", warm_start=True),
+        PerTaskRegressorCV(
+            GRID, relation=TaskGraph(np.ones((7, 7)) - np.eye(7), tasks=[*"abcdefz"])
+        ),
+        PerTaskRegressorCV(GRID, relation=Composition({"both": {"a": 1.0, "b": -0.5}})),
+        PerTaskRegressorCV(GRID, task_weight={"a": 0.0, "b": 3.0}),
+        SharedFeatureRegressorCV(
+            alphas=GRID, penalty="dirty", warm_start=True, tol=1e-12
+        ),
+        SharedFeatureRegressorCV(
+            alphas=GRID, penalty="l21", fit_intercept="shared", tol=1e-12
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:1 of . tasks have no labels")
+def test_folds_of_a_frame(rows, model):
+    frame = rows.frame.drop(columns=["y", "w"])
+    model = _like(model).set_params(task_column="site")
+    expected = _like(model).set_params(cv=hashed(rows.weight))
+    expected.fit(frame, rows.y, rows.weight)
+    found = _like(model)
+    for low in range(0, 400, 150):
+        s = slice(low, low + 150)
+        found.partial_fit(frame[s], rows.y[s], rows.weight[s])
+    assert_same_search(found, expected)
+    folds = TaskMoments.from_batches(rows.frame, folds=5, **NAMED)
+    again = _like(model).fit_moments(folds)
+    assert_same_search(again, expected)
+    assert_allclose(again.predict(frame), expected.predict(frame), rtol=1e-6)
+
+
 def test_weights_of_labels_in_folds(rows):
     rng = np.random.default_rng(5)
     Y = np.column_stack([rows.y, -rows.y])
