@@ -164,4 +164,5 @@ class FromFolds:
             settled,
             moments=moments_of(sums, part),
             n_known=len(counts) if wide else int((counts > 0).sum()),
+            counts=counts,
         )
