@@ -912,9 +912,41 @@ def test_folds_that_moments_do_not_have(rows, model):
         if parameters and "of 3" not in message:
             with pytest.raises(error, match=message):
                 one.partial_fit(rows.X, rows.y, task=rows.task)
-    fitted = _like(model).fit(rows.X, rows.y, task=rows.task)
-    with pytest.raises(ValueError, match="folds were dealt from the rows: begin"):
-        fitted.partial_fit(rows.X, rows.y, task=rows.task)
+    # folds that test rows twice, or not at all
+    twice = _like(model).set_params(cv=[(np.arange(99), np.arange(50, 400))])
+    twice.fit(rows.X, rows.y, task=rows.task).set_params(cv=None)
+    with pytest.raises(ValueError, match="or its folds do not part these: begin"):
+        twice.partial_fit(rows.X, rows.y, task=rows.task)
+
+
+@pytest.mark.parametrize("model", [SEARCHES[0], SEARCHES[3]], ids=repr)
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_search_goes_on(rows, model, wide, weighted):
+    """Rows that are new join the folds of the fit, by the hash of their positions."""
+    first, rest = slice(0, 250), slice(250, 400)
+    weight = rows.weight if weighted else np.ones(400)
+    y, task = rows.y, rows.task
+    if wide:
+        y = np.column_stack([y, rows.X @ [1.0, 2.0, 0.0, 0.0] + y, -y])
+        y[::3, 0] = np.nan
+    used = [rows.X, y, None if wide else task, weight]
+
+    def some(s):
+        X, y, task, weight = (None if one is None else one[s] for one in used)
+        return {"X": X, "y": y, "sample_weight": weight, "task": task}
+
+    counted = np.flatnonzero(weight[first])
+    fold, n = np.arange(len(counted)) % 5, len(counted)
+    dealt = [(counted[fold != k], counted[fold == k]) for k in range(5)]
+    found = _like(model).set_params(cv=dealt).fit(**some(first)).set_params(cv=None)
+    found = pickle.loads(pickle.dumps(found)).partial_fit(**some(rest))
+    more = 250 + np.flatnonzero(weight[rest])
+    later = stream_folds(len(more), 5, start=n)
+    rows_, fold = np.append(counted, more), np.append(fold, later)
+    both = [(rows_[fold != k], rows_[fold == k]) for k in range(5)]
+    expected = _like(model).set_params(cv=both).fit(**some(slice(0, 400)))
+    assert_same_search(found, expected)
 
 
 def test_bad_folds(rows):

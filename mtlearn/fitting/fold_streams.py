@@ -3,16 +3,18 @@
 import numbers
 from dataclasses import replace
 
+import numpy as np
+
 from ..moments import TaskMoments, stream_folds
 from ..problem.solution import warn_unless_converged
 from ..problem.span import NoSpan
 from ..problem.tasks import TaskData
 from .base import _report
 from .compiling import tell_when_compiling
-from .folds import HeldOutMoments, KnownFolds, moments_of
+from .folds import HeldOutMoments, KnownFolds, moments_of, part_the_rows
 from .grid import Fold, Search
 from .part import Part
-from .streams import placed
+from .streams import SMALL, placed
 
 
 class FromFolds:
@@ -71,7 +73,31 @@ class FromFolds:
             return new
         return [one + other for one, other in zip(seen, new, strict=True)]
 
-    _kept_none = "as its folds were dealt from the rows"
+    _kept_none = "as they are larger than its rows, or its folds do not part these"
+
+    def _keep_folds(self, rows, folds, moments):
+        n, d = rows.X.shape
+        weighted = rows.sample_weight is not None
+        size = 8.0 * rows.n_tasks * d * d * len(folds) * (1 + weighted)
+        if size > max(SMALL, 8.0 * n * d) or not part_the_rows(folds, n):
+            return
+        wide = self._layout == "wide"
+        # not those that the relation alone names
+        named = np.arange(rows.n_tasks) < self._n_columns
+        if not wide:
+            named = np.bincount(rows.codes, minlength=rows.n_tasks) > 0
+        what = self.tasks_[named], self._layout, *self._columns()
+        if moments is None or weighted:
+            fold = np.empty(n, dtype=np.int64)
+            for k, (_, test) in enumerate(folds):
+                fold[test] = k
+            data = rows.only(named)
+            self._moments = TaskMoments.folds_from_data(data, *what, fold, len(folds))
+            return
+        self._moments = [
+            _of_fold(rows, test, named, one, what)
+            for (_, test), one in zip(folds, moments, strict=True)
+        ]
 
     # ------------------------------------------------------------ check
 
@@ -166,3 +192,14 @@ class FromFolds:
             n_known=len(counts) if wide else int((counts > 0).sum()),
             counts=counts,
         )
+
+
+def _of_fold(rows, index, named, sums, what):
+    """Moments that are known of some rows, as `TaskMoments`."""
+    if rows.wide:
+        counts = rows.observed[index].sum(axis=0)
+    else:
+        counts = np.bincount(rows.codes[index], minlength=rows.n_tasks)
+    tasks, *rest = what
+    sums = sums.only(named)
+    return TaskMoments(tasks, counts[named], len(index), *rest, sums)

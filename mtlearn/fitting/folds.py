@@ -162,7 +162,7 @@ class FoldMoments:
     def __init__(self, rows, folds):
         self.rows, self.folds = rows, folds
         self.alike = same_rows(rows) if rows.wide else None
-        self.parted = _part_the_rows(folds, rows.X.shape[0])
+        self.parted = part_the_rows(folds, rows.X.shape[0])
         self._kept = None
         if self.parted:
             if grams_fit(rows, copies=4 * len(folds)):
@@ -170,6 +170,14 @@ class FoldMoments:
             self.total = self._sum(0, len(folds))
         else:
             self.total = self._gather(np.arange(rows.X.shape[0]))
+
+    def raised(self, level):
+        """Moments of the folds as their targets were before a level was taken away.
+
+        None if they are not all in memory.
+        """
+        kept = self._kept
+        return None if kept is None else [one.lowered(-level) for one in kept]
 
     def __iter__(self):
         """Yield (training, test) moments of every fold in turn."""
@@ -223,7 +231,7 @@ def _plus(one, two):
     return two if one is None else one + two
 
 
-def _part_the_rows(folds, n_rows):
+def part_the_rows(folds, n_rows):
     """Whether every row is tested once, and trained on by all other folds."""
     times = np.zeros(n_rows, dtype=np.int64)
     for train, test in folds:

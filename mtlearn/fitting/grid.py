@@ -122,6 +122,7 @@ class GridFit:
         """Choose the strength and keep the model of all rows; return its solution."""
         fit, rows = self._prepare(X, y, sample_weight, task)
         start = warm_model(fit)
+        given_rows = rows
         fit, rows, level = self._lowered(fit, rows)
         # 1) the folds and what is known of them
         given = Given(self, X, y, sample_weight, task)
@@ -134,7 +135,24 @@ class GridFit:
         whole = self._part(space.rows, np.arange(rows.X.shape[0]), total, fit.labels)
         judge = Judge(self, given, space, level.flat[0])
         parts = partial(self._fold_parts, space.rows, folds, moments, fit.labels)
-        return self._chosen(Search(fit, whole, parts, space, judge, start, level))
+        search = Search(fit, whole, parts, space, judge, start, level)
+        solution = self._chosen(search)
+        of_folds = None
+        if moments is not None and space.basis is None:
+            of_folds = moments.raised(level.flat[0])
+        self._keep_folds(given_rows, folds, of_folds)
+        return solution
+
+    def _keep_folds(self, rows, folds, moments):
+        """Keep what later rows may be added to.
+
+        Parameters
+        ----------
+        rows : TaskData
+        folds : list of (train, test)
+        moments : list of Moments or None
+            Of the tested rows of each fold, if they are known.
+        """
 
     def _chosen(self, search):
         """Choose the strength, keep the model of all rows and return its solution."""

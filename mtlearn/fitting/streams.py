@@ -21,7 +21,7 @@ from .partitions import (
 )
 
 MOST_BYTES = 1 << 30  # matrices of moments that leave the workers
-_SMALL = 1 << 24  # bytes of moments that a fit keeps, however few its rows are
+SMALL = 1 << 24  # bytes of moments that a fit keeps, however few its rows are
 
 
 class FromMoments:
@@ -216,7 +216,7 @@ class FromMoments:
         counted = fit.counts > 0
         X = fit.data.X
         dense = 8.0 * X.shape[0] * X.shape[1]
-        if fit.moments.gram.nbytes > max(_SMALL, dense) or np.any(counted & ~fit.part):
+        if fit.moments.gram.nbytes > max(SMALL, dense) or np.any(counted & ~fit.part):
             return
         wide = self._layout == "wide"
         chosen = np.arange(len(fit.tasks)) < self._n_columns if wide else counted
