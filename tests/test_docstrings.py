@@ -168,8 +168,6 @@ MAPPINGS = "SharedMappingClassifier SharedMappingRegressor"
 # What has one name has one text, but for these: estimators that share another text.
 # All that are not named share one.
 OTHERWISE = {
-    "cv": ["BestSharing"],
-    "scoring": ["BestSharing"],
     "task_column": ["BestSharing"],
     "classes_": ["BestSharing"],
     "fit_intercept": [
@@ -189,8 +187,8 @@ OTHERWISE = {
     "warm_start": [SVMS, RIDGES, "SharedFeatureRegressorCV", MAPPINGS],
     "task_weight": [GRIDS],
     "relation": [SEARCHES],
-    "cv": ["PerTaskClassifierCV"],
-    "scoring": ["PerTaskClassifierCV"],
+    "cv": ["PerTaskClassifierCV", "BestSharing"],
+    "scoring": ["PerTaskClassifierCV", "BestSharing"],
     "one_standard_error": ["PerTaskClassifierCV"],
     "constraints": ["MultiTaskSVM"],
     "solver": [
