@@ -26,6 +26,7 @@ from .problem.ids import (
     shorten,
     split_task_column,
 )
+from .problem.values import check_sample_weight
 from .sharing.contenders import Contender, call, make_contenders
 from .sharing.door import KINDS, bare_problem, outer_folds, take_rows
 from .sharing.folds import held_out, inner_folds
@@ -533,7 +534,7 @@ def _without_weightless(problem, sample_weight):
     """The rows that count, their weights, and which they are; None for all."""
     if sample_weight is None:
         return problem, None, None
-    weight = checks.check_sample_weight(sample_weight, problem.y.shape)
+    weight = check_sample_weight(sample_weight, problem.y.shape)
     if weight.ndim == 2:
         problem = replace(problem, observed=problem.observed & (weight > 0))
         return problem, weight, None

@@ -42,7 +42,8 @@ def compare_sharing(
       strength of sharing, chosen by cross-validation;
     - learned: strengths of sharing learned by marginal likelihood, one for each feature
       and for the levels: `MultiTaskBayesianRidge` or `MultiTaskBayesianClassifier`;
-    - additive: the same with smooth functions: `MultiTaskAdditiveRegressor`;
+    - additive: the same with smooth functions: `MultiTaskAdditiveRegressor` or
+      `MultiTaskAdditiveClassifier`;
     - pooled: one model with one intercept for all tasks;
     - pooled_offset: one model and an offset of its own for each task, shrunk towards
       the common intercept;
@@ -104,8 +105,9 @@ def compare_sharing(
     -----
     With `PerTaskRegressor` the strengths of multitask, pooled and independent are those
     of `PerTaskRegressorCV`, whatever `scoring` is, and pooled_offset is
-    ``MultiTaskBayesianRidge("intercept")``; with `PerTaskClassifier` it is
-    ``MultiTaskBayesianClassifier("intercept")``. Otherwise (other losses, constraints,
+    ``MultiTaskBayesianRidge("intercept")``; with `PerTaskClassifier`, of
+    `PerTaskClassifierCV`, and ``MultiTaskBayesianClassifier("intercept")``; their grids
+    are somewhat coarser than the defaults. Otherwise (other losses, constraints,
     weights of tasks) the search goes from grid point to grid point, one parameter after
     the other, and chooses by inner cross-validation with the same score. Offsets are
     then the coefficients of a constant feature, of which the tasks have each their
@@ -180,8 +182,8 @@ class SharingComparison:
         task_mean, the plain mean of the tasks' scores. The averages' names are the
         index of the frame, or the field "average".
     parameters : DataFrame or structured ndarray
-        What was chosen: a row per fold and strategy with `alpha` or `C`, correlation
-        and fit_intercept, where it has them.
+        What was chosen: a row per fold and strategy with `alpha` or `C`, correlation,
+        fit_intercept and intercept_strength, where it has them.
     winner : str
         The recommended strategy: that of the best overall score, or the simplest whose
         score is within one standard error of it.

@@ -9,10 +9,12 @@ from sklearn.base import clone, is_classifier
 from sklearn.pipeline import Pipeline
 
 from ..additive import MultiTaskAdditiveRegressor
+from ..additive_classifier import MultiTaskAdditiveClassifier
 from ..fitting.grid import GridFit
 from ..learned import MultiTaskBayesianRidge
 from ..learned_classifier import MultiTaskBayesianClassifier
 from ..per_task import PerTaskClassifier, PerTaskRegressor, PerTaskRegressorCV
+from ..per_task_classes import PerTaskClassifierCV
 from ..problem.ids import shorten
 from .search import search
 
@@ -43,11 +45,19 @@ LABELS = {
 
 # whether the labels are classes: models with nothing to choose
 _LEARNED = {False: MultiTaskBayesianRidge, True: MultiTaskBayesianClassifier}
-_ADDITIVE = {False: MultiTaskAdditiveRegressor}
-_SEARCHED = {False: PerTaskRegressor, True: PerTaskClassifier}
+_ADDITIVE = {False: MultiTaskAdditiveRegressor, True: MultiTaskAdditiveClassifier}
+_PLAIN = {False: PerTaskRegressor, True: PerTaskClassifier}
+_GRIDS = {False: PerTaskRegressorCV, True: PerTaskClassifierCV}
 
+# what a grid chooses, whatever the given estimator says
+_CHOSEN = ("relation", "fit_intercept", "intercept_strength", "warm_start")
 _FOLDS = 5  # of that choice, if there are as many rows
-_ALPHAS = 30  # strengths that a cross-validated regression tries
+# somewhat coarser grids than the defaults
+_COARSE = {False: {"alphas": 30}, True: {"Cs": 6}}
+_SEARCH = {
+    False: {},
+    True: {"correlations": (0.0, 0.5, 0.9, 0.99), "fit_intercept": ["free", "shrunk"]},
+}
 _MOST_WORK = 5e8  # tasks times cubed columns, up to which learned models are affordable
 _MOST_FEATURES = 1000  # of which a dense square matrix is affordable
 _CURVE = 7  # columns of a curve
@@ -129,11 +139,11 @@ def call(model, method, X, task=None, **keywords):
 
 def base_model(model):
     """The estimator whose strengths are searched: the given one, or of its kind."""
-    if not isinstance(model, (*_LEARNED.values(), PerTaskRegressorCV)):
+    if not isinstance(model, (*_LEARNED.values(), *_GRIDS.values())):
         return model
     names = ("task_column", "handle_unknown", "task_weight")
     given = model.get_params(deep=False)
-    kind = _SEARCHED[is_classifier(model)]
+    kind = _PLAIN[is_classifier(model)]
     return kind(**{name: given[name] for name in names if name in given})
 
 
@@ -169,7 +179,8 @@ def make_contenders(model, scoring, strategies=None, n_tasks=1, X=None):
         if missing:
             raise ValueError(
                 f"`strategies`: there is no {missing[0]!r} for "
-                f"{type(model).__name__}{every.why_not(missing[0])}."
+                f"{type(model).__name__} with `constraints`, which learned models do "
+                "not obey."
             )
         # what the tasks gain is measured against it
         chosen = {*chosen, "independent"}
@@ -208,15 +219,7 @@ class _Maker:
 
     def has(self, name):
         """Whether there is such a strategy."""
-        if name == "additive":
-            return self.classes in _ADDITIVE and not self.bound
-        return name != "learned" or not self.bound
-
-    def why_not(self, name):
-        """The end of a sentence."""
-        if self.bound:
-            return " with `constraints`, which learned models do not obey"
-        return f": {name} models are for numbers, not for classes"
+        return name not in ("learned", "additive") or not self.bound
 
     def affords(self, name):
         """Whether a strategy is worth its time unless it is asked for."""
@@ -242,8 +245,8 @@ class _Maker:
             return Contender(self._of(_LEARNED[self.classes]))
         if name == "pooled_offset" and self._random_intercepts():
             return Contender(_LEARNED[self.classes]("intercept", **self._common()))
-        squares = isinstance(self.base, PerTaskRegressor) and not self.bound
-        if squares and name != "pooled_offset":
+        has_grid = isinstance(self.base, _PLAIN[self.classes]) and not self.bound
+        if has_grid and name != "pooled_offset":
             return Contender(self._cross_validated(name))
         return Searched(self.base, name, self.scoring, self.last)
 
@@ -261,21 +264,21 @@ class _Maker:
 
     def _random_intercepts(self):
         """Whether a model with learned strengths has the loss of the given one."""
-        plain = type(self.base) in _SEARCHED.values() and not self.bound
+        plain = type(self.base) in _PLAIN.values() and not self.bound
         plain = plain and self.base.task_weight is None
         return plain and self.n_features <= _MOST_FEATURES
 
     def _cross_validated(self, name):
-        """The regression whose grid costs about as much as a few fits."""
-        if name == "multitask" and isinstance(self.given, PerTaskRegressorCV):
+        """The model whose grid costs about as much as a few fits."""
+        grid = _GRIDS[self.classes]
+        if name == "multitask" and isinstance(self.given, grid):
             return self.given
-        ours = self.base.get_params(deep=False)
-        theirs = PerTaskRegressorCV().get_params(deep=False)
-        own = {"alphas", "correlations", "relation", "fit_intercept", "warm_start"}
-        kept = {k: v for k, v in ours.items() if k in theirs and k not in own}
+        ours, theirs = (one.get_params(deep=False) for one in (self.base, grid()))
+        kept = {k: v for k, v in ours.items() if k in theirs and k not in _CHOSEN}
+        kept |= _COARSE[self.classes]
         settings = {
-            "multitask": {},
+            "multitask": _SEARCH[self.classes],
             "pooled": {"relation": "pooled", "fit_intercept": "shared"},
             "independent": {"relation": "independent", "fit_intercept": "free"},
         }
-        return PerTaskRegressorCV(_ALPHAS, **settings[name], **kept)
+        return grid(**settings[name], **kept)

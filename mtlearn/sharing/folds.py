@@ -153,5 +153,13 @@ def _strengths(model, name):
     return {
         name: strength,
         "correlation": correlation,
-        "fit_intercept": str(getattr(model, "fit_intercept", "")),
+        "fit_intercept": str(
+            getattr(model, "fit_intercept_", getattr(model, "fit_intercept", ""))
+        ),
+        "intercept_strength": _number(getattr(model, "intercept_strength_", None)),
     }
+
+
+def _number(value):
+    """NaN for None."""
+    return np.nan if value is None else float(value)
