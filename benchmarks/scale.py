@@ -271,6 +271,7 @@ def tables(problems, args):
     table = Table(
         ["problem", "library", "seconds", "rows/s, million", "memory / X"],
         heading="Rows per second",
+        once=args.repeats == 1,
     )
     for rows in sizes:
         repeats = 1 if rows.n > 1e6 else min(args.repeats, 3)
@@ -305,6 +306,7 @@ def _growth(found):
         design = [[1.0, *np.log([r.n, r.tasks, r.d])] for r, _ in points]
         power = np.linalg.lstsq(design, np.log([s for _, s in points]))[0]
         table.add(name, *(f"{p:.2f}" for p in power[1:]))
+    table.once = True
     return table
 
 
@@ -318,7 +320,7 @@ def _on_paper(found):
     )
     note += "sums once in every pass, of which eight are counted."
     head = ["rows", "tasks", "workers", "PerTaskRegressor", "PerTaskClassifier"]
-    table = Table([*head, "sums, MB"], "On paper", note)
+    table = Table([*head, "sums, MB"], "On paper", note, once=True)
     largest = {
         name: max(
             (r for n, r in found if n == name and r.tasks == 1000 and r.d == 5),

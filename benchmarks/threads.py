@@ -26,8 +26,9 @@ NOTE = f"""\
 Seconds of wall clock of `fit`, or of `predict` where the row says so, with one thread
 and with {THREADS}, medians over repeats that take turns. "gain" is the first over the
 second; "same" says whether both gave the same numbers to the last bit. Threads are
-allowed by `threadpoolctl`, as a user would. Wall clock on a busy machine says little:
-the gain is at most what the cores leave over.
+allowed by `threadpoolctl`, as a user would. On a busy machine the gain is at most what
+other work leaves over; "work" is the ratio of processor times, two threads over one,
+which it leaves alone: {THREADS} over it is the gain that idle cores could show.
 """
 
 
@@ -105,7 +106,8 @@ def ours(job):
 def tables(jobs, args):
     """Time every job with one thread and with more."""
     args.threads = THREADS  # what the foot of the file says
-    table = Table(["problem", "one thread", f"{THREADS} threads", "gain", "same"])
+    head = ["problem", "one thread", f"{THREADS} threads", "gain", "work", "same"]
+    table = Table(head)
     for job in jobs:
         with _wall_clock():
             table.add(job.name, *_cells(job, args.repeats))
@@ -115,14 +117,23 @@ def tables(jobs, args):
 def _cells(job, repeats):
     counts = (1, THREADS)
     fitted = job.make().fit(job.X, job.y, task=job.task) if job.predicts else None
-    runs = {count: [] for count in counts}
+    runs, work = {count: [] for count in counts}, {count: [] for count in counts}
     for turn in range(repeats + 1):
         for count in counts if turn % 2 else counts[::-1]:
             with threadpool_limits(count):
+                before = time.process_time()
                 runs[count].append(job.run(fitted))
+                work[count].append(time.process_time() - before)
     one, more = (median(run.seconds for run in runs[k][1:]) for k in counts)
+    ratio = median(work[THREADS][1:]) / median(work[1][1:])
     same = np.array_equal(runs[1][-1].coef, runs[THREADS][-1].coef)
-    return f"{one:.3f}", f"{more:.3f}", f"{one / more:.2f}", "yes" if same else "no"
+    return (
+        f"{one:.3f}",
+        f"{more:.3f}",
+        f"{one / more:.2f}",
+        f"{ratio:.2f}",
+        "yes" if same else "no",
+    )
 
 
 class _wall_clock:
