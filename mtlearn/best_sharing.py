@@ -32,7 +32,9 @@ from .sharing.door import KINDS, bare_problem, outer_folds, take_rows
 from .sharing.folds import held_out, inner_folds
 from .sharing.gains import shrink
 
-_SWITCH = 0.5  # probability of a gain, less that of a loss, for which a task departs
+# probability of a gain, less that of a loss, that a task must exceed to depart; the
+# most careful first: nobody does
+_LEVELS = (1.0, 0.99, 0.95, 0.9, 0.8, 0.5)
 
 
 def _all_have(method):
@@ -99,8 +101,9 @@ class BestSharing(WholeFit, MetaEstimatorMixin, BaseEstimator):
 
     Notes
     -----
-    A task departs from the winner where the probability of a gain exceeds that of a
-    loss by a half. It is a regressor or a classifier as its estimators are.
+    How sure a task must be of another strategy to leave the winner, from a gain three
+    times as probable as a loss to never, is chosen by what the choices from all folds
+    but one make of that one. It is a regressor or a classifier as its estimators are.
 
     Examples
     --------
@@ -568,16 +571,45 @@ def _told(model, parameters):
 
 
 def _choose(held):
-    """The strategy with the best overall score, and that of each task."""
+    """The strategy with the best overall score, and that of each task.
+
+    How sure a task must be of another is chosen, too: each fold is predicted by what
+    the others' held-out rows choose.
+    """
     names = list(held.responses)
     # of equals the first
     winner = max(names, key=lambda name: held.better(name, names[0]))
-    gain, choice = np.zeros(held.n_tasks), np.full(held.n_tasks, winner, dtype=object)
-    for name in names:
-        if name == winner:
-            continue
-        over = shrink(held.gains(name, winner))
-        with np.errstate(invalid="ignore"):
-            departs = (over.sure > _SWITCH) & (over.mean > gain)
-        choice[departs], gain[departs] = name, over.mean[departs]
+    mixed = {level: held.responses[winner].copy() for level in _LEVELS}
+    for k in np.unique(held.fold):
+        here = held.fold == k
+        gains = _gains(held.some(~here), winner)
+        for level in _LEVELS:
+            choice = _departures(gains, winner, level, held.n_tasks)[held.codes]
+            for name in gains:
+                rows = here & (choice == name)
+                mixed[level][rows] = held.responses[name][rows]
+    sign = 1.0 if held.greater_is_better else -1.0
+    scores = {
+        level: sign * held.scoring.overall(held.y, z, held.weight).macro()
+        for level, z in mixed.items()
+    }
+    # of equals the most careful
+    level = max(_LEVELS, key=scores.get)
+    choice = _departures(_gains(held, winner), winner, level, held.n_tasks)
     return winner, choice.astype(str)
+
+
+def _gains(held, winner):
+    """What the tasks gain by each of the other strategies, in the light of all."""
+    others = [name for name in held.responses if name != winner]
+    return {name: shrink(held.gains(name, winner)) for name in others}
+
+
+def _departures(gains, winner, level, n_tasks):
+    """Each task's strategy if it must be so sure to leave the winner."""
+    best, choice = np.zeros(n_tasks), np.full(n_tasks, winner, dtype=object)
+    for name, over in gains.items():
+        with np.errstate(invalid="ignore"):
+            departs = (over.sure > level) & (over.mean > best)
+        choice[departs], best[departs] = name, over.mean[departs]
+    return choice

@@ -109,6 +109,24 @@ def test_few_rows_do_not_choose_at_random(seed):
     assert np.mean(model.choice_ != "independent") > 0.97
 
 
+def test_a_skewed_loser_is_no_choice():
+    """Most tasks are a bit better pooled, a few much worse: rows cannot tell who."""
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(120), 12)
+    level = rng.exponential(1.0, 120) ** 1.5
+    X = rng.normal(size=(len(task), 2))
+    y = X[:, 0] + level[task] + 2.0 * rng.normal(size=len(task))
+    learn = np.arange(len(y)) % 12 < 8
+    model = BestSharing(strategies=["pooled", "pooled_offset"])
+    model.fit(X[learn], y[learn], task=task[learn])
+    winner = model.estimators_[model.winner_]
+
+    def error(one):
+        return np.mean((one.predict(X[~learn], task=task[~learn]) - y[~learn]) ** 2)
+
+    assert error(model) < 1.02 * error(winner)
+
+
 # ---------------------------------------------------------------- ways to pass data
 
 

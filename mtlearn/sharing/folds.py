@@ -64,6 +64,7 @@ def held_out(problem, contenders, scoring, folds, progress=None, sample_weight=N
         len(problem.tasks),
         _inflation(folds),
         None if sample_weight is None else np.concatenate([p.counts for p, _ in parts]),
+        np.repeat(np.arange(len(parts)), [len(part.labels) for part, _ in parts]),
     )
     return held, {key: np.array([row[key] for row in chosen]) for key in chosen[0]}
 

@@ -34,14 +34,25 @@ class HeldOut:
         different folds were independent.
     weight : ndarray of shape (n_held,), default=None
         How often each label counts.
+    fold : ndarray of shape (n_held,), int, default=None
+        The fold that holds each out.
     """
 
     def __init__(
-        self, scoring, y, codes, labels, responses, n_tasks, inflation, weight=None
+        self,
+        scoring,
+        y,
+        codes,
+        labels,
+        responses,
+        n_tasks,
+        inflation,
+        weight=None,
+        fold=None,
     ):
         self.scoring, self.y, self.codes, self.labels = scoring, y, codes, labels
         self.responses, self.n_tasks, self.inflation = responses, n_tasks, inflation
-        self.weight = weight
+        self.weight, self.fold = weight, fold
         self._scores = {}
 
     @cached_property
@@ -85,6 +96,19 @@ class HeldOut:
         """How much better one strategy scores than another, overall."""
         sign = 1.0 if self.greater_is_better else -1.0
         return sign * (self.overall[name] - self.overall[over])
+
+    def some(self, rows):
+        """The same for some of the labels."""
+        return HeldOut(
+            self.scoring,
+            self.y[rows],
+            self.codes[rows],
+            self.labels[rows],
+            {name: z[rows] for name, z in self.responses.items()},
+            self.n_tasks,
+            self.inflation,
+            None if self.weight is None else self.weight[rows],
+        )
 
     # ------------------------------------------------------------ pairs
 
