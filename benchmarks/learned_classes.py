@@ -214,9 +214,10 @@ def variances(quick):
     """Variances of levels that are found, where they are known."""
     note = """\
 Tasks of n labels each, 6000 labels in all, two features that are the same in all tasks;
-the mean over 5 draws of the variance of the levels that is found, by Laplace's
-approximation ("diag") and by quadrature ("intercept"). Single labels are not here: they
-tell nothing of it."""
+the mean over 5 draws of the variance of the levels that is found: "diag" (Laplace's
+approximation, and quadrature in the end where no slope is found to differ and tasks
+have at most twenty labels) and "intercept" (quadrature). Single labels are not here:
+they tell nothing of it."""
     head = ["labels of a task", *(f"{D:g}, {how}" for D in VARIANCES for how in HOW)]
     table = Table(head, "The variance of levels", note, once=True)
     for n in SIZES:
@@ -230,7 +231,7 @@ tell nothing of it."""
     return table
 
 
-HOW = {"Laplace": "diag", "quadrature": "intercept"}
+HOW = {'"diag"': "diag", '"intercept"': "intercept"}
 
 
 def slopes(quick):

@@ -120,8 +120,8 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     Notes
     -----
     The likelihood is Laplace's approximation around the mode of all coefficients. It is
-    poor where tasks have a few labels and large variances, which it takes for too
-    small: with pairs of labels by a half, of five slopes with 20 labels by a quarter.
+    poor where tasks have a few labels: variances of slopes come out too small, of five
+    slopes with 20 labels by a quarter, with ten by a half, and of levels beside them.
     Tasks of a single label are integrated
     exactly. So are, with ``covariance="intercept"``, the levels of tasks of at most 100
     labels in the mean, by adaptive quadrature; and where no slope is found to differ,

@@ -21,7 +21,7 @@ from mtlearn.solvers.evidence.hyperprior import Hyperprior
 from mtlearn.solvers.evidence.laplace import LaplaceEvidence
 from mtlearn.solvers.evidence.quadrature import QuadratureEvidence
 from mtlearn.solvers.evidence.scoring import Diagonal, Shared
-from mtlearn.solvers.evidence.solve import solve_laplace
+from mtlearn.solvers.evidence.solve import _LabelModel, solve_laplace
 
 SIZES = [1, 8, 1, 3, 5, 2, 6, 1, 4]
 FLAT = {"level": [0, 0, 0, 1], "all": [1, 1, 1, 1]}
@@ -289,6 +289,28 @@ def test_slopes_of_quadrature_against_differences(flat, restricted):
     assert_allclose(slope, expected[:1], rtol=1e-5, atol=1e-5)
     used = np.isin([0, 1], groups)
     assert_allclose(found[used], expected[1:][used], rtol=1e-5, atol=1e-5)
+
+
+def test_few_labels_are_no_proof_of_boundless_variances():
+    # with one or two labels each the approximation has a second, higher optimum
+    rng = np.random.default_rng(2)
+    rows = [rng.permutation(3)[:k] for k in rng.integers(1, 3, size=600)]
+    codes = np.repeat(np.arange(600), [len(one) for one in rows])
+    turn = np.concatenate(rows).astype(float)
+    first = (6 + 2.0 * rng.integers(0, 5, size=600))[codes]
+    z = 3.0 * rng.normal(size=600)[codes] - 2.0
+    y = np.where(rng.uniform(size=len(z)) < expit(z), 1.0, -1.0)
+    X = np.column_stack([first, first + 2 * turn, turn])
+    found, columns = gather_labels(TaskData(X, y, 600, codes=codes), True)
+    model = _LabelModel(found, columns, "diag", None, False, True)
+    usual = model.fit(np.ones(3, dtype=bool), None, 1e-6, 200)
+    start = np.array([0.0, 300.0, 300.0]), usual.best.tau
+    far = model.fit(np.ones(3, dtype=bool), start, 1e-6, 200)
+    assert far.best.point.deviance < usual.best.point.deviance - 10
+    assert far.best.theta.max() > 100
+    assert model.refined(usual, 1e-6, 200) is usual
+    refined = model.refined(far, 1e-6, 200).best
+    assert len(refined.theta) == 1 and 1 < refined.theta[0] < 15
 
 
 def test_levels_by_quadrature_and_by_approximation():

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .mode import Deviations, Mode, ModeSearch
+from .mode import Deviations, Mode, ModeSearch, left_open
 from .partial import PartialPoint, eliminate
 from .passes import bend, take_deviations
 from .profile import Point, shared_posterior
@@ -104,8 +104,8 @@ class LaplaceEvidence(ModeSearch):
 
     def _exact_logs(self, sites, own):
         """What takes the determinants of single labels out again."""
-        u = self.single_rows()[0]
-        return float(np.log1p(((u @ own.lift) ** 2).sum(axis=1) * sites.second).sum())
+        spread = ((self.single_rows()[0] @ own.lift) ** 2).sum(axis=1)
+        return float(np.log(left_open(sites, spread)).sum())
 
 
 @dataclass
@@ -201,7 +201,7 @@ class LaplacePoint(LabelPoint, PartialPoint):
         bend(labels.weight, mode.eta, self._score_variances(factor), bent)
         if mode.sites is not None:
             sites, (u, sign) = mode.sites, self.evidence.single_rows()
-            left = 1.0 + ((u @ self.own.lift) ** 2).sum(axis=1) * sites.second
+            left = left_open(sites, ((u @ self.own.lift) ** 2).sum(axis=1))
             lent = ((u @ factor.T) ** 2).sum(axis=1)
             bent[labels.single] = -sign * sites.third * lent / left
         return bent

@@ -55,6 +55,11 @@ class Deviations(NamedTuple):
     lift: np.ndarray  # (q, k)
 
 
+def left_open(sites, spread):
+    """Posterior over prior variance of the deviations that single labels see."""
+    return np.maximum(1.0 + spread * sites.second, 1e-12)
+
+
 class ModeSearch:
     """What is needed of labels to find modes.
 
@@ -199,7 +204,7 @@ class ModeSearch:
         if sites is not None:
             # a normal label with the exact mean and variance of the deviation
             spread = ((self.single_rows()[0] @ own.lift) ** 2).sum(axis=1)
-            w[one] = -sites.second / (1.0 + spread * sites.second)
+            w[one] = np.maximum(-sites.second, 0.0) / left_open(sites, spread)
         if kept is not None:
             target += (kept - w) * eta
             w = kept

@@ -16,6 +16,9 @@ from .quadrature import MOST_LABELS, QuadratureEvidence
 from .scoring import Diagonal, Shared, Unstructured, maximise
 
 _FEW_LABELS = 20.0  # of a task: Laplace's approximation is poor for its level
+_LARGE = 3e6  # squares of the columns, for a task each, that are slow by quadrature
+_BOLD = 10.0  # variance of scores up to which it is not far too high
+_DOUBT = 2.0  # times its error for levels alone that it may be too low by for slopes
 _INSIDE = 1e-9  # of a column's variance, within the tasks, that is rounding
 _FEW = 0.5  # part of the columns that vary, up to which steps of their own are cheap
 
@@ -346,21 +349,19 @@ class _LabelModel(_Model):
 
     def evidence(self, varying, partial=False, tasks=None):
         """The approximate likelihood."""
+        small = self.rows.count <= MOST_LABELS * len(self.rows.counts)
+        levels = self.constant and not varying.any() and len(self.rows.counts) > 1
+        kind = QuadratureEvidence if levels and small else LaplaceEvidence
+        return kind(*self._likelihood(varying, tasks), self._start(tasks))
+
+    def _likelihood(self, varying, tasks=None):
+        """What the likelihood is of: labels, columns, priors."""
         columns, labels = self.columns, self.rows
         labels = labels if tasks is None else labels.only(tasks)
         free = np.append(columns.moves & self.flat, [True] * columns.constant)
+        hyper = self._hyperprior(*self.own(varying))
         basis = columns.basis(varying)
-        small = self.rows.weight.sum() <= MOST_LABELS * len(self.rows.counts)
-        levels = columns.constant and not varying.any() and len(self.rows.counts) > 1
-        kind = QuadratureEvidence if levels and small else LaplaceEvidence
-        return kind(
-            labels,
-            basis,
-            free.astype(bool),
-            self.restricted,
-            self._hyperprior(*self.own(varying)),
-            self._start(tasks),
-        )
+        return labels, basis, free.astype(bool), self.restricted, hyper
 
     def fit(self, varying, start, tol, max_iter):
         """As of numbers; the next fit begins at this one's mode."""
@@ -370,18 +371,44 @@ class _LabelModel(_Model):
         return trial
 
     def refined(self, trial, tol, max_iter):
-        """By quadrature, where only levels are found to differ and tasks are small."""
-        d, (theta, tau) = len(self.columns.scale), (trial.best.theta, trial.best.tau)
+        """Levels alone, by quadrature, where tasks are small and nothing else is there.
+
+        Nor is it where the approximation is wrong by more than slopes gain: for a few
+        labels it may take boundless variances for likely.
+        """
         few = self.rows.count <= _FEW_LABELS * len(self.rows.counts)
-        if not few or theta.ndim > 1 or np.any(trial.own == d) == (len(trial.own) == 1):
+        if not (few and self.constant and len(trial.own) > 1):
             return trial
-        slopes = np.unique(trial.kinds)[:-1]
-        if np.any(theta[: len(slopes)] > 0) or theta[-1] == 0:
+        point, tau = trial.best.point, trial.best.tau
+        root = trial.shape.root(trial.best.theta)
+        spread = self._spread(point.evidence.lift @ root)
+        slopes = bool(root[:-1].any())
+        large = len(self.rows.counts) * len(self.place) ** 2 > _LARGE
+        if spread < _BOLD if slopes else large:
             return trial
-        start = theta[-1:], tau
-        there = self.fit(np.zeros(d, dtype=bool), start, tol, max_iter)
+        start = None if slopes else (trial.best.theta[-1:], tau)
+        there = self.fit(np.zeros(len(self.groups), dtype=bool), start, tol, max_iter)
         there.best.n_iter += trial.best.n_iter
+        if slopes:
+            error = self._error(spread, self.shared.prior(tau))
+            if point.deviance + _DOUBT * error < there.best.point.deviance:
+                return trial
         return there
+
+    def _spread(self, lift):
+        """Mean variance of the tasks' deviations over the labels."""
+        mass = self.rows.of_rows(self.rows.weight)
+        return float(mass @ ((self.rows.U @ lift) ** 2).sum(axis=1) / self.rows.count)
+
+    def _error(self, spread, prior):
+        """What Laplace's deviance is too low by, were all that differs levels."""
+        settings = self._likelihood(np.zeros(len(self.groups), dtype=bool))
+        level = np.array([[np.sqrt(spread)]])
+        try:
+            exact = QuadratureEvidence(*settings).at(level, prior).deviance
+        except np.linalg.LinAlgError:  # too far out to be told
+            return np.inf
+        return max(exact - LaplaceEvidence(*settings).at(level, prior).deviance, 0.0)
 
     def _start(self, tasks):
         """Scores of the last fit."""
