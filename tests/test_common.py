@@ -521,7 +521,7 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
         documented |= {"log_likelihood_"}
         documented |= set() if is_classifier(model) else {"noise_variance_"}
     if hasattr(model, "n_knots"):
-        documented |= {"term_names_", "own_curves_"}
+        documented |= {"term_names_", "own_curves_", "interactions_"}
     if hasattr(model, "penalty"):
         documented |= {"components_", "task_components_"}
         documented |= {"rank_", "selected_features_"}
