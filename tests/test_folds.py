@@ -57,12 +57,12 @@ def test_an_outlier_in_one_fold_does_not_hurt_the_others():
 def test_folds_that_do_not_part_the_rows():
     rows = np.arange(6)
     halves = [(rows[3:], rows[:3]), (rows[:3], rows[3:])]
-    assert module._part_the_rows(halves, 6)
-    assert not module._part_the_rows(halves[:1], 6)
-    assert not module._part_the_rows([(rows[4:], rows[:3]), halves[1]], 6)
-    assert not module._part_the_rows([(rows, rows[:3]), halves[1]], 6)
-    assert not module._part_the_rows([(rows[[3, 3, 4]], rows[:3]), halves[1]], 6)
-    assert not module._part_the_rows([halves[0], halves[0]], 6)
+    assert module.part_the_rows(halves, 6)
+    assert not module.part_the_rows(halves[:1], 6)
+    assert not module.part_the_rows([(rows[4:], rows[:3]), halves[1]], 6)
+    assert not module.part_the_rows([(rows, rows[:3]), halves[1]], 6)
+    assert not module.part_the_rows([(rows[[3, 3, 4]], rows[:3]), halves[1]], 6)
+    assert not module.part_the_rows([halves[0], halves[0]], 6)
 
 
 @pytest.mark.parametrize("layout", ["long", "wide", "missing", "patterns"])

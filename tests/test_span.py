@@ -43,7 +43,7 @@ def test_the_answer_is_that_of_all_features(kind):
 def test_a_start_is_turned_with_the_features():
     span, end = RowSpan(data("wide")), newton(data("wide"))
     coef, b = span.start((end.coef, end.intercept))
-    assert_allclose(span.rows.scores(coef, b), data("wide").scores(end.coef, b))
+    assert_allclose(span.rows.forward(coef, b), data("wide").forward(end.coef, b))
     assert newton(span.rows, (coef, b)).n_iter <= 1
     assert span.start(None) is None
 
