@@ -25,6 +25,7 @@ _CONVEX = 0.1  # least curvature, over the expected one, that is taken as it is
 _GONE = 1e-10  # eigenvalue, against the largest, that is none
 _UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
 _SECANTS = 8  # steps of which the curvature is remembered
+_FURTHER = 1e-4  # of the tolerance, to which steps by secants go on if they can
 _STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
 
 
@@ -372,6 +373,8 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
     history, status, damping = [], Status.CONVERGED, evidence.ridge
     path = deque(maxlen=_SECANTS + 1)
+    # where secants steer, rounding decides the way, but the end should not depend on it
+    enough = (_FURTHER if evidence.secants else 1.0) * tol
     for n_iter in range(max_iter + 1):
         near = n_iter > 0 and history[-1][0] - point.deviance < _NEAR
         star, outer = point.scores()
@@ -383,10 +386,10 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
         slack = [part.slack for part in parts] + ([own.slack] if own_noise else [])
         certificate = 0.5 * max(slack) / evidence.rows.count
         history.append((point.deviance, certificate))
-        if certificate <= tol:
+        if certificate <= enough:
             break
         if n_iter == max_iter:
-            status = Status.MAX_ITER
+            status = Status.CONVERGED if certificate <= tol else Status.MAX_ITER
             break
         info = linalg.block_diag(*[part.info for part in parts])
         if evidence.secants:
@@ -400,7 +403,8 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
             found = _search(evidence, shape, shared, parts, info, own, point, damping)
         if found is None:
             # labels without noise leave no digits for a smaller certificate
-            status = Status.CONVERGED if point.noiseless else Status.STALLED
+            done = point.noiseless or certificate <= tol
+            status = Status.CONVERGED if done else Status.STALLED
             break
         theta, tau, rho, point, damping = found
     return Optimum(theta, tau, rho, point, certificate, n_iter, status, history)
