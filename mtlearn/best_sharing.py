@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .fitting import checks
+from .fitting.judge import among_counted
 from .fitting.scoring import check_scoring
 from .fitting.whole import WholeFit
 from .metrics import task_scores
@@ -324,11 +325,7 @@ class BestSharing(WholeFit, MetaEstimatorMixin, BaseEstimator):
         cv = few if self.cv is None else self.cv
         if kept is None or isinstance(cv, numbers.Integral):
             return outer_folds(cv, problem.given, problem)
-        place = np.full(len(whole.y), -1)
-        place[kept] = np.arange(len(kept))
-        folds = outer_folds(cv, whole.given, whole)
-        folds = [(place[train], place[test]) for train, test in folds]
-        return [(train[train >= 0], test[test >= 0]) for train, test in folds]
+        return among_counted(outer_folds(cv, whole.given, whole), len(whole.y), kept)
 
     def _contenders(self, pairs, scoring, problem):
         """The strategies as they are fitted."""
@@ -371,10 +368,8 @@ class BestSharing(WholeFit, MetaEstimatorMixin, BaseEstimator):
                     f"`return_std`: {name}, which some tasks chose, has no standard "
                     "deviations. Take estimators that all have them."
                 )
-        return tuple(
-            self._by_task("predict", X, task, lambda z, k=k: z[k], return_std=True)
-            for k in range(2)
-        )
+        both = self._by_task("predict", X, task, _beside, return_std=True)
+        return both[..., 0], both[..., 1]
 
     @available_if(_all_have("predict_proba"))
     def predict_proba(self, X, *, task=None):
@@ -516,6 +511,11 @@ class _Door(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.estimator_type = get_tags(self.like).estimator_type
         return tags
+
+
+def _beside(both):
+    """Predictions and their standard deviations as one array."""
+    return np.stack(both, axis=-1)
 
 
 def _listed(estimators):

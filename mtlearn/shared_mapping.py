@@ -1,7 +1,6 @@
 """Shared mapping: hidden layers that all tasks share, a linear head for each task."""
 
 import numbers
-from dataclasses import replace
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -12,9 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 from .fitting import checks
 from .fitting.base import TaskEstimator, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
-from .fitting.folds import take
 from .fitting.shared_model import mean_where, present_classes
 from .model_selection import TaskShuffleSplit
+from .problem.tasks import some_rows
 from .relations import Independent
 from .solvers.mapping.heads import head_sizes
 from .solvers.mapping.layers import ACTIVATIONS, Layers
@@ -131,9 +130,7 @@ class SharedMappingEstimator(
             learnt, held = np.append(learnt, held[back]), held[~back]
             if not data.observed[held].any():
                 raise ValueError(f"{none}: tasks would be left without labels.")
-        parts = learnt, held
-        rows = replace(data, task_weight=None)
-        return [replace(take(rows, p), task_weight=data.task_weight) for p in parts]
+        return [some_rows(data, part) for part in (learnt, held)]
 
     def _warm_model(self, fit):
         if not self.warm_start or not hasattr(self, "coefs_"):

@@ -8,9 +8,8 @@ from sklearn.model_selection import KFold, LeaveOneOut, ShuffleSplit
 
 from mtlearn.fitting import folds as module
 from mtlearn.fitting.folds import FoldMoments, HeldOut
-from mtlearn.fitting.part import take
 from mtlearn.moments import gather_moments
-from mtlearn.problem.tasks import TaskData
+from mtlearn.problem.tasks import TaskData, some_rows
 
 
 def data_of(layout):
@@ -37,8 +36,8 @@ def test_moments_of_training_parts(cv, layout, kept, monkeypatch):
     assert found.parted == (not isinstance(cv, ShuffleSplit))
     assert_same_moments(found.total, gather_moments(rows))
     for (train, test), (inner, outer) in zip(folds, found, strict=True):
-        assert_same_moments(inner, gather_moments(take(rows, train)))
-        assert_same_moments(outer, gather_moments(take(rows, test)))
+        assert_same_moments(inner, gather_moments(some_rows(rows, train)))
+        assert_same_moments(outer, gather_moments(some_rows(rows, test)))
         if layout == "patterns":
             # two patterns of missing labels, in every fold
             assert len(inner.weight) == 2
@@ -51,7 +50,7 @@ def test_an_outlier_in_one_fold_does_not_hurt_the_others():
     folds = list(KFold(5).split(X))
     for k, ((train, _), (inner, _)) in enumerate(zip(folds, FoldMoments(rows, folds))):
         if k == 0:
-            assert_same_moments(inner, gather_moments(take(rows, train)), 1e-12)
+            assert_same_moments(inner, gather_moments(some_rows(rows, train)), 1e-12)
 
 
 def test_folds_that_do_not_part_the_rows():
@@ -75,7 +74,7 @@ def test_errors_by_moments_and_by_rows(layout, weighted):
     coef = rng.normal(size=(4, N_TASKS, N_FEATURES))
     intercept = rng.normal(size=(4, N_TASKS))
     index = np.arange(0, N_ROWS, 2)
-    by_moments = HeldOut(rows, index, gather_moments(take(rows, index)))
+    by_moments = HeldOut(rows, index, gather_moments(some_rows(rows, index)))
     by_rows = HeldOut(rows, index, None)
     assert by_moments.moments is not None and by_rows.moments is None
     expected = by_rows.errors(coef, intercept)

@@ -155,7 +155,7 @@ def test_labels_left_out():
     C, one = model._terms.columns(X), np.ones((len(y), 1))
     V = covariance(model, C, task, weight)
     order = rows.place  # the ids are in order
-    loss = rows.left_out(model._terms, solution)
+    loss = rows.left_out(rows.judged(model._terms, solution))
     for i in range(0, len(y), 11):
         rest = np.arange(len(y)) != i
         inverse = np.linalg.inv(V[np.ix_(rest, rest)])
@@ -169,7 +169,7 @@ def test_labels_left_out():
 
 def test_labels_of_classes_left_out():
     model, (X, y, weight, task), solution, rows = fitted(MultiTaskAdditiveClassifier)
-    loss = rows.left_out(model._terms, solution)
+    loss = rows.left_out(rows.judged(model._terms, solution))
     # further out than those of the model itself, and the nearer the more certain
     z = np.einsum("ij,ij->i", model._terms.columns(X), model.coef_[task])
     z += model.intercept_[task]

@@ -17,6 +17,7 @@ from ..problem.ids import (
     factorize_integers,
     id_array,
     missing_labels,
+    refuse_two_ids,
     shorten,
     split_task_column,
 )
@@ -121,11 +122,7 @@ def check_features(estimator, X, task, *, reset):
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     column, ids = estimator.task_column, task
     if column is not None:
-        if task is not None:
-            raise ValueError(
-                "The task ids came twice: in `task` and in the column "
-                f"`task_column`={column!r}. Give one of them."
-            )
+        refuse_two_ids(column, task)
         if getattr(X, "shape", (0, 2))[1] < 2:
             raise ValueError(
                 f"Found array with {X.shape[1]} feature(s) (shape={X.shape}) while a "

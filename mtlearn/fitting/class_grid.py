@@ -8,8 +8,8 @@ from scipy.special import log_softmax
 from ..model_selection import TaskStratifiedKFold
 from ..moments import gather_moments
 from ..problem.solution import Solution, Status
+from ..problem.tasks import some_rows
 from .grid import Batch, check_strengths
-from .part import take
 
 _LEAST = float(np.finfo(float).eps)  # probability below which none is counted
 
@@ -71,7 +71,7 @@ class ClassGrid:
         return len(np.unique(part.data.labels)) > 1
 
     def _tested(self, rows, index, moments):
-        return HeldOutLabels(take(rows, index))
+        return HeldOutLabels(some_rows(rows, index))
 
     def _errors(self, fold, part, point, batch):
         models = self._models_of(part, point, batch)
@@ -104,7 +104,8 @@ def _evenest(data):
     """The class whose share is nearest to a half, and its share."""
     mass = np.bincount(data.labels.astype(np.intp), weights=data.weights)
     share = mass / mass.sum()
-    return int(np.abs(share - 0.5).argmin()), float(share[np.abs(share - 0.5).argmin()])
+    evenest = int(np.abs(share - 0.5).argmin())
+    return evenest, float(share[evenest])
 
 
 class HeldOutLabels:

@@ -132,7 +132,7 @@ class AdditiveModel:
 
     def _solution(self, fit, start):
         data = fit.data
-        X = _dense(data.X)
+        X = dense(data.X)
         mass = np.bincount(data.rows, weights=data.weights, minlength=len(X))
         self._categories = self._categories or [None] * X.shape[1]
         solution = self._with_curves(fit, X, mass)
@@ -153,7 +153,11 @@ class AdditiveModel:
         categorical = np.array([levels is not None for levels in self._categories])
         pairs, knots = self._given_pairs(), np.full(X.shape[1], self.n_knots)
         given = self._known_parts()
-        terms = make_terms(X, mass, categorical, knots + 2, given).with_pairs(pairs)
+
+        def terms_with(knots):
+            return make_terms(X, mass, categorical, knots + 2, given).with_pairs(pairs)
+
+        terms = terms_with(knots)
         solution = self._with_terms(fit, X, terms, self._may_vary)
         for _ in range(_REFINEMENTS):
             coarse = self._coarse(solution)
@@ -161,8 +165,7 @@ class AdditiveModel:
                 break
             knots = np.where(coarse, 2 * knots + 1, knots)
             own = self._own_features(solution)
-            finer = make_terms(X, mass, categorical, knots + 2, given)
-            finer = finer.with_pairs(pairs)
+            finer = terms_with(knots)
             there = self._with_terms(fit, X, finer, lambda own=own: self._vary(own))
             gain = solution.objective - there.objective
             if gain < _WORTH or self._interpolates(there, fit.data.weights):
@@ -174,8 +177,12 @@ class AdditiveModel:
     def _with_terms(self, fit, X, terms, may_vary, **starts):
         """The model with these terms."""
         self._terms = terms
-        columns = replace(fit.data, X=terms.columns(X), _shared={})
-        return self._learn_columns(fit.with_rows(columns), may_vary, **starts)
+        return self._learn_columns(self._in_terms(fit, X), may_vary, **starts)
+
+    def _in_terms(self, fit, X):
+        """The fit of the columns of the terms instead of the features."""
+        columns = replace(fit.data, X=self._terms.columns(X), _shared={})
+        return fit.with_rows(columns)
 
     def _learn_columns(self, fit, may_vary, **starts):
         """The model of columns that are those of the terms."""
@@ -290,7 +297,7 @@ class AdditiveModel:
                 f"{both} (curve {k})" for k in range(1, self._terms.width(pair) + 1)
             ]
         first, second = (
-            [names[k] for k in np.arange(len(names))[self._terms.of(j)]][:n]
+            names[self._terms.of(j)][:n]
             for j, n in zip(pair[:2], self._terms.plain(pair), strict=True)
         )
         return [f"{a}:{b}" for a in first for b in second]
@@ -307,7 +314,7 @@ class AdditiveModel:
     # ------------------------------------------------------------ predict
 
     def _represent(self, X):
-        return self._terms.columns(_dense(X))
+        return self._terms.columns(dense(X))
 
     # ------------------------------------------------------------ reports
 
@@ -360,7 +367,8 @@ class AdditiveModel:
         return np.append(True, np.diff(self._terms.groups) > 0)
 
 
-def _dense(X):
+def dense(X):
+    """Rows as an array."""
     return X.toarray() if sp.issparse(X) else X
 
 

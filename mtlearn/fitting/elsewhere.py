@@ -6,8 +6,9 @@ import numpy as np
 
 from ..moments import GRAM_BYTES
 from ..problem.baseline import base_objective
-from ..problem.ids import UNKNOWN, find_tasks
+from ..problem.ids import UNKNOWN, find_tasks, positions
 from ..problem.tasks import TaskData
+from ..problem.values import require_a_label
 from ..relations import LearnedCovariance
 from ..solvers.related.passes import Piece, TaskSums, solve_by_passes
 from . import checks
@@ -55,7 +56,7 @@ class FromPartitions:
         tasks = self.tasks_ = model_tasks(relation, census.tasks, census.wide)
         if not long and not census.wide:
             self._mention_ids(relation)
-        where = _positions(census.tasks, tasks)
+        where = positions(census.tasks, tasks)
         counts = np.where(where >= 0, census.counts[where], 0)
         task_weight, labelled = self._weigh_tasks(relation, counts, census.wide)
         checks.check_row_weights(np.array([census.heaviest]), task_weight)
@@ -112,20 +113,9 @@ def refuse_margins(estimator):
 def _check_census(estimator, census, classes):
     if census.n_samples == 0:
         raise ValueError("`X` has no row of positive weight: there is nothing to fit.")
-    if not census.counts.any():
-        raise ValueError(
-            "`y` has no label at all: expected at least one entry that is not NaN."
-        )
+    require_a_label(census.counts)
     if classes:
         estimator._require_classes(census.labels)
-
-
-def _positions(tasks, model):
-    """Where in the census the tasks of the model are, -1 if they are not."""
-    if np.array_equal(tasks, model):
-        return np.arange(len(tasks))
-    place = {task: position for position, task in enumerate(tasks.tolist())}
-    return np.array([place.get(task, -1) for task in model.tolist()], dtype=np.int64)
 
 
 def _stand_in(census, where, task_weight):
@@ -202,7 +192,7 @@ class Elsewhere:
         if not fit.intercept.own:
             return None
         census = self.census
-        where = _positions(census.tasks, fit.part_ids)
+        where = positions(census.tasks, fit.part_ids)
         if fit.form.composed or census.wide:
             total = census.x_sum[0] if census.wide else census.x_sum.sum(axis=0)
             mean = total / census.n_samples
@@ -220,7 +210,7 @@ class Elsewhere:
             census = self.census
             present = None
             if census.labels is not None:
-                where = _positions(census.tasks, fit.part_ids)
+                where = positions(census.tasks, fit.part_ids)
                 present = (where >= 0)[:, None] & (census.mass[where] > 0)
             plan = Plan(
                 fit.part_ids,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..moments import Moments, gather_moments, grams_fit, replay, same_rows
 from ..problem.intercepts import weighted_mean
-from .part import take
+from ..problem.tasks import some_rows
 
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
 
@@ -70,7 +70,7 @@ class HeldOut:
     def data(self):
         """The rows themselves, taken when first asked for."""
         # a row counts here or does not: those of weight zero are gone already
-        return replace(take(self._rows, self._index), sample_weight=None)
+        return replace(some_rows(self._rows, self._index), sample_weight=None)
 
     def errors(self, coef, intercept):
         """Mean squared error of every one of several models, of shape (n_models,).
@@ -204,7 +204,7 @@ class FoldMoments:
         return self._gather(np.concatenate(tests))
 
     def _gather(self, index):
-        moments = gather_moments(take(self.rows, index))
+        moments = gather_moments(some_rows(self.rows, index))
         if self.alike is None or np.array_equal(moments.group, self.alike[0]):
             return moments
         # tasks that are alike in all rows are alike here: all folds in the same groups

@@ -97,44 +97,47 @@ class Rows:
             rest = y, weight, score, self.task, self.starts
             yield Judged(one.posterior, C, *rest)
 
-    def left_out(self, terms, solution):
+    def left_out(self, judged):
         """Held-out loss of each label, summed over the problems."""
-        return sum(one.left_out(self.loss) for one in self.judged(terms, solution))
+        return sum(one.left_out(self.loss) for one in judged)
 
-    def promises(self, terms, solution, refused):
-        """Pairs that the likelihood asks for, the best first, and their variances."""
-        judged = list(self.judged(terms, solution))
+    def promises(self, terms, judged, refused, known):
+        """Pairs that the likelihood asks for, the best first, and their variances.
+
+        Gains are kept in `known`, as long as the model is the same.
+        """
         most = int(_ENTRIES / len(self.X))
         blocks = terms.blocks(self.X)
         every = combinations(range(len(terms.parts)), 2)
         plain = [Pair(i, j, False) for i, j in every]
-        first = self._gains(terms, judged, blocks, plain, refused, most)
-        rank = {(pair.first, pair.second): gain for pair, (gain, _) in first.items()}
-        plain.sort(key=lambda pair: -rank.get((pair.first, pair.second), 0.0))
+        how = terms, judged, blocks, refused, known
+        first = self._gains(*how, plain, most)
+        rank = {pair[:2]: gain for pair, (gain, _) in first.items()}
+        plain.sort(key=lambda pair: -rank.get(pair[:2], 0.0))
         bent = [Pair(pair.first, pair.second, True) for pair in plain]
-        second = self._gains(terms, judged, blocks, bent, refused, min(most, _BENT))
-        found = {**first, **second}
+        found = {**first, **self._gains(*how, bent, min(most, _BENT))}
         price = 1.0 + np.log(max(len(found), 1))
         order = sorted(found, key=lambda pair: -found[pair][0])[:_TOGETHER]
         least = max(price, _ALIKE * found[order[0]][0]) if order else price
         return [(pair, *found[pair]) for pair in order if found[pair][0] > least]
 
-    def _gains(self, terms, judged, blocks, pairs, refused, most):
+    def _gains(self, terms, judged, blocks, refused, known, pairs, most):
         """Gain and variance of each pair, as long as there is room for products."""
-        chosen, width = [], []
+        chosen, width = [], 0
         for pair in pairs:
             n = terms.width(pair)
-            if pair not in refused and 0 < n <= _WIDEST and sum(width) + n <= most:
+            if pair not in refused and 0 < n <= _WIDEST and width + n <= most:
                 chosen.append(pair)
-                width.append(n)
-        if not chosen:
-            return {}
-        Z = np.hstack([terms.products(pair, blocks) for pair in chosen])
-        groups = np.repeat(np.arange(len(chosen)), width)
-        each = [one.gains(self.loss, Z, groups) for one in judged]
-        gain = sum(one[0] for one in each) / self.share
-        strength = np.mean([one[1] for one in each], axis=0)
-        return dict(zip(chosen, zip(gain, strength, strict=True), strict=True))
+                width += n
+        new = [pair for pair in chosen if pair not in known]
+        if new:
+            Z = np.hstack([terms.products(pair, blocks) for pair in new])
+            groups = np.repeat(np.arange(len(new)), [terms.width(pair) for pair in new])
+            each = [one.gains(self.loss, Z, groups) for one in judged]
+            gain = sum(one[0] for one in each) / self.share
+            strength = np.mean([one[1] for one in each], axis=0)
+            known.update(zip(new, zip(gain, strength, strict=True), strict=True))
+        return {pair: known[pair] for pair in chosen}
 
 
 def find_pairs(rows, terms, solution, learn):
@@ -154,19 +157,21 @@ def find_pairs(rows, terms, solution, learn):
     terms, solution
     """
     refused, vain = [], 0
-    loss = None
+    judged, known, loss = list(rows.judged(terms, solution)), {}, None
     for _ in range(_ROUNDS):
-        found = rows.promises(terms, solution, [*refused, *terms.pairs])
+        found = rows.promises(terms, judged, [*refused, *terms.pairs], known)
         if not found or vain == _VAIN:
             break
         if loss is None:
-            loss = rows.left_out(terms, solution)
+            loss = rows.left_out(judged)
         pairs, _, strengths = zip(*found, strict=True)
         more = terms.with_pairs(terms.pairs + pairs)
         there = learn(more, solution, strengths)
-        left = loss if there is None else rows.left_out(more, there)
+        ahead = [] if there is None else list(rows.judged(more, there))
+        left = rows.left_out(ahead) if ahead else loss
         if _clearly_less(left, loss) and there.objective < solution.objective:
             terms, solution, loss, vain = more, there, left, 0
+            judged, known = ahead, {}
         else:
             refused += pairs
             vain += 1

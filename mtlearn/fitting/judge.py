@@ -41,12 +41,8 @@ class Given:
             folds = list(check_cv(cv).split(self.X, self.y, groups=groups))
         if not folds:
             raise ValueError("`cv` gives no fold: expected at least one.")
-        place = np.arange(rows.X.shape[0])
-        if self.counted is not None:
-            place = np.full(self.n_rows, -1)
-            place[self.counted] = np.arange(len(self.counted))
-        folds = [(place[train], place[test]) for train, test in folds]
-        return [(train[train >= 0], test[test >= 0]) for train, test in folds]
+        n_rows = rows.X.shape[0] if self.counted is None else self.n_rows
+        return among_counted(folds, n_rows, self.counted)
 
     def _groups(self, cv):
         """The ids, for splitters that do not find them by themselves."""
@@ -61,6 +57,25 @@ class Given:
         index = index if self.counted is None else self.counted[index]
         task = None if self.task is None else id_array(self.task)[index]
         return _safe_indexing(self.X, index), _safe_indexing(self.y, index), task
+
+
+def among_counted(folds, n_rows, counted):
+    """Folds of all rows as those of the rows that count, by their numbers there.
+
+    Parameters
+    ----------
+    folds : list of (train, test)
+        Numbers of rows, negative ones from the end.
+    n_rows : int
+    counted : ndarray of int, or None
+        Numbers of the rows that count; None if all do.
+    """
+    place = np.arange(n_rows)
+    if counted is not None:
+        place[:] = -1
+        place[counted] = np.arange(len(counted))
+    folds = [(place[train], place[test]) for train, test in folds]
+    return [(train[train >= 0], test[test >= 0]) for train, test in folds]
 
 
 class Judge:

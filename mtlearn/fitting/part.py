@@ -7,7 +7,7 @@ import numpy as np
 
 from ..moments import Moments, gather_moments, replay
 from ..problem.intercepts import Intercepts
-from ..problem.tasks import TaskData
+from ..problem.tasks import some_rows
 from ..solvers.margins.level import best_levels, mean_levels
 
 
@@ -188,21 +188,9 @@ def _lower(rows, level):
     return rows.relabel(rows.y - (level if rows.wide else level[rows.codes]))
 
 
-def take(rows, index):
-    """Some of the rows, in either layout."""
-    codes, weight = rows.codes, rows.sample_weight
-    return TaskData(
-        rows.X[index],
-        rows.y[index],
-        rows.n_tasks,
-        None if codes is None else codes[index],
-        None if weight is None else weight[index],
-    )
-
-
 def take_part(rows, index, task_weight, part):
     """Some of the rows, of some of the tasks, with weights for the tasks."""
     everything = np.array_equal(index, np.arange(rows.X.shape[0]))
-    data = rows if everything else take(rows, index)
+    data = rows if everything else some_rows(rows, index)
     data = replace(data, task_weight=task_weight, _shared={})
     return data if part.all() else data.only(part)

@@ -21,6 +21,7 @@ from ..problem.ids import (
     id_array,
     index_tasks,
     missing_labels,
+    refuse_two_ids,
     shorten,
     split_task_column,
 )
@@ -30,6 +31,7 @@ from ..problem.values import (
     check_size,
     check_targets,
     drop_weightless,
+    shape_labels,
 )
 from . import checks
 
@@ -159,11 +161,8 @@ def open_partitions(estimator, X, y, sample_weight, task, reset, classes=False):
             "None."
         )
     column = estimator.task_column
-    if column is not None and task is not None:
-        raise ValueError(
-            "The task ids came twice: in `task` and in the column "
-            f"`task_column`={column!r}. Give one of them."
-        )
+    if column is not None:
+        refuse_two_ids(column, task)
     rows = Partitions.of(X=X, y=y, task=task, sample_weight=sample_weight)
     bare = without_rows(X)
     if bare.ndim != 2:
@@ -303,7 +302,7 @@ def read_rows(part, wanted):
         X, ids = split_task_column(X, wanted.task_column)
     X = as_matrix(X, at_least=0)
     X = X.toarray() if sp.issparse(X) else X
-    y = _read_labels(y, X, ids is not None)
+    y = shape_labels(checks.as_table(y), len(X), ids is not None)
     if ids is not None:
         ids = id_array(ids)
         if len(ids) != len(X):
@@ -330,23 +329,6 @@ def read_rows(part, wanted):
         X, y, codes = X[order], y[order], codes[order]
         weight = None if weight is None else weight[order]
     return PartRows(X, y, weight, tasks, codes, labels)
-
-
-def _read_labels(y, X, long):
-    """Labels as an array of one dimension, or of two."""
-    y = checks.as_table(y)
-    if y.ndim == 2 and y.shape[1] == 1 and long:
-        y = y[:, 0]
-    if y.ndim not in (1, 2) or (y.ndim == 2 and (long or y.shape[1] == 0)):
-        raise ValueError(
-            "`y` must have shape (n_samples,), or (n_samples, n_tasks) where rows name "
-            f"no task, got {y.shape}."
-        )
-    if len(y) != len(X):
-        raise ValueError(
-            f"X and y have inconsistent numbers of samples: {len(X)} and {len(y)}."
-        )
-    return y
 
 
 def _codes(y):

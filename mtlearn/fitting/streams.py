@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from ..moments import TaskMoments
-from ..problem.ids import column_position, shorten
+from ..problem.ids import column_position, positions, shorten
 from ..problem.tasks import TaskData
 from .base import model_tasks
 from .compiling import tell_when_compiling
@@ -268,8 +268,7 @@ def _where(moments, tasks):
     """Where in the moments the tasks of the model are, None if they are the same."""
     if np.array_equal(tasks, moments.tasks):
         return None, moments.counts, moments.sums
-    place = {task: position for position, task in enumerate(moments.tasks.tolist())}
-    where = np.array([place.get(task, -1) for task in tasks.tolist()], dtype=np.int64)
+    where = positions(moments.tasks, tasks)
     counts = np.zeros(len(tasks), dtype=np.int64)
     counts[where >= 0] = moments.counts[where[where >= 0]]
     return where, counts, moments.sums

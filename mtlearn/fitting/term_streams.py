@@ -5,7 +5,6 @@ from functools import update_wrapper
 from types import MethodType, SimpleNamespace
 
 import numpy as np
-import scipy.sparse as sp
 
 from ..moments import Origin, TaskMoments
 from ..problem.ids import shorten
@@ -13,6 +12,7 @@ from ..problem.tasks import TaskData
 from ..problem.terms import terms_of
 from .compiling import tell_when_compiling
 from .constrained import feature_names
+from .curves import dense
 from .knots import given_levels
 
 
@@ -130,8 +130,7 @@ class TermStreams:
         d = rows.X.shape[1]
         self._categories = self._categories or [None] * d
         self._terms = self._known_terms()
-        X = rows.X.toarray() if sp.issparse(rows.X) else rows.X
-        columns = self._terms.columns(X)
+        columns = self._terms.columns(dense(rows.X))
         data = TaskData(columns, rows.y, len(rows.tasks), rows.codes, rows.weight)
         new = TaskMoments.from_data(data, rows.tasks, self._layout)
         new = self._as_terms(new)
@@ -201,9 +200,7 @@ class TermStreams:
     def _of_terms(self, fit):
         """The fit of all terms, which are known; its moments are kept."""
         self._terms = self._known_terms()
-        X = fit.data.X.toarray() if fit.data.sparse else fit.data.X
-        columns = replace(fit.data, X=self._terms.columns(X), _shared={})
-        fit = fit.with_rows(columns).with_moments()
+        fit = self._in_terms(fit, dense(fit.data.X)).with_moments()
         self._keep_moments(fit)
         if hasattr(self, "_moments"):
             self._moments = self._as_terms(self._moments)

@@ -94,18 +94,6 @@ class Deal:
         return found, self.n_folds
 
 
-def some_rows(data, index):
-    """Some of the rows, in either layout."""
-    codes, weight = data.codes, data.sample_weight
-    return TaskData(
-        data.X[index],
-        data.y[index],
-        data.n_tasks,
-        None if codes is None else codes[index],
-        None if weight is None else weight[index],
-    )
-
-
 def unweighted(data):
     """The same rows, all of weight one; labels of weight zero are not there."""
     y, weight = data.y, data.sample_weight

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from numba import njit
 from scipy.linalg import blas
 
-from ..problem.tasks import TaskData, gram_chunk
+from ..problem.tasks import gram_chunk, some_rows
 from ..problem.threads import OWN_THREADS, WORTH, in_threads, row_blocks, task_ranges
 from .sums import Moments, pool_into, two_sum
 
@@ -34,7 +34,7 @@ def _from_rows(data):
     blocks = _blocks(data)
     if len(blocks) == 1:
         return _one_block(data, threaded=True)
-    parts = in_threads(lambda rows: _one_block(_some_rows(data, rows)), blocks)
+    parts = in_threads(lambda rows: _one_block(some_rows(data, rows)), blocks)
     total, every = parts[0], np.arange(data.n_tasks)
     for part in parts[1:]:
         pool_into(total, every, part)
@@ -47,18 +47,6 @@ def _blocks(data):
     if data.wide or data.sparse or d > OWN_THREADS:
         return [slice(0, n)]
     return row_blocks(n, d, data.n_tasks * (d + 2) ** 2)
-
-
-def _some_rows(data, rows):
-    weight = data.sample_weight
-    return TaskData(
-        data.X[rows],
-        data.y[rows],
-        data.n_tasks,
-        data.codes[rows],
-        None if weight is None else weight[rows],
-        data.task_weight,
-    )
 
 
 def _one_block(data, threaded=False):

@@ -12,20 +12,23 @@ from ..problem.ids import (
     column_position,
     id_array,
     index_tasks,
+    positions,
+    refuse_two_ids,
     shorten,
     split_task_column,
 )
-from ..problem.tasks import TaskData
+from ..problem.tasks import TaskData, some_rows
 from ..problem.values import (
     as_matrix,
     check_sample_weight,
     check_size,
     check_targets,
     drop_weightless,
+    shape_labels,
 )
 from .batches import Batch, Columns, read_batches
 from .collect import Collector
-from .deal import Deal, check_n_folds, some_rows, unweighted
+from .deal import Deal, check_n_folds, unweighted
 from .gather import gather_moments
 from .store import load_arrays, save_arrays
 from .sums import Moments
@@ -161,11 +164,7 @@ class TaskMoments:
         """
         columns, place = column_names(X), None
         if task_column is not None:
-            if task is not None:
-                raise ValueError(
-                    "The task ids came twice: in `task` and in the column "
-                    f"`task_column`={task_column!r}. Give one of them."
-                )
+            refuse_two_ids(task_column, task)
             width = X.shape[1] if hasattr(X, "shape") else np.shape(X)[1]
             place = column_position(task_column, columns, width)
             X, task = split_task_column(X, task_column)
@@ -231,7 +230,9 @@ class TaskMoments:
         X, ids = batch.X, batch.task
         n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
         X = as_matrix(X, at_least=0)
-        y = _labels(batch.y, n_rows, ids is not None)
+        if batch.y is None:
+            raise ValueError("`y` is missing: every row needs a label.")
+        y = shape_labels(np.asarray(batch.y), n_rows, ids is not None)
         names = None if batch.targets is None else np.asarray(batch.targets)
         weight = check_sample_weight(batch.weight, y.shape, some=False)
         if ids is not None:
@@ -380,7 +381,7 @@ class TaskMoments:
         if not isinstance(other, TaskMoments):
             return NotImplemented
         columns, place = _agree(self, other)
-        where = _positions(self.tasks, other.tasks)
+        where = _all_positions(self.tasks, other.tasks)
         _refuse_debts(self, other, where)
         kept = replace(self, columns=columns, task_column=place)
         n_samples = self.n_samples - other.n_samples
@@ -588,21 +589,15 @@ def _add_wide(total, moments):
     known = set(tasks.tolist())
     new = [one for one in moments.tasks.tolist() if one not in known]
     every = np.concatenate([tasks, np.array(new, dtype=moments.tasks.dtype)])
-    one, two = _where(every, tasks), _where(every, moments.tasks)
+    one, two = positions(tasks, every), positions(moments.tasks, every)
     counts = np.where(one >= 0, counts[one], 0)
     counts += np.where(two >= 0, moments.counts[two], 0)
     return every, counts, sums.at(one) + moments.sums.at(two)
 
 
-def _where(every, tasks):
-    """Position in `tasks` of every task, -1 of one that is not there."""
-    place = {task: position for position, task in enumerate(tasks.tolist())}
-    return np.array([place.get(task, -1) for task in every.tolist()], dtype=np.int64)
-
-
-def _positions(tasks, others):
+def _all_positions(tasks, others):
     """Position in `tasks` of each of the others, all of which must be there."""
-    where = _where(others, tasks)
+    where = positions(tasks, others)
     if np.any(where < 0):
         raise ValueError(
             "The moments that are taken away have tasks that the others do not: "
@@ -655,25 +650,6 @@ _LAYOUTS = {
 
 
 # ---------------------------------------------------------------- checks
-
-
-def _labels(y, n_rows, long):
-    """Labels as an array of one dimension, or of two."""
-    if y is None:
-        raise ValueError("`y` is missing: every row needs a label.")
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1 and long:
-        y = y[:, 0]
-    if y.ndim not in (1, 2) or (y.ndim == 2 and (long or y.shape[1] == 0)):
-        raise ValueError(
-            "`y` must have shape (n_samples,), or (n_samples, n_tasks) where rows name "
-            f"no task, got {y.shape}."
-        )
-    if len(y) != n_rows:
-        raise ValueError(
-            f"X and y have inconsistent numbers of samples: {n_rows} and {len(y)}."
-        )
-    return y
 
 
 def _numbered(batches):

@@ -199,6 +199,15 @@ def index_tasks(ids, name="task"):
     return tasks, place.astype(np.int64)[codes]
 
 
+def refuse_two_ids(column, task):
+    """Refuse ids in `task` beside those of a column."""
+    if task is not None:
+        raise ValueError(
+            "The task ids came twice: in `task` and in the column "
+            f"`task_column`={column!r}. Give one of them."
+        )
+
+
 def find_tasks(tasks, ids, name="task"):
     """Return the position in `tasks` of every id, `UNKNOWN` (-1) where it has none.
 
@@ -227,9 +236,16 @@ def find_tasks(tasks, ids, name="task"):
                 f"`{name}` holds {theirs} but the tasks of the fit are {ours}: "
                 f"expected ids such as {shorten(known, 3)}, got {shorten(found, 3)}."
             )
-    place = {task: position for position, task in enumerate(known.tolist())}
-    table = np.array([place.get(v, UNKNOWN) for v in found.tolist()], dtype=np.int64)
-    return table[codes] if codes.size else codes
+    return positions(known, found)[codes] if codes.size else codes
+
+
+def positions(tasks, ids):
+    """Position in `tasks` of each of the ids, `UNKNOWN` of one that is not there.
+
+    Both are arrays of ids that have been checked, each of them once.
+    """
+    place = {task: position for position, task in enumerate(tasks.tolist())}
+    return np.array([place.get(one, UNKNOWN) for one in ids.tolist()], dtype=np.int64)
 
 
 def _kind(values):

@@ -346,6 +346,19 @@ class TaskData:
         return total
 
 
+def some_rows(data, index):
+    """Some of the rows, in either layout."""
+    codes, weight = data.codes, data.sample_weight
+    return TaskData(
+        data.X[index],
+        data.y[index],
+        data.n_tasks,
+        None if codes is None else codes[index],
+        None if weight is None else weight[index],
+        data.task_weight,
+    )
+
+
 def score_rows(X, codes, W, b):
     """Linear score of every row with its own task's coefficients.
 

@@ -136,6 +136,22 @@ def check_size(name, values, least=0.0):
 # ---------------------------------------------------------------- targets, weights
 
 
+def shape_labels(y, n_rows, long):
+    """Labels of some rows in one dimension, or in two where no row names its task."""
+    if y.ndim == 2 and y.shape[1] == 1 and long:
+        y = y[:, 0]
+    if y.ndim not in (1, 2) or (y.ndim == 2 and (long or y.shape[1] == 0)):
+        raise ValueError(
+            "`y` must have shape (n_samples,), or (n_samples, n_tasks) where rows name "
+            f"no task, got {y.shape}."
+        )
+    if len(y) != n_rows:
+        raise ValueError(
+            f"X and y have inconsistent numbers of samples: {n_rows} and {len(y)}."
+        )
+    return y
+
+
 def check_targets(y, some=True):
     """Numbers for a regression: finite in one dimension, NaN allowed in two.
 

@@ -61,7 +61,7 @@ _SEARCH = {
 _MOST_WORK = 5e8  # tasks times cubed columns, up to which learned models are affordable
 _MOST_FEATURES = 1000  # of which a dense square matrix is affordable
 _CURVE = 7  # columns of a curve
-_FEW_VALUES = 5  # of a feature, up to which it has no curve
+_FEW_VALUES = 5  # of a feature, up to which its curve costs next to nothing
 _SHOWN = 1000  # rows by which that is guessed
 
 

@@ -18,7 +18,7 @@ from ..learned_classifier import MultiTaskBayesianClassifier
 from ..model_selection import TaskStratifiedKFold
 from ..per_task import PerTaskClassifier, PerTaskRegressor
 from ..problem.demands import Scope
-from ..problem.ids import index_tasks, shorten, split_task_column
+from ..problem.ids import index_tasks, refuse_two_ids, shorten, split_task_column
 from ..problem.values import check_targets
 from ..svm import MultiTaskSVM, MultiTaskSVR
 
@@ -137,11 +137,7 @@ def bare_problem(model, X, y, task):
     """
     column, ids = model.task_column, task
     if column is not None:
-        if task is not None:
-            raise ValueError(
-                "The task ids came twice: in `task` and in the column "
-                f"`task_column`={column!r}. Give one of them."
-            )
+        refuse_two_ids(column, task)
         _, ids = split_task_column(X, column)
     rows = np.empty((_num_samples(X), 0))
     y, names = checks.check_labels(model, rows, y, long=ids is not None)
