@@ -10,7 +10,8 @@ from ..problem.ids import UNKNOWN, find_tasks, positions
 from ..problem.tasks import TaskData
 from ..problem.values import require_a_label
 from ..relations import LearnedCovariance
-from ..solvers.related.passes import Piece, TaskSums, solve_by_passes
+from ..solvers.related.passes import Piece, solve_by_passes
+from ..solvers.related.sums import TaskSums
 from . import checks
 from .base import model_tasks
 from .part import Part

@@ -12,13 +12,11 @@ step needs. Otherwise the search looks where slope and curvature say that it is,
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from ...problem.forms import ArrowForm
-from ...problem.losses import Softmax, point_loss
+from ...problem.losses import Softmax
 from ...problem.solution import Solution, Status, goal
 from ...problem.tasks import TaskData
 from ...problem.threads import inner
@@ -26,79 +24,10 @@ from ..linesearch import find_step
 from .coupled import coupled_solver
 from .newton import Gradient, Problem, Unknowns, as_user, shift_intercepts
 from .steps import RowHessians, block_step
+from .sums import Look, NarrowRows, TaskSums
 
 _NARROW = 16  # coefficients of a task up to which a pass is compiled as a whole
 _ACCURACY = 0.1  # share of the slope that may be left at the end of a step
-
-
-class Look(NamedTuple):
-    """Where a pass looks: a model of all tasks.
-
-    Attributes
-    ----------
-    coef : ndarray of shape (n_tasks, q * d)
-    intercept : ndarray of shape (n_tasks, q)
-    """
-
-    coef: np.ndarray
-    intercept: np.ndarray
-
-
-# ---------------------------------------------------------------- what adds up
-
-
-@dataclass(frozen=True, eq=False)
-class TaskSums:
-    """What a pass brings back of some rows.
-
-    Attributes
-    ----------
-    value : float
-        The loss.
-    place : ndarray of shape (n,), int
-        Which tasks the other arrays are of, sorted.
-    gradient : ndarray of shape (n, q * (d + own))
-        In coefficients, class after class, then in intercepts, if there are any.
-    hessian : ndarray of shape (n, q * (d + own), q * (d + own))
-    """
-
-    value: float
-    place: np.ndarray
-    gradient: np.ndarray
-    hessian: np.ndarray
-
-    @classmethod
-    def add(cls, parts):
-        """Sums of the rows of all parts."""
-        place = parts[0].place
-        if any(not np.array_equal(part.place, place) for part in parts):
-            place = np.unique(np.concatenate([part.place for part in parts]))
-        return cls(
-            sum(part.value for part in parts),
-            place,
-            _add_at(place, [(part.place, part.gradient) for part in parts]),
-            _add_at(place, [(part.place, part.hessian) for part in parts]),
-        )
-
-    def of_all(self, n_tasks):
-        """The same, with zeros for tasks without rows."""
-        if len(self.place) == n_tasks:
-            return self
-        place, every = self.place, np.arange(n_tasks)
-        gradient = _add_at(every, [(place, self.gradient)])
-        hessian = _add_at(every, [(place, self.hessian)])
-        return TaskSums(self.value, every, gradient, hessian)
-
-
-def _add_at(place, parts):
-    """Sum arrays that belong to some of the sorted places."""
-    total = np.zeros((len(place), *parts[0][1].shape[1:]))
-    for where, values in parts:
-        if len(where) == len(place):
-            total += values
-        else:
-            total[np.searchsorted(place, where)] += values
-    return total
 
 
 # ---------------------------------------------------------------- one piece
@@ -138,18 +67,18 @@ class Piece:
         TaskSums
         """
         data, place = self.data, self.place
-        W, b = look.coef[place], look.intercept[place]
-        y = data.labels if signs is None else signs[data.labels.astype(np.intp)]
+        here = Look(look.coef[place], look.intercept[place])
         size = loss.n_scores * (data.n_features + intercept.present)
-        if loss.n_scores == 1 and size <= _NARROW and not data.sparse:
-            G, H = np.zeros((len(place), size)), np.zeros((len(place), size, size))
-            rows = data.features, data.place, data.starts, y, data.weights
-            value = _narrow_sums(loss.code, loss.width, *rows, W, b, G, H)
-            return TaskSums(value, place, G, H)
         if not len(place):
             G, H = np.zeros((0, size)), np.zeros((0, size, size))
             return TaskSums(0.0, place, G, H)
-        return TaskSums(*self._wider(W, b, y, loss, intercept))
+        if loss.n_scores == 1 and size <= _NARROW and not (data.wide or data.sparse):
+            if signs is not None:
+                data = data.relabel(signs[data.y.astype(np.intp)])
+            rows = NarrowRows(data, loss, intercept.present, np.zeros(here.coef.shape))
+            return replace(rows.sums(here), place=place)
+        y = data.labels if signs is None else signs[data.labels.astype(np.intp)]
+        return TaskSums(*self._wider(*here, y, loss, intercept))
 
     def _wider(self, W, b, y, loss, intercept):
         """The same by products of matrices: of many features, or several scores."""
@@ -169,42 +98,6 @@ class Piece:
         rows.compare(problem, h)
         rows.refresh(np.ones(rows.n_tasks, dtype=np.bool_))
         return value, self.place, G, rows.full
-
-
-@njit(cache=True, nogil=True)
-def _narrow_sums(code, tube, X, place, starts, y, weight, W, b, G, H):
-    """Loss, gradients and Hessians of few features, in one pass over the rows."""
-    d, size = X.shape[1], G.shape[1]
-    total = 0.0
-    for t in range(starts.shape[0] - 1):
-        w, gradient, hessian = W[t], G[t], H[t]
-        for i in range(starts[t], starts[t + 1]):
-            x = X[place[i]]
-            z = b[t, 0]
-            for j in range(d):
-                z += x[j] * w[j]
-            v, g, h = point_loss(code, tube, y[i], z)
-            total += weight[i] * v
-            g *= weight[i]
-            h *= weight[i]
-            if g != 0.0:
-                for j in range(d):
-                    gradient[j] += g * x[j]
-                if size > d:
-                    gradient[d] += g
-            if h != 0.0:
-                for j in range(d):
-                    f = h * x[j]
-                    for k in range(j + 1):
-                        hessian[j, k] += f * x[k]
-                    if size > d:
-                        hessian[d, j] += f
-                if size > d:
-                    hessian[d, d] += h
-        for j in range(size):
-            for k in range(j):
-                hessian[k, j] = hessian[j, k]
-    return total
 
 
 # ---------------------------------------------------------------- all pieces
