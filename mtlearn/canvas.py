@@ -1,4 +1,6 @@
-"""What pictures are drawn on."""
+"""What pictures are drawn on, and with."""
+
+BLUE, RED = "#2a6f97", "#d1602f"
 
 
 def pyplot():

@@ -4,10 +4,8 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.pipeline import Pipeline
 
-from .canvas import canvas
+from .canvas import BLUE, canvas
 from .fitting import checks
-
-_BAND = "#2a6f97"
 
 
 class CurveDisplay:
@@ -103,10 +101,10 @@ class CurveDisplay:
         width = ndtri(0.5 + 0.5 * self.coverage) * curves.standard_error
         low, high = curves.shared - width, curves.shared + width
         self.band_ = self.ax_.fill_between(
-            x, low, high, color=_BAND, alpha=0.22, linewidth=0, zorder=3
+            x, low, high, color=BLUE, alpha=0.22, linewidth=0, zorder=3
         )
         (self.line_,) = self.ax_.plot(
-            x, curves.shared, "o-" * levels, color=_BAND, linewidth=2.4, zorder=4
+            x, curves.shared, "o-" * levels, color=BLUE, linewidth=2.4, zorder=4
         )
         if levels:
             self.ax_.set_xticks(x, [str(value) for value in curves.values])

@@ -4,11 +4,11 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .canvas import canvas
+from .canvas import BLUE, canvas
 from .fitting import checks
 from .problem.ids import shorten
 
-_APART, _ALIKE = "#2a6f97", "0.62"
+_APART, _ALIKE = BLUE, "0.62"
 _LINE = 9.5  # points that a name on the axis takes
 _MOST_NAMED = 45  # in a figure of our own, which grows with the names
 _LONGEST = 22  # letters of a name

@@ -10,7 +10,7 @@ from scipy.spatial.distance import squareform
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .canvas import canvas, plain_ticks, pyplot
+from .canvas import BLUE, RED, canvas, plain_ticks, pyplot
 from .curve_display import CurveDisplay
 from .effects import TaskEffectsDisplay
 from .fitting import checks
@@ -544,7 +544,7 @@ def _name_score(scoring):
     return name.replace("_", " "), bool(greater)
 
 
-_HUES = ("#2a6f97", "#d1602f", "#3a8f5c", "#8a4f9e", "#b58a00", "#c2456b")
+_HUES = (BLUE, RED, "#3a8f5c", "#8a4f9e", "#b58a00", "#c2456b")
 
 
 class TaskSimilarityDisplay:
@@ -661,7 +661,7 @@ class TaskSimilarityDisplay:
         self.ax_.tick_params(length=0)
 
 
-_GAIN, _LOSS = "#2a6f97", "#d1602f"
+_GAIN, _LOSS = BLUE, RED
 _COLOURS = {GAINS: _GAIN, SAME: "#8a8a8a", HURT: _LOSS, FEW: "#9a9a9a"}
 _FEW_TASKS = 40  # up to which standard errors are drawn
 _MEASURES = {

@@ -311,8 +311,8 @@ class _Model:
     def refined(self, trial, tol, max_iter):
         """The same with what this likelihood cannot tell.
 
-        Levels vary as the noise does, if the two look the same:
-        where every task has a single label, the likelihood knows the sum of them.
+        Where every task has a single label it knows the sum of the levels' variance and
+        the noise alone: half is given to each.
         """
         shape, best = trial.shape, trial.best
         level = np.flatnonzero(trial.own == len(self.columns.scale))
