@@ -72,6 +72,7 @@ def row_blocks(n_rows, width, left):
     """
     most = _BESIDE * n_rows * width / max(1, left)
     most = max(1, min(_MOST_BLOCKS, int(most), n_rows * width // WORTH))
+    most = 1 << most.bit_length() - 1  # a power of two: no thread waits for the others
     ends = np.linspace(0, n_rows, most + 1).astype(int).tolist()
     return [slice(low, high) for low, high in pairwise(ends)]
 
