@@ -7,11 +7,10 @@ from types import MethodType, SimpleNamespace
 import numpy as np
 
 from ..moments import Origin, TaskMoments
-from ..problem.ids import shorten
+from ..problem.ids import feature_names, shorten
 from ..problem.tasks import TaskData
 from ..problem.terms import terms_of
 from .compiling import tell_when_compiling
-from .constrained import feature_names
 from .curves import dense
 from .knots import given_levels
 
