@@ -79,8 +79,8 @@ def _few_rows(seen):
         return None
     return (
         f"{count(len(few), 'task has', 'tasks have')} fewer than {LEAST_ROWS} labelled "
-        f"rows ({listed(few)}): what is said of them is mostly what is known of all "
-        "others."
+        f"rows ({listed(few)}): what is said of so small a task is mostly what is known "
+        "of the others."
     ), few
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from .model import say_effect
+from .model import say_effects
 from .pictures import extremes
 from .words import GUIDE, count, cut, decimals, fixed, link, listed, number
 
@@ -111,7 +111,7 @@ def _cell(value, places):
 def _effects(effects):
     if effects:
         yield "## What is each task's own"
-        yield "\n".join(f"* {_safe(say_effect(one))}" for one in effects)
+        yield "\n".join(f"* {_safe(one)}" for one in say_effects(effects))
 
 
 def _variances(variances):

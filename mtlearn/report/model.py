@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from ..problem.ids import feature_names
-from .words import count, listed, number, plain, plain_list
+from .words import count, cut, listed, number, plain, plain_list
 
 COVERAGE = 0.95  # of all intervals
 
@@ -157,6 +157,22 @@ def _effect(label, effect, part):
     }
 
 
+def say_effects(effects):
+    """Sentences on who lies apart; one for all effects in which nobody does."""
+    told = [one for one in effects if one["above"] or one["below"]]
+    quiet = [one for one in effects if one not in told]
+    sentences = [say_effect(one) for one in told]
+    if len(quiet) == 1:
+        sentences.append(say_effect(quiet[0]))
+    elif quiet:
+        names = dict.fromkeys(
+            "level" if one["effect"] == "intercept" else f"slope of {one['effect']}"
+            for one in quiet
+        )
+        sentences.append(f"No task lies clearly apart in its {listed(names, 8)}.")
+    return sentences
+
+
 def say_effect(effect):
     """A sentence on who lies apart."""
     above, below = effect["above"], effect["below"]
@@ -267,11 +283,8 @@ def _say_variances(part, classes):
     apart = {name: v for name, v in variance.items() if v > least}
     if apart:
         largest = sorted(apart, key=apart.get, reverse=True)
-        told = [f"{name} (±{number(apart[name] ** 0.5)})" for name in largest]
-        yield (
-            f"What {'differs' if len(told) == 1 else 'differ'} between the tasks in "
-            f"addition, by so much in a typical task: {listed(told)}."
-        )
+        told = [f"{cut(name)} ({number(apart[name] ** 0.5)})" for name in largest]
+        yield f"Slopes that differ, and by how much in a typical task: {listed(told)}."
     alike = [n for n in variance if n not in apart and shared.get(n, 0.0) > least]
     if alike:
         yield f"The same in all tasks: {listed(alike, 8)}."

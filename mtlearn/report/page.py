@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from ..canvas import BLUE, RED
 from ..problem.verdicts import FEW, GAINS, HURT, SAME
-from .model import say_effect
+from .model import say_effects
 from .pictures import bar, curve, extremes, forest
 from .words import DASH, GUIDE, count, cut, decimals, fixed, link, listed, number
 
@@ -56,7 +56,6 @@ def _template():
         "listed": listed,
         "number": number,
         "count": count,
-        "say_effect": say_effect,
     }
     room.globals |= {"guide": GUIDE, "link": link, "blue": BLUE, "red": RED}
     return room.get_template("page.html")
@@ -66,15 +65,26 @@ def _views(contents):
     """What the template shows: the contents, and pictures and tables of them."""
     return {
         **contents,
+        **_lead(contents),
         "tones": TONES,
         "bar": bar(contents["sharing"]["counts"]) if contents["sharing"] else [],
         "strategies": _strategies(contents["sharing"]),
         "gains": _gains(contents),
+        "effects_told": say_effects(contents["effects"]),
         "effect_pictures": [_effect(one) for one in contents["effects"][:2]],
         "coefficient_picture": _coefficients(contents["coefficients"]),
         "curve_pictures": [(one, curve(one)) for one in contents["curves"]],
         "table": _table(contents),
     }
+
+
+def _lead(contents):
+    """What stands on top, and what follows: an answer before its figures."""
+    first, *others = contents["verdict"]
+    if contents["sharing"] is not None and ": " in first:
+        first, figures = first.split(": ", 1)
+        first, others = f"{first}.", [figures[0].upper() + figures[1:], *others]
+    return {"lead": first, "others": others}
 
 
 # ---------------------------------------------------------------- pictures
@@ -219,6 +229,7 @@ def _table(contents):
     """Heads and cells of all tasks; which rows paper leaves out."""
     tasks, sharing = contents["tasks"], contents["sharing"]
     columns = [("rows", "rows", "number")]
+    order = next((k for k in ("gain", "level", "rows") if k in tasks), None)
     if sharing is not None:
         judged, metric = sharing["judged"], sharing["metric"]
         columns += [
@@ -239,11 +250,11 @@ def _table(contents):
     rows = list(zip(tasks["task"], *cells))
     printed = set(filter(None.__ne__, extremes(len(rows), _PRINTED)))
     return {
-        "heads": [(title, kind) for _, title, kind in columns],
+        "heads": [(title, kind, key == order) for key, title, kind in columns],
         "rows": rows,
         "on_paper": [i in printed for i in range(len(rows))],
         "printed": len(printed),
-        "order": next((k for k in ("gain", "level", "rows") if k in tasks), "task"),
+        "order": order,
     }
 
 

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from .words import MINUS, cut, number
+from .words import MINUS, cut, number, width
 
 _WIDTH = 400.0
-_LABEL = 104.0  # of the names at the left
-_LETTERS = 17
+_LETTER = 6.1
+_LETTERS = 17  # of the names at the left
 _END = 58.0  # of the numbers at the right
 _ROW = 17.0
 _TOP, _FOOT = 6.0, 26.0
@@ -37,7 +37,9 @@ def forest(rows, zero=True, limits=None):
     low, high = limits or _range(some, zero)
     ticks = _ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
-    left, right = _LABEL, _WIDTH - _END
+    names = [cut(row["name"], _LETTERS) for row in some]
+    left = 16.0 + _LETTER * max([width(name) for name in names], default=0)
+    right = _WIDTH - _END
 
     def place(value):
         share = (value - low) / (high - low)
@@ -51,6 +53,7 @@ def forest(rows, zero=True, limits=None):
             continue
         marks.append(
             {
+                "gap": False,
                 "y": y,
                 "name": cut(row["name"], _LETTERS),
                 "x": place(row["value"]),
@@ -66,7 +69,7 @@ def forest(rows, zero=True, limits=None):
         "height": bottom + _FOOT,
         "bottom": bottom,
         "rows": marks,
-        "label": _LABEL - 8,
+        "label": left - 8.0,
         "end": _WIDTH - 2,
         "ticks": _tick_marks(ticks, place),
         "zero": place(0.0) if zero else None,

@@ -56,12 +56,12 @@ def plain_list(values):
     return [plain(value) for value in np.asarray(values).tolist()]
 
 
-def cut(name, width=_CUT):
+def cut(name, most=_CUT):
     """A name of at most so many places: wide letters take two, the middle goes."""
     name, ends = str(name), []
-    if sum(map(_places, name)) <= width:
+    if width(name) <= most:
         return name
-    for letters, share in ((name, (width + 1) // 2), (name[::-1], (width - 1) // 2)):
+    for letters, share in ((name, most // 2), (name[::-1], (most - 1) // 2)):
         taken, used = "", 0
         for letter in letters:
             used += _places(letter)
@@ -70,6 +70,11 @@ def cut(name, width=_CUT):
             taken += letter
         ends.append(taken)
     return f"{ends[0]}…{ends[1][::-1]}"
+
+
+def width(text):
+    """Places that a text takes."""
+    return sum(map(_places, text))
 
 
 def _places(letter):
