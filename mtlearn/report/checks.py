@@ -16,6 +16,7 @@ _TELLING = 0.999  # correlation, or share of pairs in order, that no honest feat
 _ENOUGH = 10  # rows from which that is no chance
 _MANY_ROWS = 3.0  # rows of each level of a text that may tell the label
 _PACE = 0.5  # share of steps that go up in a column that follows the rows
+_LONG = 64  # letters of an id that nobody types
 _LARGE = 20.0  # times the rows of the middle task
 
 
@@ -79,7 +80,7 @@ def _few_rows(seen):
         return None
     return (
         f"{count(len(few), 'task has', 'tasks have')} fewer than {LEAST_ROWS} labelled "
-        f"rows ({listed(few)}): what is said of so small a task is mostly what is known "
+        f"rows ({listed(few)}): what is said of one so small is mostly what is known "
         "of the others."
     ), few
 
@@ -125,7 +126,8 @@ _ENDS = ((np.min, np.inf), (np.max, -np.inf))
 
 
 def _suspicious_id(seen):
-    pairs = likely_typos(seen.ids, seen.counts)
+    known = [pair for pair in zip(seen.ids, seen.counts) if len(str(pair[0])) < _LONG]
+    pairs = likely_typos(*zip(*known)) if known else []
     if not pairs:
         return None
     told = listed([f"“{a}” (“{b}”?)" for a, b in pairs], 3)

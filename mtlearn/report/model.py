@@ -12,7 +12,7 @@ from .words import count, cut, listed, number, plain, plain_list
 COVERAGE = 0.95  # of all intervals
 
 _MOST_COEFFICIENTS = 200
-_MOST_EXTREME = 10  # tasks at either end of an effect
+_MOST_EXTREME = 6  # tasks at either end of an effect
 _SPREAD = (0.1, 0.9)  # quantiles of the tasks where there are no intervals
 _MOST_CURVES = 4
 _MOST_LOOKED_AT = 200  # curves of which those are taken
@@ -165,11 +165,11 @@ def say_effects(effects):
     if len(quiet) == 1:
         sentences.append(say_effect(quiet[0]))
     elif quiet:
-        names = dict.fromkeys(
-            "level" if one["effect"] == "intercept" else f"slope of {one['effect']}"
-            for one in quiet
-        )
-        sentences.append(f"No task lies clearly apart in its {listed(names, 8)}.")
+        names = list(dict.fromkeys(one["effect"] for one in quiet))
+        level = "intercept" in names
+        slopes = [name for name in names if name != "intercept"]
+        where = ["its level"] * level + ["its slope of " + listed(slopes, 8)]
+        sentences.append(f"No task lies clearly apart in {' or '.join(where)}.")
     return sentences
 
 

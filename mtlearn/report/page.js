@@ -64,7 +64,10 @@
   const search = document.getElementById("search");
   const shown = document.getElementById("shown");
   const total = shown.textContent;
-  const texts = rows.map((row) => row.textContent.toLowerCase());
+  // ids and words; digits of numbers would only be in the way
+  const texts = rows.map((row) => Array.from(row.cells)
+    .filter((cell) => !cell.classList.contains("n"))
+    .map((cell) => cell.textContent.toLowerCase()).join("\n"));
   search.parentElement.hidden = false;
   search.addEventListener("input", () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);

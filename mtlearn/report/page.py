@@ -12,10 +12,12 @@ from .words import DASH, GUIDE, count, cut, decimals, fixed, link, listed, numbe
 
 TONES = {GAINS: "up", HURT: "down", SAME: "same", FEW: "few"}
 
-_AT_EITHER_END = 10  # tasks that a picture shows
-_PRINTED = 8  # tasks at either end of the table on paper
+_AT_EITHER_END = 8  # tasks that a picture shows
+_PRINTED = 6  # tasks at either end of the table on paper
 _MOST_COEFFICIENTS = 20  # in a picture
 _FRAME = 640  # pixels, in a notebook
+# columns of the table that have the decimals of another
+_UNIT = {"standard_error": "gain", "level_lower": "level", "level_upper": "level"}
 
 
 def render(contents):
@@ -246,9 +248,11 @@ def _table(contents):
         ("strategy", "strategy", "text"),
     ]
     columns = [one for one in columns if one[0] in tasks]
-    cells = [_cells(tasks[key], kind) for key, _, kind in columns]
+    cells = [
+        _cells(tasks[key], tasks[_UNIT.get(key, key)], kind) for key, _, kind in columns
+    ]
     rows = list(zip(tasks["task"], *cells))
-    printed = set(filter(None.__ne__, extremes(len(rows), _PRINTED)))
+    printed = set(extremes(len(rows), _PRINTED)) - {None}
     return {
         "heads": [(title, kind, key == order) for key, title, kind in columns],
         "rows": rows,
@@ -258,10 +262,11 @@ def _table(contents):
     }
 
 
-def _cells(values, kind):
+def _cells(values, unit, kind):
+    """Texts of a column, with as many decimals as another one has."""
     if kind == "text":
         return [DASH if v is None else v for v in values]
     if all(v is None or isinstance(v, int) for v in values):
         return [number(v) for v in values]
-    places = decimals([v for v in values if v is not None])
+    places = decimals([v for v in unit if v is not None])
     return [fixed(v, places) for v in values]

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 import unicodedata
 
 import numpy as np
@@ -13,7 +14,7 @@ GUIDE = {
     "data": "My data has tasks: how do I pass them?",
     "troubleshooting": "Troubleshooting",
     "guide/curves": "Curves",
-    "guide/grids": "Grids of strengths",
+    "guide/grids": "Whole grids",
     "guide/learned": "Nothing to choose",
     "guide/per_task": "Per-task weights",
     "guide/report": "The report",
@@ -22,6 +23,8 @@ GUIDE = {
 
 MINUS, DASH = "\u2212", "\u2013"
 _DIGITS = 6  # of the numbers in a report
+# what no file of text should hold: controls, halves of letters
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NAMED = 5  # tasks or columns that a sentence names
 _CUT = 60  # letters of a name in a sentence
 
@@ -43,12 +46,7 @@ def plain(value):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, (datetime.date, datetime.datetime)):
         value = value.isoformat()
-    return "".join(map(_printable, str(value)))
-
-
-def _printable(letter):
-    """The letter; a placeholder for what no file of text should hold."""
-    return "\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter
+    return _UNFIT.sub("\ufffd", str(value))
 
 
 def plain_list(values):
@@ -74,7 +72,7 @@ def cut(name, most=_CUT):
 
 def width(text):
     """Places that a text takes."""
-    return sum(map(_places, text))
+    return len(text) if text.isascii() else sum(map(_places, text))
 
 
 def _places(letter):
