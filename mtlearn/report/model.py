@@ -47,6 +47,7 @@ def describe_model(model, steps):
         "parameters": {name: plain(value) for name, value in given.items()},
         "chosen": chosen,
         "steps_before": [type(step).__name__ for step in steps],
+        "scale": "log-odds" if hasattr(model, "classes_") else "label",
         "likelihood": plain(getattr(model, "log_likelihood_", None)),
     }
 

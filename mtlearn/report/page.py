@@ -15,6 +15,7 @@ TONES = {GAINS: "up", HURT: "down", SAME: "same", FEW: "few"}
 _AT_EITHER_END = 8  # tasks that a picture shows
 _PRINTED = 6  # tasks at either end of the table on paper
 _MOST_COEFFICIENTS = 20  # in a picture
+_MOST_EFFECTS = 2  # with a picture
 _FRAME = 640  # pixels, in a notebook
 # columns of the table that have the decimals of another
 _UNIT = {"standard_error": "gain", "level_lower": "level", "level_upper": "level"}
@@ -73,7 +74,9 @@ def _views(contents):
         "strategies": _strategies(contents["sharing"]),
         "gains": _gains(contents),
         "effects_told": say_effects(contents["effects"]),
-        "effect_pictures": [_effect(one) for one in contents["effects"][:2]],
+        "effect_pictures": [
+            _effect(one) for one in contents["effects"] if one["deviation"] > 0
+        ][:_MOST_EFFECTS],
         "coefficient_picture": _coefficients(contents["coefficients"]),
         "curve_pictures": [(one, curve(one)) for one in contents["curves"]],
         "table": _table(contents),

@@ -8,7 +8,7 @@ from .words import MINUS, cut, number, width
 
 _WIDTH = 400.0
 _LETTER = 6.1
-_LETTERS = 17  # of the names at the left
+_LETTERS = 20  # of the names at the left
 _END = 58.0  # of the numbers at the right
 _ROW = 17.0
 _TOP, _FOOT = 6.0, 26.0
@@ -103,9 +103,9 @@ def _ticks(low, high):
 def _tick_marks(ticks, place):
     """Places and texts; the same number of decimals on all."""
     step = abs(ticks[1] - ticks[0]) if len(ticks) > 1 else abs(ticks[0]) or 1.0
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    digits += digits > 0 and abs(step * 10**digits - 2.5) < 1e-6
-    large = max(map(abs, ticks)) >= 1e6 or digits > 6
+    whole = (k for k in range(7) if abs(step * 10**k - round(step * 10**k)) < 1e-6)
+    digits = next((k for k in whole if step * 10**k > 0.5), None)
+    large = max(map(abs, ticks)) >= 1e6 or digits is None
     texts = [
         f"{t:.2g}" if large else f"{t:,.{digits}f}".replace("-", MINUS) for t in ticks
     ]

@@ -26,7 +26,7 @@ _DIGITS = 6  # of the numbers in a report
 # what no file of text should hold: controls, halves of letters
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NAMED = 5  # tasks or columns that a sentence names
-_CUT = 60  # letters of a name in a sentence
+_CUT, _SHORT = 60, 36  # letters of a name, in a table and in a sentence
 
 
 def link(page):
@@ -81,7 +81,7 @@ def _places(letter):
 
 def listed(names, most=_NAMED):
     """Names in a sentence: "a, b and c", "a, b and 3 more"."""
-    names = [cut(name) for name in names]
+    names = [cut(name, _SHORT) for name in names]
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most:,} more"
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
