@@ -34,7 +34,7 @@ from mtlearn import (
 )
 from mtlearn.compose import features_only
 from mtlearn.inspection import compare_sharing
-from mtlearn.report import TaskReport, make_report, page
+from mtlearn.report import TaskReport, make_report, page, pictures
 from mtlearn.report.checks import CHECKS, SEVERITIES
 from mtlearn.report.words import GUIDE, cut, decimals, fixed, listed, number, width
 
@@ -549,6 +549,26 @@ def test_two_thousand_tasks_stay_small():
     assert html.count("<svg") < 20 and html.count("<circle") < 150
     assert len(pickle.dumps(report)) < 1_000_000
     assert len(report.to_markdown()) < 20_000
+
+
+@pytest.mark.parametrize(
+    "low, high, texts",
+    [
+        (-7.2, 4.1, "-5.0 -2.5 0.0 2.5"),
+        (0.0, 0.31, "0.0 0.1 0.2 0.3"),
+        (-0.011, 0.014, "-0.010 -0.005 0.000 0.005 0.010"),
+        (120.0, 5400.0, "2,000 4,000"),
+        (3e7, 9e7, "4e+07 6e+07 8e+07"),
+        (0.0, 3e-9, "0 1e-09 2e-09 3e-09"),
+    ],
+)
+def test_ticks_are_what_they_say(low, high, texts):
+    ticks = pictures._ticks(low, high)
+    marks = pictures._tick_marks(ticks, lambda value: value)
+    told = [mark["text"].replace("\u2212", "-") for mark in marks]
+    assert " ".join(told) == texts
+    for mark, text in zip(marks, told):
+        assert float(text.replace(",", "")) == pytest.approx(mark["at"], rel=0.01)
 
 
 # ---------------------------------------------------------------- files, pickles

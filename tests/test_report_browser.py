@@ -15,7 +15,7 @@ from mtlearn.report import make_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 N_TASKS = 65
-ACCENT_ROWS = 12  # on paper
+ON_PAPER = 12  # on paper
 
 
 def schools():
@@ -33,9 +33,8 @@ def schools():
 @pytest.fixture(scope="module")
 def report():
     X, y = schools()
-    X = X.assign(
-        copy=y, place=X["school"].str[7:9].astype(float) ** 2, week=range(len(X))
-    )
+    place = X["school"].str[7:9].astype(float)
+    X = X.assign(place=place**2, week=np.arange(len(X)))
     model = MultiTaskAdditiveRegressor(
         task_column="school", own_curves=False, interactions=False
     )
@@ -235,9 +234,9 @@ def test_two_pages_on_paper(browser, path):
         page.emulate_media(media="print")
         ground, ink = map(luminance, colours(page))
         assert ground > ink
-        assert len(column(page, 1)) == ACCENT_ROWS
+        assert len(column(page, 1)) == ON_PAPER
         told = page.locator(".paper").text_content()
-        assert told.startswith(f"On paper: {ACCENT_ROWS} of 65 tasks")
+        assert told.startswith(f"On paper: {ON_PAPER} of 65 tasks")
         assert not page.get_by_label("Search").is_visible()
 
 
