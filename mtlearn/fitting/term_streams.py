@@ -8,11 +8,10 @@ import numpy as np
 from sklearn.base import clone
 
 from ..moments import Origin, TaskMoments
-from ..problem.ids import shorten
+from ..problem.ids import feature_names, shorten
 from ..problem.tasks import TaskData
 from ..problem.terms import terms_of
 from .compiling import tell_when_compiling
-from .constrained import feature_names
 from .curves import dense
 from .knots import given_levels
 from .partitions import is_collection, open_partitions
