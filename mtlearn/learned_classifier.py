@@ -276,6 +276,10 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         out = (np.sign(score) == np.sign(mode)) & (np.abs(score) > np.abs(mode))
         return np.where(out, mode, score)
 
+    def _rest(self, X, codes):
+        linear = self._apply(self._represent(X), codes, *self._models())
+        return self._evaluate(X, codes) - linear
+
     def _shares(self, z):
         """Probabilities against the rest, made to sum to one."""
         # the largest is taken out, so that none of them vanish together

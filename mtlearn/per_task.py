@@ -8,6 +8,7 @@ from .constraints import check_constraints
 from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.classifiers import LogisticClassifier
+from .fitting.coefficients import LinearReports
 from .fitting.constrained import Constrained
 from .fitting.elsewhere import FromPartitions
 from .fitting.fold_streams import FromFolds
@@ -32,7 +33,7 @@ from .solvers.related.steps import SOLVERS
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
-class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
+class PerTaskRegressor(LinearReports, FromShards, Constrained, TaskRegressor):
     r"""Ridge regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -482,7 +483,7 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
         return replace(solution, coef=space.back(solution.coef))
 
 
-class PerTaskClassifier(FromPartitions, LogisticClassifier):
+class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
     r"""Logistic regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
