@@ -117,6 +117,8 @@ class PerTaskRegressor(LinearReports, FromShards, Constrained, TaskRegressor):
     --------
     MultiTaskSVR : The same with an epsilon-insensitive loss, and with kernels: with
         ``epsilon=0`` it is kernel ridge regression.
+    MultiTaskBayesianRidge : Strengths that are learned; with "intercept" one set of
+        coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----
@@ -562,6 +564,8 @@ class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
     See Also
     --------
     MultiTaskSVM : The same with a squared hinge loss.
+    MultiTaskBayesianClassifier : Strengths that are learned; with "intercept" one set
+        of coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----

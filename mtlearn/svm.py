@@ -210,6 +210,8 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
     See Also
     --------
     PerTaskClassifier : The same with the logistic loss, which gives probabilities.
+    MultiTaskBayesianClassifier : Strengths that are learned; with "intercept" one set
+        of coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----
@@ -463,6 +465,8 @@ class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
     See Also
     --------
     PerTaskRegressor : The same with the plain squared loss, solved in one step.
+    MultiTaskBayesianRidge : Strengths that are learned; with "intercept" one set of
+        coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----

@@ -129,7 +129,7 @@ class Calibration:
     def _tails(self, m, some, errors, codes, weight):
         """Probabilities of larger errors than some, as of tasks of m; their weights.
 
-        Every task counts the same if it has so many, else in proportion.
+        A task counts the less, the more or the fewer it has itself.
         """
         spreads = self.spreads
         sizes = spreads.counts.astype(np.int64)
@@ -147,7 +147,8 @@ class Calibration:
         # sums of which others were taken away
         prior = spreads.degrees * spreads.common[codes]
         scale = np.sqrt((prior + np.maximum(squares, 0.0)) / degrees)
-        weight = weight / mass[codes] * np.minimum(sizes[codes], m + 1) / (m + 1)
+        alike = 1.0 + np.stack([sizes[codes], np.broadcast_to(m, codes.shape)])
+        weight = weight / mass[codes] * alike.min(axis=0) / alike.max(axis=0)
         return 2.0 * stdtr(degrees, -np.abs(errors) / scale), weight
 
 
