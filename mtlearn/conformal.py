@@ -96,9 +96,10 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
     error has a probability of larger ones, by the *other* errors of its task. If the
     model were right these would be uniform; how they are distributed instead is counted
     for tasks with as many errors as the one at hand, from all tasks (those of about its
-    size count most), with spreads by as few others as that one has. The half width is the error with the probability that
-    the asked share of them exceeds, so that no shape of the errors is taken for
-    granted: what is counted is exchangeable with a new row of a task of that size.
+    size count most), with spreads by as few others as that one has. The half width is
+    the error with the probability that the asked share of them exceeds, so that no
+    shape of the errors is taken for granted: what is counted is exchangeable with a new
+    row of a task of that size.
     `sample_weight` says how much a row counts in its task.
 
     For "split" this is split conformal prediction, up to what one row changes in a
