@@ -95,11 +95,18 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
     likelihood (Smyth 2004); its mean may be larger for small tasks. From this each
     error has a probability of larger ones, by the *other* errors of its task. If the
     model were right these would be uniform; how they are distributed instead is counted
-    for tasks with as many errors as the one at hand, from all tasks (those of about its
-    size count most), with spreads by as few others as that one has. The half width is
-    the error with the probability that the asked share of them exceeds, so that no
-    shape of the errors is taken for granted: what is counted is exchangeable with a new
-    row of a task of that size.
+    for tasks with as many errors as the one at hand, from all tasks, with spreads by as
+    few others as that one has. The half width is the error with the probability that
+    the asked share of them exceeds, so that no shape of the errors is taken for
+    granted: what is counted is exchangeable with a new row of a task of that size.
+    Errors by models of other folds are not independent where a task has few rows (two
+    rows that set each other's level have the same error but for its sign); there one
+    error of every task is not counted.
+
+    Shares that were measured stand in ``benchmarks/results/conformal.md``: within 4
+    points of 90 % for tasks of 2 to 1000 rows, but for noise with very long tails
+    around models whose levels are not shrunk: there the smallest are covered less.
+
     `sample_weight` says how much a row counts in its task.
 
     For "split" this is split conformal prediction, up to what one row changes in a
@@ -264,7 +271,9 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
         errors, codes, counts = self._held_out(
             problem, contender, folds, weight, models
         )
-        spreads = find_spreads(errors, codes, problem.sizes())
+        # errors by models of the other folds have seen each other's labels
+        spent = int(self.method == "cv")
+        spreads = find_spreads(errors, codes, problem.sizes(), spent)
         self.errors_, self.task_scale_ = errors, spreads.scale()
         self._calibration = Calibration(spreads, errors, codes, counts)
 

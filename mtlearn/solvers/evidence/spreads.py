@@ -34,25 +34,36 @@ class Spreads:
         Sums of the squared errors.
     counts : ndarray of shape (n_tasks,)
         Their numbers.
+    spent : int
+        Errors of a task that say nothing new: one, where errors of the same task are
+        about a level that the others had a say in.
     """
 
     degrees: float
     common: np.ndarray
     squares: np.ndarray
     counts: np.ndarray
+    spent: int = 0
+
+    def known(self, common, squares, counts):
+        """Degrees and scale of a new error of tasks with such errors."""
+        free = np.maximum(counts - self.spent, 0)
+        degrees = self.degrees + free
+        total = self.degrees * common + squares * (free / np.maximum(counts, 1))
+        return degrees, np.sqrt(total / degrees)
 
     def scale(self):
         """Scale of a new error of each task, (n_tasks,)."""
-        total = self.degrees * self.common + self.squares
-        return np.sqrt(total / (self.degrees + self.counts))
+        return self.known(self.common, self.squares, self.counts)[1]
 
     def half_widths(self, p):
         """What a new error exceeds with a probability of each task, (n_tasks,)."""
-        far = -stdtrit(self.degrees + self.counts, 0.5 * np.where(p > 0, p, 0.5))
-        return np.where(p > 0, far * self.scale(), np.inf)
+        degrees, scale = self.known(self.common, self.squares, self.counts)
+        far = -stdtrit(degrees, 0.5 * np.where(p > 0, p, 0.5))
+        return np.where(p > 0, far * scale, np.inf)
 
 
-def find_spreads(errors, codes, sizes):
+def find_spreads(errors, codes, sizes, spent=0):
     """The `Spreads` of tasks.
 
     Parameters
@@ -62,6 +73,8 @@ def find_spreads(errors, codes, sizes):
         Task of each.
     sizes : ndarray of shape (n_tasks,)
         Rows that each task's model learned from: of few the errors are larger.
+    spent : int, default=0
+        As in `Spreads`.
 
     Returns
     -------
@@ -71,12 +84,13 @@ def find_spreads(errors, codes, sizes):
     unit = np.sqrt(np.mean(errors**2)) or 1.0
     squares = np.bincount(codes, (errors / unit) ** 2, len(sizes))
     few = 1.0 / (1.0 + sizes)
-    seen = counts > 0
-    what = squares[seen], counts[seen], few[seen]
+    seen = counts > spent
+    free = counts[seen] - spent
+    what = squares[seen] * free / counts[seen], free, few[seen]
     fits = [minimize(_loss, x, what, bounds=_BOUNDS, **_HOW) for x in _STARTS]
     level, degrees, slope = min(fits, key=lambda fit: fit.fun).x
     common = unit**2 * np.exp(level + slope * few)
-    return Spreads(float(np.exp(degrees)), common, unit**2 * squares, counts)
+    return Spreads(float(np.exp(degrees)), common, unit**2 * squares, counts, spent)
 
 
 def _loss(x, squares, counts, few):
@@ -129,7 +143,7 @@ class Calibration:
     def _tails(self, m, some, errors, codes, weight):
         """Probabilities of larger errors than some, as of tasks of m; their weights.
 
-        A task counts the less, the more or the fewer it has itself.
+        Every task counts the same if it has so many, else in proportion.
         """
         spreads = self.spreads
         sizes = spreads.counts.astype(np.int64)
@@ -143,12 +157,10 @@ class Calibration:
         last = first + few
         squares = total[np.minimum(last, high)] - total[first]
         squares += total[low + np.maximum(last - high, 0)] - total[low]
-        degrees = spreads.degrees + few
         # sums of which others were taken away
-        prior = spreads.degrees * spreads.common[codes]
-        scale = np.sqrt((prior + np.maximum(squares, 0.0)) / degrees)
-        alike = 1.0 + np.stack([sizes[codes], np.broadcast_to(m, codes.shape)])
-        weight = weight / mass[codes] * alike.min(axis=0) / alike.max(axis=0)
+        others = np.maximum(squares, 0.0), few
+        degrees, scale = spreads.known(spreads.common[codes], *others)
+        weight = weight / mass[codes] * np.minimum(sizes[codes], m + 1) / (m + 1)
         return 2.0 * stdtr(degrees, -np.abs(errors) / scale), weight
 
 
