@@ -7,6 +7,7 @@ shape of scikit-learn estimators.
 from .additive import MultiTaskAdditiveRegressor
 from .additive_classifier import MultiTaskAdditiveClassifier
 from .best_sharing import BestSharing
+from .conformal import TaskConformal
 from .learned import MultiTaskBayesianRidge
 from .learned_classifier import MultiTaskBayesianClassifier
 from .moments import TaskMoments
@@ -51,6 +52,7 @@ __all__ = [
     "SharedMappingClassifier",
     "SharedMappingRegressor",
     "SharedMean",
+    "TaskConformal",
     "TaskCovariance",
     "TaskGraph",
     "TaskMoments",

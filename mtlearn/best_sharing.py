@@ -1,21 +1,16 @@
 """A model that gives each task the strategy that its own rows prefer."""
 
 import inspect
-import numbers
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .fitting import checks
-from .fitting.judge import among_counted
 from .fitting.reports import Reported
 from .fitting.scoring import check_scoring
 from .fitting.whole import WholeFit
@@ -23,14 +18,22 @@ from .metrics import task_scores
 from .per_task import PerTaskRegressor
 from .problem.ids import (
     UNKNOWN,
-    column_names,
     find_tasks,
     shorten,
     split_task_column,
 )
-from .problem.values import check_sample_weight
 from .sharing.contenders import Contender, call, make_contenders
-from .sharing.door import KINDS, bare_problem, outer_folds, take_rows
+from .sharing.door import (
+    KINDS,
+    Door,
+    as_arrays,
+    bare_problem,
+    column_of_ids,
+    counted_folds,
+    take_rows,
+    told,
+    without_weightless,
+)
 from .sharing.folds import held_out, inner_folds
 from .sharing.gains import shrink
 
@@ -264,14 +267,16 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
 
     def _fit(self, X, y, sample_weight, task):
         pairs = self._checked()
-        self._column = self._find_column(pairs)
-        X, y = _as_arrays(X), y if y is None or hasattr(y, "iloc") else _as_arrays(y)
+        self._column = self.task_column
+        if self._column is None:
+            self._column = column_of_ids([one for _, one in pairs])
+        X, y = as_arrays(X), y if y is None or hasattr(y, "iloc") else as_arrays(y)
         validate_data(self, X, skip_check_array=True)
         whole = self._problem(pairs, X, y, task)
-        problem, weight, kept = _without_weightless(whole, sample_weight)
+        problem, weight, kept = without_weightless(whole, sample_weight)
         scoring = check_scoring(self.scoring, pairs[0][1])
         contenders = self._contenders(pairs, scoring, problem)
-        folds = self._folds(whole, problem, kept)
+        folds = counted_folds(self.cv, whole, problem, kept)
         held, _ = held_out(problem, contenders, scoring, folds, None, weight)
         self.tasks_, self.scores_ = problem.tasks, dict(held.overall)
         self._layout = "wide" if problem.codes is None else "long"
@@ -289,27 +294,9 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         if is_classifier(self):
             self.classes_ = self.estimators_[self.winner_].classes_
 
-    def _find_column(self, pairs):
-        """The column of ids: ours, or that of the estimators."""
-        if self.task_column is not None:
-            return self.task_column
-        found = {}
-        for _, one in pairs:
-            one = one[-1] if isinstance(one, Pipeline) else one
-            found[repr(getattr(one, "task_column", None))] = getattr(
-                one, "task_column", None
-            )
-        found.pop("None", None)
-        if len(found) > 1:
-            raise ValueError(
-                "`estimators` name several columns of ids, "
-                f"{shorten(found.values())}: expected one."
-            )
-        return next(iter(found.values()), None)
-
     def _problem(self, pairs, X, y, task):
         """The data, checked as far as all estimators agree what they must be."""
-        door = _Door(self._column, pairs[0][1])
+        door = Door(self._column, pairs[0][1])
         ours = all(isinstance(one, KINDS) for _, one in pairs)
         if ours and not hasattr(X, "dtypes"):
             checks.check_features(door, X, task, reset=True)
@@ -320,20 +307,12 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
             )
         return problem
 
-    def _folds(self, whole, problem, kept):
-        """Row numbers (train, test) among the rows that count."""
-        few = min(5, len(problem.y))
-        cv = few if self.cv is None else self.cv
-        if kept is None or isinstance(cv, numbers.Integral):
-            return outer_folds(cv, problem.given, problem)
-        return among_counted(outer_folds(cv, whole.given, whole), len(whole.y), kept)
-
     def _contenders(self, pairs, scoring, problem):
         """The strategies as they are fitted."""
         column = {} if self._column is None else {"task_column": self._column}
         if _listed(self.estimators):
-            return {name: Contender(_told(clone(one), column)) for name, one in pairs}
-        model = _told(clone(pairs[0][1]), column)
+            return {name: Contender(told(clone(one), column)) for name, one in pairs}
+        model = told(clone(pairs[0][1]), column)
         X = problem.given if hasattr(problem.given, "shape") else None
         X = X if isinstance(X, np.ndarray) and X.dtype.kind in "iuf" else None
         return make_contenders(model, scoring, self.strategies, len(problem.tasks), X)
@@ -437,7 +416,7 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
 
     def _by_task(self, method, X, task, part=lambda z: z, **keywords):
         """Responses of each task's strategy."""
-        X = _as_arrays(X)
+        X = as_arrays(X)
         if self._layout == "wide":
             return self._by_column(method, X, part, keywords)
         names, place = self._strategy_of_rows(X, task)
@@ -502,18 +481,6 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
-class _Door(BaseEstimator):
-    """What the checks of data want to know of an estimator."""
-
-    def __init__(self, task_column, like):
-        self.task_column, self.like = task_column, like
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = get_tags(self.like).estimator_type
-        return tags
-
-
 def _beside(both):
     """Predictions and their standard deviations as one array."""
     return np.stack(both, axis=-1)
@@ -522,53 +489,6 @@ def _beside(both):
 def _listed(estimators):
     """Whether several estimators were given by their names."""
     return isinstance(estimators, (Mapping, list, tuple))
-
-
-def _as_arrays(X):
-    """Lists and the like as arrays; what has rows of its own as it is."""
-    if sp.issparse(X):
-        return X.tocsr()
-    if hasattr(X, "shape") or column_names(X) is not None:
-        return X
-    table = np.asarray(X)
-    return np.asarray(X, dtype=object) if table.dtype.kind in "US" else table
-
-
-def _without_weightless(problem, sample_weight):
-    """The rows that count, their weights, and which they are; None for all."""
-    if sample_weight is None:
-        return problem, None, None
-    weight = check_sample_weight(sample_weight, problem.y.shape)
-    if weight.ndim == 2:
-        problem = replace(problem, observed=problem.observed & (weight > 0))
-        return problem, weight, None
-    if weight.all():
-        return problem, weight, None
-    kept = np.flatnonzero(weight)
-    if problem.codes is None:
-        tasks, codes = problem.tasks, None
-    else:
-        present, codes = np.unique(problem.codes[kept], return_inverse=True)
-        tasks = problem.tasks[present]
-    some = replace(
-        problem,
-        given=take_rows(problem.given, kept),
-        y=problem.y[kept],
-        observed=problem.observed[kept],
-        tasks=tasks,
-        codes=codes,
-    )
-    return some, weight[kept], kept
-
-
-def _told(model, parameters):
-    """The model with those of the parameters that it has and that are not set."""
-    last = model[-1] if isinstance(model, Pipeline) else model
-    known = last.get_params(deep=False)
-    last.set_params(
-        **{k: v for k, v in parameters.items() if k in known and known[k] is None}
-    )
-    return model
 
 
 def _choose(held):

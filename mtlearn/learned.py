@@ -33,7 +33,8 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
         Of the tasks' deviations. "diag": a variance for every group of features and
         one for the levels. "full": any covariance matrix, as lme4's ``(x | task)``.
         "scalar": one variance for all slopes, one for the levels. "intercept": only the
-        levels vary.
+        levels vary: one set of coefficients and an offset for each task, shrunk as far
+        as the labels say.
     varying : array-like of str or int, default=None
         Features whose coefficients differ between the tasks, by names or positions in
         `coef_`; None: all of them, ``[]``: none (the levels still do).
@@ -100,6 +101,7 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
     See Also
     --------
     PerTaskRegressorCV : One strength for all coefficients, by cross-validation.
+    PerTaskRegressor : With ``relation="pooled"``, offsets that are not shrunk.
     mtlearn.inspection.TaskEffectsDisplay : A picture of what is each task's own.
 
     Notes

@@ -46,7 +46,8 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         Of the tasks' deviations. "diag": a variance for every group of features and
         one for the levels. "full": any covariance matrix, as lme4's ``(x | task)``.
         "scalar": one variance for all slopes, one for the levels. "intercept": only the
-        levels vary.
+        levels vary: one set of coefficients and an offset for each task, shrunk as far
+        as the labels say.
     varying : array-like of str or int, default=None
         Features whose coefficients differ between the tasks, by names or positions in
         `coef_`; None: all of them, ``[]``: none (the levels still do).
@@ -275,6 +276,10 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         mode = self._apply(X, codes, *self._models())
         out = (np.sign(score) == np.sign(mode)) & (np.abs(score) > np.abs(mode))
         return np.where(out, mode, score)
+
+    def _rest(self, X, codes):
+        linear = self._apply(self._represent(X), codes, *self._models())
+        return self._evaluate(X, codes) - linear
 
     def _shares(self, z):
         """Probabilities against the rest, made to sum to one."""

@@ -8,6 +8,7 @@ from .constraints import check_constraints
 from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.classifiers import LogisticClassifier
+from .fitting.coefficients import LinearReports
 from .fitting.constrained import Constrained
 from .fitting.elsewhere import FromPartitions
 from .fitting.fold_streams import FromFolds
@@ -32,7 +33,7 @@ from .solvers.related.steps import SOLVERS
 _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
-class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
+class PerTaskRegressor(LinearReports, FromShards, Constrained, TaskRegressor):
     r"""Ridge regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -116,6 +117,8 @@ class PerTaskRegressor(FromShards, Constrained, TaskRegressor):
     --------
     MultiTaskSVR : The same with an epsilon-insensitive loss, and with kernels: with
         ``epsilon=0`` it is kernel ridge regression.
+    MultiTaskBayesianRidge : Strengths that are learned; with "intercept" one set of
+        coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----
@@ -482,7 +485,7 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
         return replace(solution, coef=space.back(solution.coef))
 
 
-class PerTaskClassifier(FromPartitions, LogisticClassifier):
+class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
     r"""Logistic regression with coefficients of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -561,6 +564,8 @@ class PerTaskClassifier(FromPartitions, LogisticClassifier):
     See Also
     --------
     MultiTaskSVM : The same with a squared hinge loss.
+    MultiTaskBayesianClassifier : Strengths that are learned; with "intercept" one set
+        of coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----

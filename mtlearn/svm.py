@@ -8,6 +8,7 @@ import numpy as np
 from .fitting import checks
 from .fitting.base import TaskRegressor
 from .fitting.classifiers import TaskClassifier, against_the_rest
+from .fitting.coefficients import LinearReports
 from .fitting.constrained import Constrained
 from .fitting.elsewhere import FromPartitions, refuse_margins
 from .fitting.machine import KernelMachine
@@ -79,7 +80,7 @@ class _Margins(FromPartitions, KernelMachine, Constrained):
         return solve_learned(fit, self._margin.smooth(), 1.0, start=start, **how)
 
 
-class MultiTaskSVM(_Margins, TaskClassifier):
+class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
     r"""Support vector classifier with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
@@ -209,6 +210,8 @@ class MultiTaskSVM(_Margins, TaskClassifier):
     See Also
     --------
     PerTaskClassifier : The same with the logistic loss, which gives probabilities.
+    MultiTaskBayesianClassifier : Strengths that are learned; with "intercept" one set
+        of coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----
@@ -322,6 +325,8 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         return margin_loss(self.loss)
 
     def _weigh(self, fit):
+        if self.class_weight is not None and not self._is_machine:
+            self._keep_centre(fit)
         return _weigh_classes(fit, self.class_weight)
 
     def _solve(self, fit, start):
@@ -335,7 +340,7 @@ class MultiTaskSVM(_Margins, TaskClassifier):
         return solutions[0] if len(solutions) == 1 else stack_classes(solutions)
 
 
-class MultiTaskSVR(_Margins, TaskRegressor):
+class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
     r"""Support vector regression with a function of its own for every task.
 
     Minimises over W (a row per task) and the intercepts b
@@ -460,6 +465,8 @@ class MultiTaskSVR(_Margins, TaskRegressor):
     See Also
     --------
     PerTaskRegressor : The same with the plain squared loss, solved in one step.
+    MultiTaskBayesianRidge : Strengths that are learned; with "intercept" one set of
+        coefficients, and an offset for each task that is shrunk.
 
     Notes
     -----

@@ -115,6 +115,8 @@ def assert_same_model(one, two, rtol=1e-8):
         assert_allclose(
             getattr(one, name), getattr(two, name), rtol=rtol, atol=atol, err_msg=name
         )
+    # where contributions are counted from
+    assert_allclose(one._centre, two._centre)
     assert one.n_features_in_ == two.n_features_in_
 
 

@@ -173,9 +173,9 @@ MAPPINGS = "SharedMappingClassifier SharedMappingRegressor"
 # What has one name has one text, but for these: estimators that share another text.
 # All that are not named share one.
 OTHERWISE = {
-    "cv": ["BestSharing", "PerTaskClassifierCV"],
+    "cv": ["BestSharing", "PerTaskClassifierCV", "TaskConformal"],
     "scoring": ["BestSharing", "PerTaskClassifierCV"],
-    "task_column": ["BestSharing"],
+    "task_column": ["BestSharing", "TaskConformal"],
     "classes_": ["BestSharing"],
     "fit_intercept": [
         BAYES,
@@ -187,7 +187,7 @@ OTHERWISE = {
     ],
     "intercept_strength": [SEARCHES],
     "handle_unknown": [RIDGE, CURVES, CLASSIFIER, CLASSES, GRIDS, MAPPINGS],
-    "method": [RIDGE],
+    "method": [RIDGE, "TaskConformal"],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
     "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
     "verbose": [BAYES, GRIDS],

@@ -80,7 +80,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         z = self._masked_scores(X, task)
         if self._layout != "wide" or z.ndim == 2:
             return z
-        return [_own_scores(z[:, t], own) for t, own in enumerate(self._own)]
+        return [own_scores(z[:, t], own) for t, own in enumerate(self._own)]
 
     @by_partition
     def predict(self, X, *, task=None):
@@ -232,7 +232,10 @@ def against_the_rest(fit):
         yield fit.data.relabel(signs)
 
 
-def _own_scores(z, own):
-    """Decision of one task: (n,) for two classes of its own, else (n, n_own)."""
-    z = z[:, own]
-    return z[:, 1] - z[:, 0] if z.shape[1] == 2 else z
+def own_scores(z, own):
+    """Decision of one task: (n,) for two classes of its own, else (n, n_own).
+
+    There may be axes between those of rows and classes.
+    """
+    z = z[..., own]
+    return z[..., 1] - z[..., 0] if z.shape[-1] == 2 else z

@@ -311,6 +311,23 @@ class AdditiveModel:
         pairs = sorted({pair[:2] for pair in self._terms.pairs})
         self.interactions_ = [(name[j], name[k]) for j, k in pairs]
 
+    def _column_means(self, fit, solution):
+        if fit.rows is None:
+            return super()._column_means(fit, solution)  # of moments of the terms
+        columns = solution.parts[0].posterior.columns
+        if columns.constant:
+            return columns.mean
+        return self._in_terms(fit, dense(fit.data.X)).column_means()
+
+    def _parts(self):
+        # products of two features are the pair's, of lines and of wiggles alike
+        names, terms = self._features(), self._terms
+        pairs = list(dict.fromkeys(pair[:2] for pair in terms.pairs))
+        together = [":".join(names[j] for j in pair) for pair in pairs]
+        part = [len(names) + pairs.index(pair[:2]) for pair in terms.pairs]
+        part = np.append(np.arange(len(names)), part).astype(np.int64)
+        return [*names, *together], part[terms.feature]
+
     # ------------------------------------------------------------ predict
 
     def _represent(self, X):

@@ -188,6 +188,14 @@ class Elsewhere:
         how |= {"intercept": intercept, "means": means}
         return solve_by_passes(sweep, stand_in, loss, fit.form, 1.0, **how)
 
+    def column_means(self, fit):
+        """Means of the features over the labels, by their sample weights alone."""
+        census, lam = self.census, fit.data.task_weight
+        where = positions(census.tasks, fit.part_ids)
+        counted = where >= 0 if lam is None else (where >= 0) & (lam > 0)
+        where = where[counted]
+        return census.x_mass[where].sum(axis=0) / census.mass[where].sum()
+
     def _means(self, fit):
         """What is taken out of the features of each task that takes part."""
         if not fit.intercept.own:

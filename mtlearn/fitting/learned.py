@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..problem.ids import feature_names, shorten
 from ..relations import Independent
 from . import checks
+from .coefficients import LinearReports
 
 _COVARIANCES = ("diag", "full", "scalar", "intercept")
 _CHUNK = 1 << 21  # entries of dense rows that are held at once
@@ -40,7 +41,7 @@ class Summary:
         )
 
 
-class LearnedModel:
+class LearnedModel(LinearReports):
     """What varies between tasks, where they are known, and reports of it."""
 
     # a likelihood weighs no tasks, and its starts are its own
@@ -214,13 +215,6 @@ class LearnedModel:
             "upper": estimate + width * error,
         }
         return _of_class(name, columns)
-
-    def _effect_names(self):
-        """Names of the features, or their positions; the intercept last."""
-        names = feature_names(self)
-        if names is None:
-            names = [f"x{j}" for j in range(self.coef_.shape[-1])]
-        return np.array([*names, "intercept"], dtype=object)
 
     def _group_of(self):
         """Group of every feature."""

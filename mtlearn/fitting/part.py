@@ -98,6 +98,17 @@ class Part:
         mass = moments.task_weights
         return mean_levels(mass, moments.y_mean, self.form, self.intercept)
 
+    def column_means(self):
+        """Means of the features over the labels, by their sample weights alone."""
+        if self.elsewhere is not None:
+            return self.elsewhere.column_means(self)
+        moments = self.moments
+        if moments is None:
+            return self.data.column_means()
+        weight = moments.weight[moments.group] * (moments.scale > 0)
+        mass = np.bincount(moments.group, weight, len(moments.weight))
+        return mass @ moments.mean / mass.sum()
+
     def with_rows(self, data):
         """The same problem with other rows, of which no moments are known."""
         return replace(self, rows=data, moments=None)

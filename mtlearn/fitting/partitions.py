@@ -392,6 +392,8 @@ class Census:
         Weighted sum of the labels that are numbers.
     x_sum : ndarray of shape (n_tasks, n_features)
         Of the features, not weighted; in the wide layout all tasks' are the same.
+    x_mass : ndarray of shape (n_tasks, n_features)
+        Of the features, over the labels by their weights.
     heaviest : float
         Largest weight of a row.
     """
@@ -404,6 +406,7 @@ class Census:
     mass: np.ndarray
     y_sum: np.ndarray
     x_sum: np.ndarray
+    x_mass: np.ndarray
     heaviest: float
 
     @classmethod
@@ -415,6 +418,12 @@ class Census:
         if weight is not None:
             w *= weight if weight.ndim == y.ndim else weight[:, None]
         seen = ~np.isnan(y) & (w > 0)
+        w[~seen] = 0.0
+        wide = rows.codes is None
+        if wide:
+            x_sum, x_mass = np.tile(X.sum(axis=0), (n_tasks, 1)), (X.T @ w).T
+        else:
+            x_sum, x_mass = _sums(rows, X), _sums(rows, X * w[:, None])
         code = np.arange(n_tasks) if rows.codes is None else rows.codes
         code = np.broadcast_to(code, y.shape)[seen]
         y, w = y[seen], w[seen]
@@ -423,8 +432,6 @@ class Census:
             n_labels = len(rows.labels)
             place, y = code * n_labels + y.astype(np.int64), np.zeros(len(y))
         mass = np.bincount(place, w, n_tasks * n_labels).reshape(n_tasks, n_labels)
-        wide = rows.codes is None
-        x_sum = np.tile(X.sum(axis=0), (n_tasks, 1)) if wide else _sums(rows)
         return cls(
             wide,
             len(X),
@@ -434,6 +441,7 @@ class Census:
             mass,
             np.bincount(code, w * y, n_tasks),
             x_sum,
+            x_mass,
             float(w.max(initial=0.0)),
         )
 
@@ -452,24 +460,26 @@ class Census:
         n, k = len(tasks), 1 if labels is None else len(labels)
         counts, mass = np.zeros(n, dtype=np.int64), np.zeros((n, k))
         y_sum, x_sum = np.zeros(n), np.zeros((n, first.x_sum.shape[1]))
+        x_mass = np.zeros_like(x_sum)
         every = np.arange(n)
         for part, place, column in zip(parts, places, columns, strict=True):
             counts[place] += part.counts
             mass[np.ix_(every[place], column)] += part.mass
             y_sum[place] += part.y_sum
             x_sum[place] += part.x_sum
+            x_mass[place] += part.x_mass
         n_samples = sum(part.n_samples for part in parts)
         heaviest = max(part.heaviest for part in parts)
-        what = tasks, labels, counts, mass, y_sum, x_sum, heaviest
+        what = tasks, labels, counts, mass, y_sum, x_sum, x_mass, heaviest
         return cls(first.wide, n_samples, *what)
 
 
-def _sums(rows):
-    """Sums of the features of each task, of rows in their order."""
-    out = np.zeros((len(rows.tasks), rows.X.shape[1]))
+def _sums(rows, X):
+    """Sums of columns of each task, of rows in their order."""
+    out = np.zeros((len(rows.tasks), X.shape[1]))
     if len(rows.codes):
         starts = np.flatnonzero(np.diff(rows.codes, prepend=-1))
-        out[rows.codes[starts]] = np.add.reduceat(rows.X, starts, axis=0)
+        out[rows.codes[starts]] = np.add.reduceat(X, starts, axis=0)
     return out
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..constraints import check_constraints
 from ..moments.tasks import add_moments, some_tasks
-from ..problem.ids import find_tasks
+from ..problem.ids import UNKNOWN, find_tasks
 from ..problem.tasks import TaskData
 from ..relations import Independent, SharedMean
 from ..solvers.related.shards import Head, Tail, Ties, shard_of, solve_shards
@@ -116,9 +116,24 @@ class Shards:
         p = fit.n_features + fit.intercept.shrunk
         return solve_shards(heads, tails, ties, p, tol)
 
+    def column_means(self, fit):
+        """Means of the features over the labels, by their sample weights alone."""
+        total = self.parts.total(_mass, sum, fit.part_ids)
+        return total[:-1] / total[-1]
+
 
 def _head(moments, plan, ties):
     return Head.of(_shard(moments, plan), ties)
+
+
+def _mass(moments, tasks):
+    """Sums of the features over the labels of some tasks, and of their weights last."""
+    if moments is None:
+        return 0.0
+    sums = moments.sums
+    known = find_tasks(tasks, moments.tasks) != UNKNOWN
+    weight = np.where(known, sums.weight[sums.group], 0.0)
+    return np.append(weight @ sums.mean[sums.group], weight.sum())
 
 
 def _tail(moments, plan, ties, common):

@@ -14,12 +14,13 @@ from ..solvers.features.low_rank import solve_low_rank, solve_nuclear
 from ..solvers.features.proximal import solve_proximal
 from . import checks
 from .base import TaskEstimator
+from .coefficients import LinearReports
 
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 _FAINT = 1e-6  # singular values, relative to the largest, that do not count as rank
 
 
-class SharedFeatureEstimator(TransformerMixin, TaskEstimator):
+class SharedFeatureEstimator(LinearReports, TransformerMixin, TaskEstimator):
     """What both estimators share: penalties, factors, the transformation."""
 
     def _relation(self):

@@ -1,7 +1,9 @@
 """A fit succeeds or leaves the estimator as it was."""
 
+from .doc_links import DocLinks
 
-class WholeFit:
+
+class WholeFit(DocLinks):
     """Adds to an estimator what its `fit` needs to be whole, or not to have happened.
 
     Such a `fit` works on ``model = self._unfitted()`` and ends with ``return

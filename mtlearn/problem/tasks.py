@@ -231,6 +231,21 @@ class TaskData:
         )
         return replace(self, _shared=shared), means
 
+    def column_means(self):
+        """Means of the features over the labels, by their sample weights alone."""
+        weight, lam = self.sample_weight, self.task_weight
+        if self.wide:
+            mass = self.observed.astype(np.float64)
+            if weight is not None:
+                mass *= weight if weight.ndim == 2 else weight[:, None]
+            mass = mass.sum(axis=1)
+        else:
+            mass = np.ones(len(self.y)) if weight is None else weight
+            mass = mass if lam is None else mass * (lam[self.codes] > 0)
+        # not by BLAS, whose threads would show in the last digits
+        total = self.X.T @ mass if self.sparse else np.einsum("i,ij->j", mass, self.X)
+        return total / mass.sum()
+
     def with_constant(self, value=1.0):
         """The same observations with a last feature of one value."""
         column = np.full((self.X.shape[0], 1), value)

@@ -5,26 +5,30 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import _num_samples
 
 from ..constraints import by_position
 from ..fitting import checks
+from ..fitting.judge import among_counted
 from ..learned import MultiTaskBayesianRidge
 from ..learned_classifier import MultiTaskBayesianClassifier
 from ..model_selection import TaskStratifiedKFold
 from ..per_task import PerTaskClassifier, PerTaskRegressor
 from ..problem.demands import Scope
 from ..problem.ids import (
+    column_names,
     feature_names,
     index_tasks,
     refuse_two_ids,
     shorten,
     split_task_column,
 )
-from ..problem.values import check_targets
+from ..problem.values import check_sample_weight, check_targets
 from ..svm import MultiTaskSVM, MultiTaskSVR
 
 KINDS = (
@@ -223,6 +227,23 @@ def outer_folds(cv, X, problem):
     return folds
 
 
+def counted_folds(cv, whole, problem, kept):
+    """Those among the rows that count, of all rows of `whole`; by default five or less.
+
+    Parameters
+    ----------
+    cv : None, int, splitter or iterable
+        A splitter sees all rows.
+    whole, problem : Problem
+    kept : ndarray of int or None
+        Rows of `whole` in `problem`; None for all.
+    """
+    cv = min(5, len(problem.y)) if cv is None else cv
+    if kept is None or isinstance(cv, numbers.Integral):
+        return outer_folds(cv, problem.given, problem)
+    return among_counted(outer_folds(cv, whole.given, whole), len(whole.y), kept)
+
+
 def take_rows(X, rows):
     """Some rows of any container."""
     if hasattr(X, "iloc"):
@@ -230,3 +251,78 @@ def take_rows(X, rows):
     if hasattr(X, "take") and hasattr(X, "column_names"):
         return X.take(rows)
     return X[rows] if hasattr(X, "shape") else [X[i] for i in rows]
+
+
+class Door(BaseEstimator):
+    """What the checks of data want to know of an estimator."""
+
+    def __init__(self, task_column, like):
+        self.task_column, self.like = task_column, like
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = get_tags(self.like).estimator_type
+        return tags
+
+
+def column_of_ids(estimators):
+    """The `task_column` that estimators, or the last steps of pipelines, agree on."""
+    found = {}
+    for one in estimators:
+        one = one[-1] if isinstance(one, Pipeline) else one
+        column = getattr(one, "task_column", None)
+        found[repr(column)] = column
+    found.pop("None", None)
+    if len(found) > 1:
+        raise ValueError(
+            "`estimators` name several columns of ids, "
+            f"{shorten(found.values())}: expected one."
+        )
+    return next(iter(found.values()), None)
+
+
+def told(model, parameters):
+    """The model with those of the parameters that it has and that are not set."""
+    last = model[-1] if isinstance(model, Pipeline) else model
+    known = last.get_params(deep=False)
+    last.set_params(
+        **{k: v for k, v in parameters.items() if k in known and known[k] is None}
+    )
+    return model
+
+
+def as_arrays(X):
+    """Lists and the like as arrays; what has rows of its own as it is."""
+    if sp.issparse(X):
+        return X.tocsr()
+    if hasattr(X, "shape") or column_names(X) is not None:
+        return X
+    table = np.asarray(X)
+    return np.asarray(X, dtype=object) if table.dtype.kind in "US" else table
+
+
+def without_weightless(problem, sample_weight):
+    """The rows that count, their weights, and which they are; None for all."""
+    if sample_weight is None:
+        return problem, None, None
+    weight = check_sample_weight(sample_weight, problem.y.shape)
+    if weight.ndim == 2:
+        problem = replace(problem, observed=problem.observed & (weight > 0))
+        return problem, weight, None
+    if weight.all():
+        return problem, weight, None
+    kept = np.flatnonzero(weight)
+    if problem.codes is None:
+        tasks, codes = problem.tasks, None
+    else:
+        present, codes = np.unique(problem.codes[kept], return_inverse=True)
+        tasks = problem.tasks[present]
+    some = replace(
+        problem,
+        given=take_rows(problem.given, kept),
+        y=problem.y[kept],
+        observed=problem.observed[kept],
+        tasks=tasks,
+        codes=codes,
+    )
+    return some, weight[kept], kept

@@ -1,6 +1,7 @@
 """Strategies fitted to training parts, and what they respond to held-out labels."""
 
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -34,13 +35,9 @@ def held_out(problem, contenders, scoring, folds, progress=None, sample_weight=N
     """
     chosen, parts = [], []
     strength = "C" if hasattr(problem.model, "C") else "alpha"
-    with warnings.catch_warnings():
-        # a task whose rows are all held out is predicted by the shared model
-        warnings.filterwarnings("ignore", ".* have no labels in this fit", UserWarning)
-        # models are compared as they are; the one that is used says so itself
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with quietly():
         for fold, (train, test) in enumerate(folds):
-            part = _Fold(problem, train, test, sample_weight)
+            part = Fold(problem, train, test, sample_weight)
             part.inner = inner_folds(folds, train, len(problem.y))
             responses = {}
             for name, contender in contenders.items():
@@ -69,6 +66,17 @@ def held_out(problem, contenders, scoring, folds, progress=None, sample_weight=N
     return held, {key: np.array([row[key] for row in chosen]) for key in chosen[0]}
 
 
+@contextmanager
+def quietly():
+    """Fits to parts of the rows, which say less than the one that is used."""
+    with warnings.catch_warnings():
+        # a task whose rows are all held out is predicted by the shared model
+        warnings.filterwarnings("ignore", ".* have no labels in this fit", UserWarning)
+        # models are compared as they are; the one that is used says so itself
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
 def inner_folds(folds, rows, n_rows):
     """Folds of some rows, for what is chosen inside; None where it may choose its own.
 
@@ -95,7 +103,7 @@ def inner_folds(folds, rows, n_rows):
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in used]
 
 
-class _Fold:
+class Fold:
     """Rows to train on, and the labels of those that are held out.
 
     labels, codes, numbers (n_labels,): observed labels, their tasks, and which labels
