@@ -428,6 +428,20 @@ def test_a_single_task():
     Page(report.to_html())
 
 
+def test_where_nobody_lies_apart_one_sentence_says_so():
+    rng = np.random.default_rng(0)
+    X, task = rng.normal(size=(300, 2)), np.arange(300) % 10
+    y = np.array(["a", "b", "c"])[rng.integers(0, 3, 300)]
+    for covariance in ("intercept", "diag"):
+        model = MultiTaskBayesianClassifier(covariance).fit(X, y, task=task)
+        report = model.report()
+        assert (
+            report.to_dict()["verdict"][0] == "No task lies clearly apart in its level."
+        )
+        assert "No task lies clearly apart in its level" in report.to_markdown()
+        Page(report.to_html())
+
+
 # ---------------------------------------------------------------- hostile names
 
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .checks import Seen, look
 from .model import (
     describe_model,
-    say_effect,
+    say_effects,
     shared_coefficients,
     shared_curves,
     task_effects,
@@ -196,7 +196,7 @@ def _verdict(contents, comparison, rows):
         return [plain(one) for one in comparison.sentences(**given)]
     told, effects = [], contents["effects"]
     levels = [one for one in effects if one["effect"] == "intercept"]
-    told += [say_effect(one) for one in levels]
+    told += say_effects(levels)
     chosen = contents["model"]["chosen"]
     if not told:
         name, n = contents["model"]["estimator"], len(contents["tasks"]["task"])

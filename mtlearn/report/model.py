@@ -169,7 +169,8 @@ def say_effects(effects):
         names = list(dict.fromkeys(one["effect"] for one in quiet))
         level = "intercept" in names
         slopes = [name for name in names if name != "intercept"]
-        where = ["its level"] * level + ["its slope of " + listed(slopes, 8)]
+        where = ["its level"] * level
+        where += [f"its slope of {listed(slopes, 8)}"] if slopes else []
         sentences.append(f"No task lies clearly apart in {' or '.join(where)}.")
     return sentences
 
