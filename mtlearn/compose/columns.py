@@ -257,6 +257,7 @@ class NumberColumn:
     kind = "number"
 
     def names(self):
+        """Names of the columns that come out."""
         return [str(self.name)]
 
     def ready(self, column):
@@ -280,6 +281,7 @@ class DateColumn:
     kind = "date"
 
     def names(self):
+        """Names of the columns that come out."""
         endings = ("year", "day_of_year")[: len(self.filled)]
         return [f"{self.name}_{ending}" for ending in endings]
 
@@ -313,6 +315,7 @@ class CategoryColumn:
         return [*self.levels, *([MISSING] if self.n_missing else [])]
 
     def names(self):
+        """Names of the columns that come out."""
         if not self.onehot:
             return [str(self.name)]
         return [f"{self.name}_{level}" for level in self.all_levels()]
