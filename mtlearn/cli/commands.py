@@ -10,7 +10,7 @@ from ..inspection import SharingDisplay, compare_sharing
 from . import screen
 from .effects import write_effects
 from .files import REPORTS, TableWriter, check_paths, write_table
-from .models import fit_batches, make_pipeline, to_compare
+from .models import categories_of, fit_batches, make_pipeline, to_compare
 from .reading import open_source
 from .saved import SavedModel
 from .table import check_columns, make_table, sample_rows
@@ -91,7 +91,7 @@ def _command(*words):
 def fit(arguments):
     """Learn a model from all rows, and keep it."""
     check_paths(arguments)
-    table, source = _open_table(arguments, compares=False)
+    table, source = _open_table(arguments, arguments.model)
     print("\n".join(table.describe()), flush=True)
     with screen.said_once():
         if source.share() < 1:
@@ -177,7 +177,7 @@ def report(arguments):
 # ---------------------------------------------------------------- the table
 
 
-def _open_table(arguments, compares=True):
+def _open_table(arguments, model=None):
     """The table of a command, or the one that ships, and where it comes from."""
     if arguments.file is None:
         return _exam(arguments), None
@@ -187,14 +187,15 @@ def _open_table(arguments, compares=True):
         check_columns(frame, arguments)
     else:
         frame, survey = sample_rows(source, arguments)
-    table = make_table(frame, arguments.file, arguments, survey)
+    categories = categories_of(model)
+    table = make_table(frame, arguments.file, arguments, survey, categories)
     table.notes[:0] = source.notes
     if survey is not None:
-        use = "compared on" if compares else "knots and encodings are of"
+        use = "knots and encodings are of" if model else "compared on"
         table.notes.append(
             f"More than memory may take: {use} {len(table.X):,} of {table.n_rows:,} "
             "rows, drawn at random, at least ten of each task (all, if it has fewer); "
-            + ("`fit` streams all rows." if compares else "all rows are streamed.")
+            + ("all rows are streamed." if model else "`fit` streams all rows.")
         )
     return table, source
 

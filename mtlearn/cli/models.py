@@ -34,6 +34,11 @@ _FOLDS = 5
 _KNOTS = 6  # inner ones of a curve
 
 
+def categories_of(name):
+    """How the model of that name takes categories."""
+    return "keep" if name == "additive" else "onehot"
+
+
 def make_pipeline(table, name):
     """The steps of a model, unfitted.
 
@@ -48,9 +53,8 @@ def make_pipeline(table, name):
     Pipeline
     """
     kinds = _OF_CLASSES if table.target.classes else _OF_NUMBERS
-    categories = "keep" if name == "additive" else "onehot"
     steps = [
-        ("table", table.make_preparer(categories)),
+        ("table", table.make_preparer(categories_of(name))),
         (name, kinds[name](task_column=table.task)),
     ]
     return Pipeline(steps)
@@ -60,7 +64,7 @@ def to_compare(table):
     """The pipeline whose model `compare_sharing` replaces by its strategies."""
     model = PerTaskClassifier if table.target.classes else PerTaskRegressor
     steps = [
-        ("table", table.make_preparer("onehot")),
+        ("table", table.make_preparer()),
         ("model", model(task_column=table.task)),
     ]
     return Pipeline(steps)

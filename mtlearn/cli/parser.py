@@ -32,7 +32,7 @@ def main(argv=None):
         arguments.run(arguments)
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, TypeError, ImportError) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"mtlearn: {_one_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

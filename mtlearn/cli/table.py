@@ -135,7 +135,7 @@ class Table:
     task : str
     target : Target
     preparer : TablePreparer
-        Fitted to all of X, to keep the categories.
+        Fitted to all of X.
     whole_ids : bool
     notes : list of str
         Sentences for the user.
@@ -166,10 +166,12 @@ class Table:
         )
         return [first, *self.notes]
 
-    def make_preparer(self, categories):
+    def make_preparer(self, categories=None):
         """The first step of a pipeline, with the features that were decided upon."""
         return TablePreparer(
-            self.task, features=self.preparer.features_, categories=categories
+            self.task,
+            features=self.preparer.features_,
+            categories=categories or self.preparer.categories,
         )
 
 
@@ -205,7 +207,7 @@ def check_columns(frame, arguments):
                 )
 
 
-def make_table(frame, source, arguments, survey=None):
+def make_table(frame, source, arguments, survey=None, categories="onehot"):
     """Decide on target, ids and features, drop what has none, say what was done.
 
     Parameters
@@ -218,6 +220,8 @@ def make_table(frame, source, arguments, survey=None):
         With `target`, `task`, `classify`, `features` and `drop`.
     survey : Survey, default=None
         What all rows have shown, where the frame is a sample.
+    categories : {"keep", "onehot"}, default="onehot"
+        What the model takes.
 
     Returns
     -------
@@ -239,7 +243,8 @@ def make_table(frame, source, arguments, survey=None):
     X[task] = ids[kept].astype(np.int64) if survey.whole_ids else ids[kept]
     notes += [said] if (said := _typos(counts)) else []
     drop = [name for name in arguments.drop or [] if name in X.columns]
-    preparer = TablePreparer(task, features=arguments.features, drop=drop).fit(X)
+    chosen = {"features": arguments.features, "drop": drop, "categories": categories}
+    preparer = TablePreparer(task, **chosen).fit(X)
     notes += preparer.describe()
     n_rows = sum(counts.values())
     return Table(

@@ -77,7 +77,7 @@ class Numbers:
     Attributes
     ----------
     comma : {"", "decimal", "thousands"}
-        What a comma means.
+        What a comma means; "" where the fit saw none: the rows tell.
     """
 
     comma: str = ""
@@ -100,7 +100,8 @@ class Numbers:
             return column.dt.total_seconds().to_numpy() / 86400.0, {}
         said, known = texts(column)
         levels, place, count = _levels(said)
-        numbers = np.array([self._number(level) for level in levels], dtype=float)
+        comma = self.comma or _meaning_of_commas(levels)
+        numbers = np.array([_number(level, comma) for level in levels], dtype=float)
         values = np.full(len(column), np.nan)
         values[known] = numbers[place] if len(levels) else []
         some = zip(levels, count, numbers, strict=True)
@@ -111,19 +112,30 @@ class Numbers:
         }
         return values, words
 
-    def _number(self, text):
-        if text.casefold() in _YES_NO:
-            return _YES_NO[text.casefold()]
-        if self.comma == "thousands":
-            text = text.replace(",", "")
-        elif "," in text and self.comma == "decimal":
-            text = text.replace(".", "").replace(",", ".")
-        if "_" in text:
-            return np.nan
-        try:
-            return float(text)
-        except ValueError:
-            return np.nan
+
+def _number(text, comma):
+    """A text as a number, NaN if it is none."""
+    if text.casefold() in _YES_NO:
+        return _YES_NO[text.casefold()]
+    if comma == "thousands":
+        text = text.replace(",", "")
+    elif "," in text and comma == "decimal":
+        text = text.replace(".", "").replace(",", ".")
+    if "_" in text:
+        return np.nan
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _meaning_of_commas(levels):
+    """Thousands, where all have three digits behind them; "" where there are none."""
+    commas = [text for text in levels if "," in text]
+    if not commas:
+        return ""
+    whole = all(_THOUSANDS.fullmatch(text) for text in commas)
+    return "thousands" if whole else "decimal"
 
 
 def _levels(said):
@@ -141,12 +153,7 @@ def find_numbers(column):
     if _is_date(column) or _is_category(column):
         return None
     said, known = texts(column)
-    commas = [text for text in set(said.tolist()) if "," in text]
-    comma = ""
-    if commas:
-        whole = all(_THOUSANDS.fullmatch(text) for text in commas)
-        comma = "thousands" if whole else "decimal"
-    reading = Numbers(comma)
+    reading = Numbers(_meaning_of_commas(_levels(said)[0]))
     values, words = reading.read(column)
     n_numbers, n_known = int((~np.isnan(values)).sum()), int(known.sum())
     marked = all(word.casefold() in _MARKS for word in words)
@@ -178,7 +185,7 @@ class Dates:
             column = column.dt.tz_convert("UTC").dt.tz_localize(None)
         when = column.dt
         seconds = (column - when.normalize()).dt.total_seconds()
-        day = when.dayofyear - 1 + seconds / 86400.0
+        day = when.day_of_year - 1 + seconds / 86400.0
         year = when.year + day / (365.0 + when.is_leap_year)
         return year.to_numpy(dtype=float), (day + 1).to_numpy(dtype=float), words
 

@@ -200,7 +200,8 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
             Plain sentences.
         """
         check_is_fitted(self)
-        return list(_sentences(self.columns_.values(), self.left_out_))
+        scaled = self.categories == "onehot"
+        return list(_sentences(self.columns_.values(), self.left_out_, scaled))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -326,7 +327,7 @@ def _nearest(name, columns):
 # ---------------------------------------------------------------- in sentences
 
 
-def _sentences(columns, left_out):
+def _sentences(columns, left_out, scaled):
     columns = list(columns)
     levels = [c for c in columns if isinstance(c, CategoryColumn)]
     numbers = [c for c in columns if c not in levels]
@@ -354,6 +355,8 @@ def _sentences(columns, left_out):
     ):
         if some:
             yield f"{what}: {_named(some)}."
+    if scaled:
+        yield "All numbers scaled to mean zero and variance one."
 
 
 def _with_comma(numbers, comma):
