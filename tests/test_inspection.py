@@ -720,7 +720,10 @@ def test_sharing_display(canvas):
     assert display.ax_.get_xscale() == "log" and display.line_ is None
     assert len(display.texts_) <= 2 and display.bars_ is not None
     assert display.figure_ is display.ax_.figure
-    assert display.ax_.get_ylabel() == "gain in mean_absolute_error over a model of its own"
+    assert (
+        display.ax_.get_ylabel()
+        == "gain in mean_absolute_error over a model of its own"
+    )
     assert comparison.judged in display.ax_.get_title()
     _, ax = canvas.subplots()
     again = SharingDisplay.from_comparison(comparison, ax=ax)

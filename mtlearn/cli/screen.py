@@ -12,9 +12,11 @@ def said_once():
     """Collect the warnings of the work and say each once, without a code line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"mtlearn: {message}", file=sys.stderr)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                print(f"mtlearn: {message}", file=sys.stderr)
 
 
 def _terminal():

@@ -47,7 +47,8 @@ def is_missing(column):
     absent = column.isna().to_numpy(dtype=bool)
     if is_number(column) or _is_date(column):
         return absent
-    return absent | np.array([isinstance(v, str) and not v.strip() for v in column])
+    blank = [isinstance(value, str) and not value.strip() for value in column]
+    return absent | np.array(blank, dtype=bool)
 
 
 def texts(column):
