@@ -5,6 +5,7 @@ import gzip
 import os
 import re
 from pathlib import Path
+from zipfile import BadZipFile
 
 EXTRA = 'pip install "scikit-multitask[{}]"'
 
@@ -64,7 +65,7 @@ def open_source(arguments):
     Source
     """
     need_pandas()
-    kinds = {".parquet": ParquetSource, ".xlsx": ExcelSource, ".xls": ExcelSource}
+    kinds = {".parquet": ParquetSource, ".xlsx": ExcelSource}
     kind = kinds.get(Path(arguments.file).suffix.lower(), TextSource)
     if kind is not TextSource:
         for option in ("sep", "decimal", "encoding"):
@@ -204,21 +205,17 @@ class ExcelSource(Source):
     def _read(self, task):
         pandas = need_pandas()
         try:
-            frame = pandas.read_excel(
-                self.path, dtype={} if task is None else {task: str}
-            )
+            import openpyxl  # noqa: F401
         except ImportError:
             raise ImportError(
                 "Excel files need openpyxl, which is not installed; install the extra: "
                 f"{EXTRA.format('excel')}"
             ) from None
-        except (ValueError, KeyError, OSError, SyntaxError):
+        dtype = {} if task is None else {task: str}
+        try:
+            return pandas.read_excel(self.path, dtype=dtype, engine="openpyxl")
+        except (ValueError, KeyError, BadZipFile):
             raise ValueError(f"{self.path} is no Excel file (.xlsx).") from None
-        except Exception as error:  # a zip file that holds something else
-            if type(error).__name__ not in ("BadZipFile", "InvalidFileException"):
-                raise
-            raise ValueError(f"{self.path} is no Excel file (.xlsx).") from None
-        return frame
 
 
 def _not_empty(path, frame):

@@ -13,7 +13,6 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
 
 from .. import __version__
-from ..problem.ids import index_tasks
 from .table import read_ids
 
 _NEW = "(no task)"  # stands for a missing id in `predict`
@@ -192,8 +191,7 @@ class SavedModel:
     def _are_new(self, ids):
         """Which ids no row of the fit had."""
         tasks = set(self.estimator[-1].tasks_.tolist())
-        different, codes = index_tasks(ids)
-        return np.array([id not in tasks for id in different.tolist()])[codes]
+        return np.array([id not in tasks for id in ids.tolist()], dtype=bool)
 
     def has_intervals(self):
         """Whether the model tells how sure its numbers are."""
