@@ -1,5 +1,6 @@
 """The shell command on files that are larger than --memory: samples and streams."""
 
+import os
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.base import clone
 
 from mtlearn.cli import SavedModel, models, saved
 from mtlearn.cli.reading import _TIMES
+from mtlearn.compose import TablePreparer
 
 N = 2400
 
@@ -118,9 +120,6 @@ def test_knots_are_of_the_sample():
             "sex": ["F", "M", None, "F"] * 10,
         }
     )
-    preparer = models.to_compare
-    from mtlearn.compose import TablePreparer
-
     preparer = TablePreparer("school", features=["x", "few", "sex"]).fit(frame)
     knots = models.find_knots(preparer, preparer.transform(frame))
     assert knots["x"][0] == 0.0 and knots["x"][-1] == 39.0**2 and len(knots["x"]) == 8
@@ -130,7 +129,7 @@ def test_knots_are_of_the_sample():
 
 def test_the_sample_is_as_large_as_memory_allows(shell, quick):
     text = shell.write(many())
-    size = len(open(text, "rb").read())
+    size = os.path.getsize(text)
     code, out, _ = shell.on(many(), "--memory", f"{_TIMES * size / 4:.0f}")
     assert code == 0
     n_sample, n_rows = sampled(out)

@@ -76,7 +76,7 @@ def test_an_analyst_compares_and_predicts(office, capsys):
         "One-hot encoded: sex (3 levels).",
         "Yes, learning the tasks together helps:",
         "closer to score on average (RMSE, too, is in the unit of score)",
-        "1 has too few rows to say",
+        "too few rows to say",
         f"python -m mtlearn predict {model} NEW.csv --output predicted.csv",
     ):
         assert words in out, words
