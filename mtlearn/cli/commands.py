@@ -1,6 +1,7 @@
 """What the commands do."""
 
 import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import numpy as np
 from ..datasets import load_exam
 from ..inspection import SharingDisplay, compare_sharing
 from . import screen
+from .batches import sample_rows
 from .effects import write_effects
 from .files import REPORTS, TableWriter, check_paths, write_table
 from .models import categories_of, fit_batches, make_pipeline, to_compare
 from .reading import open_source
 from .saved import SavedModel
-from .table import check_columns, make_table, sample_rows
+from .table import check_columns, make_table
 
 _METHOD = (
     "Scored on rows held out in 5 folds; whatever there is to choose is chosen inside "
@@ -31,6 +33,8 @@ def compare(arguments):
     print("\n".join(table.describe()))
     print(_METHOD, flush=True)
     with screen.progress() as progress, screen.said_once():
+        # words that not every fold has seen: the table has told them
+        warnings.filterwarnings("ignore", "The column .* of X holds")
         comparison = compare_sharing(
             to_compare(table), table.X, table.y, progress=progress
         )

@@ -15,7 +15,7 @@ from .. import (
     TaskMoments,
 )
 from ..compose.columns import CategoryColumn
-from .table import stream
+from .batches import stream
 
 _OF_NUMBERS = {
     "additive": MultiTaskAdditiveRegressor,
@@ -99,13 +99,12 @@ def fit_batches(source, table, name):
         model.set_params(knots=knots, interactions=False)
         total = None
         for X, y in stream(source, table):
-            part = model.term_moments(preparer.transform(X), y) if len(X) else None
-            total = part if total is None else total if part is None else total + part
+            part = model.term_moments(preparer.transform(X), y)
+            total = part if total is None else total + part
     else:
         batches = (
             preparer.transform(X).assign(**{_TARGET: y})
             for X, y in stream(source, table)
-            if len(X)
         )
         folds = _FOLDS if name == "pertask" else None
         total = TaskMoments.from_batches(

@@ -213,9 +213,11 @@ class ExcelSource(Source):
             ) from None
         dtype = {} if task is None else {task: str}
         try:
-            return pandas.read_excel(self.path, dtype=dtype, engine="openpyxl")
+            frame = pandas.read_excel(self.path, dtype=dtype, engine="openpyxl")
         except (ValueError, KeyError, BadZipFile):
             raise ValueError(f"{self.path} is no Excel file (.xlsx).") from None
+        frame.columns = frame.columns.map(str)  # of numbers, too
+        return frame
 
 
 def _not_empty(path, frame):

@@ -13,7 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
 
 from .. import __version__
-from .table import read_ids
+from .labels import read_ids
 
 _NEW = "(no task)"  # stands for a missing id in `predict`
 

@@ -1,232 +1,28 @@
-"""What a column of a table holds, and the numbers or levels that it becomes.
+"""What a column of a table becomes: numbers, years, levels, or nothing.
 
-A reading is decided once, by the rows of the fit, and then applied to any rows.
+It is decided once, by the rows of the fit, and then applied to any rows.
 """
 
-import re
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..problem.ids import shorten
+from .values import (
+    DATES,
+    MARKS,
+    Dates,
+    Numbers,
+    find_dates,
+    find_numbers,
+    is_missing,
+    levels_of,
+)
 
 MISSING, OTHER = "(missing)", "(other)"  # levels of no value, of one never seen
 
-_FEW_WORDS = 0.1  # of the values, that may be words in a column of numbers or dates
-_DATES = {  # format: how it is said
-    "ISO8601": "",
-    "%Y/%m/%d": "year/month/day",
-    "%d.%m.%Y": "day.month.year",
-    "%d.%m.%Y %H:%M": "day.month.year",
-    "%d/%m/%Y": "day/month/year",
-    "%m/%d/%Y": "month/day/year",
-    "%d-%m-%Y": "day-month-year",
-}
-_LIKE_A_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}([-./]\d{1,4})?([ T].*)?")
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _LONG_SPAN = 2.0  # years from which the season of a date is a feature of its own
-_YES_NO = {"true": 1.0, "false": 0.0}
-_MARKS = {
-    *("", "-", "--", ".", "?", "n/a", "na", "n.a.", "nan", "nat", "none", "null"),
-    *("unknown", "missing", "not available", "not known", "not reported", "no data"),
-    *("k.a.", "keine angabe", "unbekannt", "inconnu", "#n/a", "<na>", "suppressed"),
-}
-
-
-# ---------------------------------------------------------------- reading values
-
-
-def is_number(column):
-    """Whether the type of a column is that of numbers or of true and false."""
-    return getattr(column.dtype, "kind", "O") in "iufb"
-
-
-def is_missing(column):
-    """Which values are none; blank texts are none, too."""
-    absent = column.isna().to_numpy(dtype=bool)
-    if is_number(column) or _is_date(column):
-        return absent
-    blank = [isinstance(value, str) and not value.strip() for value in column]
-    return absent | np.array(blank, dtype=bool)
-
-
-def texts(column):
-    """The values as texts, whole numbers without a point, and where there is one."""
-    known = ~is_missing(column)
-    return np.array([_text(v) for v in column[known]], dtype=object), known
-
-
-def _text(value):
-    if isinstance(value, (float, np.floating)) and value == np.rint(value):
-        return str(int(value))
-    return str(value).strip()
-
-
-def _is_date(column):
-    return getattr(column.dtype, "kind", "O") == "M"
-
-
-def _is_category(column):
-    return str(column.dtype) == "category"
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """How texts are read as numbers.
-
-    Attributes
-    ----------
-    comma : {"", "decimal", "thousands"}
-        What a comma means; "" where the fit saw none: the rows tell.
-    """
-
-    comma: str = ""
-
-    def read(self, column):
-        """Floats, NaN where there is none; and the words, with their numbers of rows.
-
-        Parameters
-        ----------
-        column : Series
-
-        Returns
-        -------
-        values : ndarray of shape (n_rows,)
-        words : dict
-        """
-        if is_number(column):
-            return column.to_numpy(dtype=float, na_value=np.nan), {}
-        if getattr(column.dtype, "kind", "O") == "m":
-            return column.dt.total_seconds().to_numpy() / 86400.0, {}
-        said, known = texts(column)
-        levels, place, count = _levels(said)
-        comma = self.comma or _meaning_of_commas(levels)
-        numbers = np.array([_number(level, comma) for level in levels], dtype=float)
-        values = np.full(len(column), np.nan)
-        values[known] = numbers[place] if len(levels) else []
-        some = zip(levels, count, numbers, strict=True)
-        words = {
-            word: int(n)
-            for word, n, number in some
-            if np.isnan(number) and word.casefold() != "nan"
-        }
-        return values, words
-
-
-def _number(text, comma):
-    """A text as a number, NaN if it is none."""
-    if text.casefold() in _YES_NO:
-        return _YES_NO[text.casefold()]
-    if comma == "thousands":
-        text = text.replace(",", "")
-    elif "," in text and comma == "decimal":
-        text = text.replace(".", "").replace(",", ".")
-    if "_" in text:
-        return np.nan
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
-
-
-def _meaning_of_commas(levels):
-    """Thousands, where all have three digits behind them; "" where there are none."""
-    commas = [text for text in levels if "," in text]
-    if not commas:
-        return ""
-    whole = all(_THOUSANDS.fullmatch(text) for text in commas)
-    return "thousands" if whole else "decimal"
-
-
-def _levels(said):
-    """Different texts, where each is among them, how often each."""
-    if not len(said):
-        return [], np.zeros(0, dtype=int), []
-    levels, place, count = np.unique(said, return_inverse=True, return_counts=True)
-    return levels.tolist(), place, count
-
-
-def find_numbers(column):
-    """The `Numbers` that read a column, or None where it holds something else."""
-    if is_number(column) or getattr(column.dtype, "kind", "O") == "m":
-        return Numbers()
-    if _is_date(column) or _is_category(column):
-        return None
-    said, known = texts(column)
-    reading = Numbers(_meaning_of_commas(_levels(said)[0]))
-    values, words = reading.read(column)
-    n_numbers, n_known = int((~np.isnan(values)).sum()), int(known.sum())
-    marked = all(word.casefold() in _MARKS for word in words)
-    few = sum(words.values()) <= _FEW_WORDS * n_known
-    return reading if n_numbers and (few or marked) else None
-
-
-@dataclass(frozen=True)
-class Dates:
-    """How texts are read as dates: a format, or "" for a column of that type."""
-
-    format: str = ""
-
-    def read(self, column):
-        """Years and days of the year as floats, NaN where there is none; and words."""
-        import pandas as pd
-
-        words = {}
-        if not _is_date(column):
-            said, known = texts(column)
-            levels, place, count = _levels(said)
-            found = self._parsed(levels)
-            some = zip(levels, count, found.isna(), strict=True)
-            words = {word: int(n) for word, n, bad in some if bad}
-            whole = np.full(len(column), np.datetime64("NaT"), dtype="datetime64[ns]")
-            whole[known] = found.to_numpy()[place] if len(levels) else []
-            column = pd.Series(whole)
-        elif getattr(column.dtype, "tz", None) is not None:
-            column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-        when = column.dt
-        seconds = (column - when.normalize()).dt.total_seconds()
-        day = when.day_of_year - 1 + seconds / 86400.0
-        year = when.year + day / (365.0 + when.is_leap_year)
-        return year.to_numpy(dtype=float), (day + 1).to_numpy(dtype=float), words
-
-    def _parsed(self, levels):
-        import pandas as pd
-
-        utc = self.format == "ISO8601"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = pd.to_datetime(
-                pd.Series(levels, dtype=object),
-                format=self.format or "ISO8601",
-                errors="coerce",
-                utc=utc,
-            )
-        found = found.dt.tz_localize(None) if utc else found
-        return found.astype("datetime64[ns]")
-
-
-def find_dates(column):
-    """The `Dates` that read a column, or None where it holds something else."""
-    if _is_date(column):
-        return Dates()
-    if is_number(column) or _is_category(column):
-        return None
-    said, _ = texts(column)
-    levels, _, count = _levels(said)
-    few = _FEW_WORDS * sum(count)
-    like = np.array([bool(_LIKE_A_DATE.fullmatch(level)) for level in levels])
-    if not len(levels) or np.sum(np.asarray(count)[~like]) > few:
-        return None
-    strange = {
-        form: np.sum(np.asarray(count)[Dates(form)._parsed(levels).isna()])
-        for form in _DATES
-    }
-    best = min(strange, key=strange.get)
-    return Dates(best) if strange[best] <= few else None
-
-
-# ---------------------------------------------------------------- what it becomes
 
 
 @dataclass(frozen=True)
@@ -302,7 +98,7 @@ class DateColumn:
 
     def said(self):
         """How the dates are read, and that the season counts."""
-        how = [_DATES.get(self.dates.format, "")]
+        how = [DATES.get(self.dates.format, "")]
         how += ["and the day of the year"] * (len(self.filled) - 1)
         return ", ".join(word for word in how if word)
 
@@ -332,11 +128,10 @@ class CategoryColumn:
         """The columns that come out, by name: zeros, or "(other)", for new levels."""
         import pandas as pd
 
-        said, known = texts(column)
+        found = levels_of(column)
         place = {level: k for k, level in enumerate(self.all_levels())}
-        missing = place.get(MISSING, len(place))
-        codes = np.full(len(column), missing)
-        codes[known] = [place.get(text, len(place)) for text in said]
+        codes = [place.get(name, len(place)) for name in found.names]
+        codes = found.spread(codes, place.get(MISSING, len(place)))
         if self.onehot:
             hot = codes[:, None] == np.arange(len(place))
             return dict(zip(self.names(), hot.T.astype(float), strict=True))
@@ -355,7 +150,7 @@ def _tell_words(known, column, words):
         return
     some = shorten(list(words), most=3)
     n_words, n_rows = sum(words.values()), int((~is_missing(column)).sum())
-    new = [w for w in words if w not in known.words and w.casefold() not in _MARKS]
+    new = [w for w in words if w not in known.words and w.casefold() not in MARKS]
     if not new:
         return
     held = f"{known.kind}s"
@@ -455,7 +250,7 @@ def _dates(column, reading, rules):
 
 
 def _category(column, rules, n_missing):
-    levels = _levels(texts(column)[0])[0]
+    levels = levels_of(column).names
     if not rules.asked and len(levels) > rules.max_levels:
         return None, f"{len(levels):,} different texts"
     if not rules.asked and len(levels) == len(column):
