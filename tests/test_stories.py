@@ -1,5 +1,7 @@
 """Three users, from the table that they have to what they need."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +10,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from mtlearn import MultiTaskAdditiveRegressor, MultiTaskBayesianClassifier
-from mtlearn.cli import SavedModel
+from mtlearn.cli import SavedModel, commands
 from mtlearn.compose import TablePreparer
-from mtlearn.inspection import TaskEffectsDisplay
+from mtlearn.inspection import TaskEffectsDisplay, compare_sharing
 from mtlearn.model_selection import TaskStratifiedKFold
 
 N_DISTRICTS = 40
@@ -57,8 +59,9 @@ def office(tmp_path_factory):
 # ---------------------------------------------------------------- a school analyst
 
 
-def test_an_analyst_compares_and_predicts(office, capsys):
-    pytest.importorskip("matplotlib").use("Agg")
+def test_an_analyst_compares_and_predicts(office, capsys, canvas, monkeypatch):
+    few = functools.partial(compare_sharing, cv=3, strategies=("learned",))
+    monkeypatch.setattr(commands, "compare_sharing", few)
     shell = Shell(office, capsys)
     named = ["--target", "score", "--task", "district"]
     model, picture = shell.path("pupils.joblib"), shell.path("effects.png")
