@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .fitting import checks
 from .fitting.judge import among_counted
+from .fitting.reports import Reported
 from .fitting.scoring import check_scoring
 from .fitting.whole import WholeFit
 from .metrics import task_scores
@@ -49,7 +50,7 @@ def _all_have(method):
     return check
 
 
-class BestSharing(WholeFit, MetaEstimatorMixin, BaseEstimator):
+class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
     """Give each task the strategy that its own held-out rows prefer.
 
     Strategies are compared on folds, as by `mtlearn.inspection.compare_sharing`. All

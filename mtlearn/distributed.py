@@ -96,6 +96,11 @@ class Partitions:
         with _large_graphs():
             return Partitions(list(dask.persist(*self.parts)), self.sizes, nbytes)
 
+    def beside(self, values):
+        """The same, each of them with a value of its own."""
+        parts = list(zip(self.parts, values, strict=True))
+        return Partitions(parts, self.sizes, self.nbytes)
+
     def shuffle(self, split, add, n_parts, nbytes, *shared):
         """Other partitions, of what each of these has for them.
 

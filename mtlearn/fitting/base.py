@@ -30,6 +30,7 @@ from . import checks
 from .compiling import tell_when_compiling
 from .part import Part
 from .partitions import by_partition, in_memory, is_collection, refuse_partitions
+from .reports import Reported
 from .shared_model import (
     mean_where,
     settle_intercepts,
@@ -67,7 +68,7 @@ class NeedsRows:
         )
 
 
-class TaskEstimator(WholeFit, Related, MultiOutputMixin, BaseEstimator):
+class TaskEstimator(WholeFit, Reported, Related, MultiOutputMixin, BaseEstimator):
     """Base of all estimators: both data layouts in, predictions out.
 
     A family writes `_check_parameters`, `_loss_strength` and `_solve`; the rest is

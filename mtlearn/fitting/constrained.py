@@ -5,7 +5,7 @@ import scipy.sparse as sp
 
 from ..constraints import Constraint, ConstraintDual, check_constraints, describe
 from ..problem.demands import Scope
-from ..problem.ids import column_position
+from ..problem.ids import feature_names
 from ..problem.margins import MarginLoss
 from ..problem.solution import Solution, stack_classes
 from ..solvers.constrained.conic import (
@@ -217,17 +217,6 @@ def _silent(fit):
     X = fit.data.X.data if sp.issparse(fit.data.X) else fit.data.X
     label = 1.0 if fit.labels is not None else np.abs(fit.data.labels).max()
     return _SILENT * max(X.max(initial=0.0), -X.min(initial=0.0)) / max(label, 1e-300)
-
-
-def feature_names(estimator):
-    """Names of the features in the order of `coef_`, or None."""
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is None:
-        return None
-    names = list(names)
-    if estimator.task_column is not None:
-        del names[column_position(estimator.task_column, names, len(names))]
-    return names
 
 
 def _spread(fit):

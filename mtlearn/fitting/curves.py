@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
+from ..problem.ids import feature_names
 from ..problem.terms import LEVEL, LINE, WIGGLE, Levels, Pair, make_terms
 from . import checks
 from .categories import encode_categories, find_categories
-from .constrained import feature_names
 from .interactions import Rows, find_pairs
 from .knots import check_knots, given_levels, known_parts
 from .learned import chosen_features, feature_position

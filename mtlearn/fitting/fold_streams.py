@@ -14,7 +14,8 @@ from .compiling import tell_when_compiling
 from .folds import HeldOutMoments, KnownFolds, moments_of, part_the_rows
 from .grid import Fold, Search
 from .part import Part
-from .streams import SMALL, placed
+from .partitions import is_collection, open_partitions
+from .streams import SMALL, placed, total_folds
 
 
 class FromFolds:
@@ -62,16 +63,24 @@ class FromFolds:
     def _moments_with(self, seen, X, y, sample_weight, task):
         """Moments of the folds, those of more rows added to what was seen."""
         self._check_cv()
-        rows = self._read(X, y, sample_weight, task, reset=seen is None)
         n_folds = self._n_folds() if seen is None else len(seen)
         start = 0 if seen is None else sum(one.n_samples for one in seen)
-        fold = stream_folds(rows.X.shape[0], n_folds, start)
-        data = TaskData(rows.X, rows.y, len(rows.tasks), rows.codes, rows.weight)
-        what = rows.tasks, self._layout, *self._columns(), fold, n_folds
-        new = TaskMoments.folds_from_data(data, *what)
+        what = X, y, sample_weight, task, seen is None
+        if is_collection(X, y, sample_weight, task):
+            new = total_folds(*open_partitions(self, *what), n_folds, start)
+        else:
+            rows = self._read(*what)
+            fold = stream_folds(rows.X.shape[0], n_folds, start)
+            data = TaskData(rows.X, rows.y, len(rows.tasks), rows.codes, rows.weight)
+            of = rows.tasks, self._layout, *self._columns(), fold, n_folds
+            new = TaskMoments.folds_from_data(data, *of)
         if seen is None:
             return new
         return [one + other for one, other in zip(seen, new, strict=True)]
+
+    def _fit_partitions(self, X, y, sample_weight, task):
+        model = self._unfitted()
+        return self._learn(model, model._moments_with(None, X, y, sample_weight, task))
 
     _kept_none = "as they are larger than its rows, or its folds do not part these"
 

@@ -110,13 +110,16 @@ class GridFit:
         """
         tell_when_compiling()
         if is_collection(X, y, task, sample_weight):
-            refuse_partitions(self)
+            return self._fit_partitions(X, y, sample_weight, task)
         found = self._unfitted()
         solution = found._search(X, y, sample_weight, task, self._warm_model)
         if self.verbose:
             _report(type(self).__name__, solution)
         warn_unless_converged(solution, type(self).__name__, self.tol)
         return self._become(found)
+
+    def _fit_partitions(self, X, y, sample_weight, task):
+        refuse_partitions(self)
 
     def _search(self, X, y, sample_weight, task, warm_model):
         """Choose the strength and keep the model of all rows; return its solution."""

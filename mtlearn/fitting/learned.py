@@ -8,10 +8,9 @@ import scipy.sparse as sp
 from scipy.special import ndtri
 from sklearn.utils.validation import check_is_fitted
 
-from ..problem.ids import shorten
+from ..problem.ids import feature_names, shorten
 from ..relations import Independent
 from . import checks
-from .constrained import feature_names
 
 _COVARIANCES = ("diag", "full", "scalar", "intercept")
 _CHUNK = 1 << 21  # entries of dense rows that are held at once

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..moments import TaskMoments
+from ..moments.deal import Deal
 from ..moments.tasks import add_moments
 from ..problem.ids import (
     LARGEST,
@@ -48,7 +49,8 @@ def refuse_partitions(estimator):
     raise TypeError(
         f"{type(estimator).__name__} needs all rows in one place, but got a Dask "
         "collection: pass what its compute() returns, or use PerTaskRegressor, "
-        "PerTaskClassifier, SharedFeatureRegressor, MultiTaskBayesianRidge, or "
+        "SharedFeatureRegressor (both with cross-validation, too), PerTaskClassifier, "
+        "MultiTaskBayesianRidge, MultiTaskAdditiveRegressor with `knots`, or "
         "MultiTaskSVM and MultiTaskSVR with a linear kernel and a squared loss."
     )
 
@@ -177,14 +179,45 @@ def open_partitions(estimator, X, y, sample_weight, task, reset, classes=False):
     return rows, Wanted(names, bare.shape[1], column, classes)
 
 
-def read_moments(part, wanted):
-    """Moments of the rows of a partition; None where there are none."""
+def read_moments(part, wanted, deal=None):
+    """Moments of the rows of a partition, with `deal` of folds; None without rows."""
     X, y, task, weight = part
     wanted.check(X)
     if not len(X):
         return None
-    column = wanted.task_column
-    return TaskMoments.from_rows(X, y, task, weight, task_column=column)
+    how = {"task_column": wanted.task_column, "folds": deal}
+    return TaskMoments.from_rows(X, y, task, weight, **how)
+
+
+def count_dealt(part):
+    """In a list how many rows of a partition are dealt into folds."""
+    X, _, _, weight = part
+    weight = None if weight is None else np.asarray(weight)
+    if weight is None or weight.ndim == 2:
+        return [len(X)]
+    return [np.count_nonzero(weight)]
+
+
+def read_folds(part, wanted, n_folds):
+    """Moments of the rows of a partition fold by fold; None without rows.
+
+    Parameters
+    ----------
+    part : (rows, start)
+        With how many rows have come before.
+    wanted : Wanted
+    n_folds : int
+    """
+    rows, start = part
+    return read_moments(rows, wanted, Deal(n_folds, start))
+
+
+def sum_folds(parts, most):
+    """Sums of moments fold by fold, of which some may be None; as `sum_moments`."""
+    parts = [part for part in parts if part is not None]
+    if not parts:
+        return None
+    return [sum_moments(fold, most / len(fold)) for fold in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

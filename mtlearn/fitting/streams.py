@@ -13,10 +13,13 @@ from .compiling import tell_when_compiling
 from .part import Part
 from .partitions import (
     Counts,
+    count_dealt,
     is_collection,
     open_partitions,
+    read_folds,
     read_moments,
     refuse_partitions,
+    sum_folds,
     sum_moments,
 )
 
@@ -106,7 +109,7 @@ class FromMoments:
         if not hasattr(self, "fit_moments"):
             refuse_partitions(self)
         model = self._unfitted()
-        return self._learn(model, model._moments_of(X, y, sample_weight, task, True))
+        return self._learn(model, model._moments_with(None, X, y, sample_weight, task))
 
     def _learn(self, model, moments):
         """Fit `model` to moments, keep them there, and take it over."""
@@ -237,13 +240,37 @@ class FromMoments:
         )
 
 
-def total_moments(rows, wanted):
+def total_moments(rows, wanted, read=read_moments, *shared):
     """Moments of all partitions; `Counts` where they are too large for one place."""
     add = partial(sum_moments, most=MOST_BYTES)
-    found = rows.total(read_moments, add, wanted)
+    found = rows.total(read, add, wanted, *shared)
     if found is None:
         raise ValueError("`X` has no row: there is nothing to fit.")
     return found
+
+
+def total_folds(rows, wanted, n_folds, start):
+    """Moments of the folds of all partitions, dealt as a stream that is in its order.
+
+    Parameters
+    ----------
+    rows : Partitions
+    wanted : Wanted
+    n_folds : int
+    start : int
+        How many rows have come before.
+    """
+    sizes = rows.total(count_dealt, _end_to_end)
+    starts = start + np.cumsum([0, *sizes[:-1]])
+    add = partial(sum_folds, most=MOST_BYTES)
+    found = rows.beside(starts.tolist()).total(read_folds, add, wanted, n_folds)
+    if found is None:
+        raise ValueError("`X` has no row: there is nothing to fit.")
+    return [whole_moments(one) for one in found]
+
+
+def _end_to_end(parts):
+    return [size for part in parts for size in part]
 
 
 def whole_moments(found):

@@ -5,15 +5,17 @@ from functools import update_wrapper
 from types import MethodType, SimpleNamespace
 
 import numpy as np
+from sklearn.base import clone
 
 from ..moments import Origin, TaskMoments
-from ..problem.ids import shorten
+from ..problem.ids import feature_names, shorten
 from ..problem.tasks import TaskData
 from ..problem.terms import terms_of
 from .compiling import tell_when_compiling
-from .constrained import feature_names
 from .curves import dense
 from .knots import given_levels
+from .partitions import is_collection, open_partitions
+from .streams import total_moments, whole_moments
 
 
 class _WithKnots:
@@ -125,16 +127,24 @@ class TermStreams:
         return self._unfitted()._moments_with(None, X, y, sample_weight, task)
 
     def _moments_with(self, seen, X, y, sample_weight, task):
+        new = self._terms_of(X, y, sample_weight, task, reset=seen is None)
+        return new if seen is None else seen + new
+
+    def _terms_of(self, X, y, sample_weight, task, reset):
+        """Moments of the terms of rows."""
         self._check_parameters()
-        rows = self._read(self._encoded(X), y, sample_weight, task, reset=seen is None)
+        what = y, sample_weight, task, reset
+        if is_collection(X, y, task, sample_weight):
+            rows, wanted = open_partitions(self, X, *what)
+            found = total_moments(rows, wanted, _read_terms, clone(self))
+            return whole_moments(found)
+        rows = self._read(self._encoded(X), *what)
         d = rows.X.shape[1]
         self._categories = self._categories or [None] * d
         self._terms = self._known_terms()
         columns = self._terms.columns(dense(rows.X))
         data = TaskData(columns, rows.y, len(rows.tasks), rows.codes, rows.weight)
-        new = TaskMoments.from_data(data, rows.tasks, self._layout)
-        new = self._as_terms(new)
-        return new if seen is None else seen + new
+        return self._as_terms(TaskMoments.from_data(data, rows.tasks, self._layout))
 
     def _known_terms(self):
         """The terms, of which all are known."""
@@ -214,3 +224,10 @@ class TermStreams:
             task_column=None,
             origin=Origin(*self._columns()),
         )
+
+
+def _read_terms(part, wanted, estimator):
+    """Moments of the terms of a partition; None where there are no rows."""
+    X, y, task, weight = part
+    wanted.check(X)
+    return estimator.term_moments(X, y, weight, task=task) if len(X) else None

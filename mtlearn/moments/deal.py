@@ -52,10 +52,17 @@ def check_n_folds(folds):
 
 
 class Deal:
-    """Deals rows into folds: by a hash of their positions, or as the caller says."""
+    """Deals rows into folds: by a hash of their positions, or as the caller says.
 
-    def __init__(self, folds):
-        self.given, self.n_folds, self.n_seen = None, folds, 0
+    Parameters
+    ----------
+    folds : int, array-like of int, or None
+    n_seen : int, default=0
+        Position of the first row.
+    """
+
+    def __init__(self, folds, n_seen=0):
+        self.given, self.n_folds, self.n_seen = None, folds, n_seen
         if folds is None:
             return
         if not np.ndim(folds):

@@ -170,7 +170,7 @@ class TaskMoments:
             X, task = split_task_column(X, task_column)
         names = column_names(y)
         batch = Batch(X, y, task, sample_weight, columns, place, names)
-        return cls._of_batch(batch, Deal(folds))
+        return cls._of_batch(batch, folds if isinstance(folds, Deal) else Deal(folds))
 
     @classmethod
     def from_batches(

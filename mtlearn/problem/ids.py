@@ -123,6 +123,17 @@ def column_position(task_column, names, n_columns):
     raise ValueError(f"`task_column`={task_column!r} is not a column of X.{hint}")
 
 
+def feature_names(estimator):
+    """Names of the features in the order of `coef_`, or None."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        return None
+    names = list(names)
+    if estimator.task_column is not None:
+        del names[column_position(estimator.task_column, names, len(names))]
+    return names
+
+
 def shorten(values, most=8):
     """Print a list for a message, cut after `most` values."""
     values = list(values)

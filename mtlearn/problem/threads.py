@@ -47,7 +47,8 @@ def in_threads(function, parts):
     -------
     results : list
     """
-    n_threads = min(count_threads(), len(parts))
+    # a single part does not ask: that takes longer than the work on few rows
+    n_threads = min(count_threads(), len(parts)) if len(parts) > 1 else 1
     if n_threads < 2:
         return [function(part) for part in parts]
     with ThreadPoolExecutor(n_threads) as pool:
@@ -72,6 +73,9 @@ def row_blocks(n_rows, width, left):
     """
     most = _BESIDE * n_rows * width / max(1, left)
     most = max(1, min(_MOST_BLOCKS, int(most), n_rows * width // WORTH))
+    if most == 1:
+        return [slice(0, n_rows)]
+    most = 1 << most.bit_length() - 1  # a power of two: no thread waits for the others
     ends = np.linspace(0, n_rows, most + 1).astype(int).tolist()
     return [slice(low, high) for low, high in pairwise(ends)]
 

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from ..fitting.scoring import check_scoring
-from .contenders import SIMPLEST_FIRST, make_contenders
+from .contenders import LABELS, SIMPLEST_FIRST, make_contenders
 from .door import open_problem, outer_folds
 from .folds import held_out, inner_folds
 from .gains import FEW, judge, shrink
@@ -206,6 +206,10 @@ class SharingComparison:
         Name of the score.
     greater_is_better : bool
         Whether it is a score or an error.
+    strategies : tuple of str
+        Names of those that were compared.
+    labels : dict
+        What each of them is, in words.
 
     See Also
     --------
@@ -219,6 +223,7 @@ class SharingComparison:
         self.metric = held.scoring.name
         self.greater_is_better = held.greater_is_better
         self.strategies = tuple(held.responses)
+        self.labels = {name: LABELS[name] for name in self.strategies}
         self.best, self.winner, self.judged = _rank(held)
         scores = {name: held.scores(name) for name in self.strategies}
         sign = 1.0 if self.greater_is_better else -1.0
@@ -292,7 +297,43 @@ class SharingComparison:
         str
             A few sentences.
         """
-        return " ".join(say(self, self._held, target))
+        return " ".join(self.sentences(target))
+
+    def sentences(self, target="the target"):
+        """Return the sentences of the verdict, the answer first.
+
+        Parameters
+        ----------
+        target : str, default="the target"
+            What is predicted, as the sentences are to call it.
+
+        Returns
+        -------
+        list of str
+            One or more.
+        """
+        return list(say(self, self._held, target))
+
+    def report(self, title=None):
+        """Put what was compared on a page: HTML, Markdown or JSON.
+
+        Parameters
+        ----------
+        title : str, default=None
+            Of the report.
+
+        Returns
+        -------
+        report : TaskReport
+            Shown as a page in a notebook; ``report.save("report.html")`` writes it.
+
+        See Also
+        --------
+        mtlearn.report.make_report : The same with a model, and checks of the data.
+        """
+        from ..report import make_report
+
+        return make_report(comparison=self, title=title)
 
 
 def _rank(held):

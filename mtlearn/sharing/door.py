@@ -12,13 +12,18 @@ from sklearn.utils.validation import _num_samples
 
 from ..constraints import by_position
 from ..fitting import checks
-from ..fitting.constrained import feature_names
 from ..learned import MultiTaskBayesianRidge
 from ..learned_classifier import MultiTaskBayesianClassifier
 from ..model_selection import TaskStratifiedKFold
 from ..per_task import PerTaskClassifier, PerTaskRegressor
 from ..problem.demands import Scope
-from ..problem.ids import index_tasks, refuse_two_ids, shorten, split_task_column
+from ..problem.ids import (
+    feature_names,
+    index_tasks,
+    refuse_two_ids,
+    shorten,
+    split_task_column,
+)
 from ..problem.values import check_targets
 from ..svm import MultiTaskSVM, MultiTaskSVR
 

@@ -11,15 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-GAINS, SAME, HURT, FEW = (
-    "gains",
-    "no difference",
-    "hurt by sharing",
-    "too few rows to say",
-)
-VERDICTS = (GAINS, SAME, HURT, FEW)
+from ..problem.verdicts import FEW, GAINS, HURT, LEAST_ROWS, SAME
 
-LEAST_ROWS = 5  # of a task that has a verdict
 _LEVEL = 0.05  # share of tasks that are falsely taken out of the others
 _SURE = 0.95  # probability of a gain, less that of a loss, that counts
 _LEAST = 0.1  # gains of less than this share of the margin are none
@@ -109,7 +102,7 @@ def judge(gains, shrunk, n_rows, margin):
     Returns
     -------
     ndarray of shape (n_tasks,), str
-        Of `VERDICTS`.
+        Of `mtlearn.problem.verdicts.VERDICTS`.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         own = np.sqrt(gains.inflation * gains.variance / gains.n_rows)
