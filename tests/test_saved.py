@@ -1,6 +1,6 @@
 """The commands `fit`, `predict` and `report`, and the file between them."""
 
-import importlib.util
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -8,15 +8,7 @@ import pandas as pd
 import pytest
 from cases_cli import is_sentence, pupils
 
-from mtlearn.cli import SavedModel, saved
-
-REPORT = "mtlearn.report"
-
-
-@pytest.fixture
-def unreported(monkeypatch):
-    """No report is made where a model is saved."""
-    monkeypatch.setattr(saved.importlib.util, "find_spec", lambda name: None)
+from mtlearn.cli import SavedModel
 
 
 def fitted(shell, frame, *options, **columns):
@@ -38,7 +30,7 @@ def fitted(shell, frame, *options, **columns):
         ("pertask", "PerTaskRegressorCV"),
     ],
 )
-def test_models(shell, unreported, model, name):
+def test_models(shell, model, name):
     kept, out = fitted(shell, pupils(), "--model", model)
     assert f"Learned: {name}, from 80 rows." in out
     assert type(kept.estimator[-1]).__name__ == name
@@ -51,7 +43,7 @@ def test_models(shell, unreported, model, name):
     assert np.corrcoef(found["estimate"], pupils()["score"])[0, 1] > 0.8
 
 
-def test_the_file_holds_no_rows(shell, quick, unreported):
+def test_the_file_holds_no_rows(shell, quick):
     path = shell.path("model.joblib")
     assert shell.on(pupils(), "--save", path)[0] == 0
     kept = SavedModel.load(path)
@@ -63,7 +55,7 @@ def test_the_file_holds_no_rows(shell, quick, unreported):
 # ---------------------------------------------------------------- predict
 
 
-def test_predict(shell, unreported, tmp_path):
+def test_predict(shell, tmp_path):
     fitted(shell, pupils(), "--model", "bayesian")
     new = pupils(8).drop(columns="score").assign(note=["é", None] * 4, count=1.0)
     new.loc[0, "school"] = "elsewhere"
@@ -93,7 +85,7 @@ def test_predict(shell, unreported, tmp_path):
     assert (found["upper"] - found["lower"])[4] < 0.5 * width
 
 
-def test_predict_classes(shell, unreported, tmp_path):
+def test_predict_classes(shell, tmp_path):
     frame = pupils().assign(passed=np.where(pupils()["score"] > 0, "yes", "no"))
     frame = frame.drop(columns="score")
     kept, _ = fitted(shell, frame, "--model", "bayesian", target="passed")
@@ -112,7 +104,7 @@ def test_predict_classes(shell, unreported, tmp_path):
     assert (found["class"] == frame["passed"]).mean() > 0.85
 
 
-def test_whole_numbers_as_ids(shell, unreported):
+def test_whole_numbers_as_ids(shell):
     frame = pupils().assign(school=np.arange(80) % 4 + 8)
     kept, _ = fitted(shell, frame, "--model", "bayesian")
     assert kept.estimator[-1].tasks_.tolist() == [8, 9, 10, 11]
@@ -122,7 +114,7 @@ def test_whole_numbers_as_ids(shell, unreported):
     np.testing.assert_allclose(kept.predict(new)["estimate"][0], estimate)
 
 
-def test_columns_that_are_there_already(shell, unreported, tmp_path):
+def test_columns_that_are_there_already(shell, tmp_path):
     fitted(shell, pupils(), "--model", "bayesian")
     path = shell.write(pupils().assign(estimate=1), "new.csv")
     output = tmp_path / "out.csv"
@@ -139,7 +131,7 @@ def test_columns_that_are_there_already(shell, unreported, tmp_path):
         (pupils().head(0), "has no rows below its header"),
     ],
 )
-def test_other_tables(shell, unreported, tmp_path, new, words):
+def test_other_tables(shell, tmp_path, new, words):
     fitted(shell, pupils(), "--model", "bayesian")
     path = shell.write(new, "new.csv")
     output = tmp_path / "out.csv"
@@ -149,7 +141,7 @@ def test_other_tables(shell, unreported, tmp_path, new, words):
     assert not list(tmp_path.glob("out.csv*"))
 
 
-def test_no_intervals_are_told(shell, unreported, tmp_path):
+def test_no_intervals_are_told(shell, tmp_path):
     fitted(shell, pupils(), "--model", "pertask")
     output = tmp_path / "out.csv"
     argv = ["predict", shell.path("model.joblib"), shell.path("pupils.csv")]
@@ -160,7 +152,7 @@ def test_no_intervals_are_told(shell, unreported, tmp_path):
 # ---------------------------------------------------------------- the file
 
 
-def test_another_version_is_told(shell, unreported, tmp_path):
+def test_another_version_is_told(shell, tmp_path):
     kept, _ = fitted(shell, pupils(), "--model", "bayesian")
     kept.versions["numpy"] = "1.0"
     kept.save(shell.path("model.joblib"))
@@ -190,7 +182,7 @@ def test_what_is_no_model(shell, tmp_path, content):
 # ---------------------------------------------------------------- effects, report
 
 
-def test_effects(shell, unreported, tmp_path):
+def test_effects(shell, tmp_path):
     path = tmp_path / "effects.csv"
     frame = pupils()
     frame["score"] += 3.0 * (frame["school"] == "north")
@@ -205,22 +197,15 @@ def test_effects(shell, unreported, tmp_path):
     assert "(levels of the tasks, by learned strengths of sharing)" in out
 
 
-def test_a_model_without_a_report(shell, unreported):
-    fitted(shell, pupils(), "--model", "bayesian")
-    argv = ["report", shell.path("model.joblib"), shell.path("r.html")]
-    code, _, err = shell.run(*argv)
-    assert code == 2 and "holds no report" in err and is_sentence(err)
-    code, _, err = shell.run(*argv[:2], shell.path("r.pdf"))
-    assert code == 2 and "must end in one of .html" in err
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec(REPORT) is None, reason="there are no reports yet"
-)
 def test_reports(shell):
-    path = shell.path("r.html")
+    path = shell.path("r.md")
     fitted(shell, pupils(), "--model", "bayesian", "--report", path)
-    again = shell.path("again.html")
-    assert shell.run("report", shell.path("model.joblib"), again)[0] == 0
-    texts = [open(one, encoding="utf-8").read() for one in (path, again)]
-    assert texts[0] == texts[1] and "score" in texts[0]
+    again, page = shell.path("again.md"), shell.path("r.html")
+    for report in (again, page):
+        code, out, _ = shell.run("report", shell.path("model.joblib"), report)
+        assert code == 0 and out == f"Written: {report}\n"
+    texts = [Path(one).read_text("utf-8") for one in (path, again)]
+    assert texts[0] == texts[1] and "One-hot encoded: sex (2 levels)." in texts[0]
+    assert "score" in Path(page).read_text("utf-8")
+    code, _, err = shell.run("report", shell.path("model.joblib"), "r.pdf")
+    assert code == 2 and "must end in one of .html" in err

@@ -66,6 +66,7 @@ def test_an_analyst_compares_and_predicts(office, capsys, canvas, monkeypatch):
     named = ["--target", "score", "--task", "district"]
     model, picture = shell.path("pupils.joblib"), shell.path("effects.png")
     kept = ["--save", model, "--effects", picture, "--plot", shell.path("gain.png")]
+    kept += ["--report", shell.path("report.md")]
     code, out, err = shell.run("compare", shell.path("pupils.csv"), *named, *kept)
     assert code == 0 and err == ""
     for words in (
@@ -86,6 +87,8 @@ def test_an_analyst_compares_and_predicts(office, capsys, canvas, monkeypatch):
     found = SavedModel.load(model)
     assert found.comparison.winner in out.split("Recommended: ")[1].split(":")[0]
 
+    code, out, _ = shell.run("report", model, shell.path("report.html"))
+    assert code == 0 and "District 103" in (office / "report.html").read_text("utf-8")
     output = shell.path("predicted.csv")
     code, out, _ = shell.run(
         *("predict", model, shell.path("pupils.csv"), "--output", output)

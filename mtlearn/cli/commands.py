@@ -11,7 +11,7 @@ from ..inspection import SharingDisplay, compare_sharing
 from . import screen
 from .batches import sample_rows
 from .effects import write_effects
-from .files import REPORTS, TableWriter, check_paths, write_table
+from .files import TableWriter, check_paths, write_table
 from .models import categories_of, fit_batches, make_pipeline, to_compare
 from .reading import open_source
 from .saved import SavedModel
@@ -65,8 +65,7 @@ def _write_results(arguments, table, saved, style):
     if arguments.effects:
         print(write_effects(arguments.effects, table, saved.estimator, style))
     if arguments.report:
-        report_of = saved.report or saved.make_report(table.X, table.y)
-        report_of.save(arguments.report)
+        saved.report.save(arguments.report)
         print(f"Written: {arguments.report}")
 
 
@@ -169,11 +168,6 @@ def report(arguments):
     check_paths(arguments)
     with screen.said_once():
         saved = SavedModel.load(arguments.model)
-    if saved.report is None:
-        raise ValueError(
-            f"{arguments.model} holds no report: save the model again to have one in "
-            f"{', '.join(REPORTS)}."
-        )
     saved.report.save(arguments.report)
     print(f"Written: {arguments.report}")
 

@@ -33,6 +33,12 @@ def check_paths(arguments):
         )
     if any(Path(path).suffix.lower() == ".parquet" for path in given.values()):
         need_parquet()
+    page = str(given.get("report", "")).lower().endswith(".html")
+    if page and not _installed("jinja2"):
+        raise ImportError(
+            "A report in HTML needs jinja2, which is not installed; install the extra: "
+            'pip install "scikit-multitask[report]"'
+        )
     whole = [Path(path).resolve() for path in given.values()]
     source = getattr(arguments, "file", None)
     if source is not None:

@@ -1,7 +1,6 @@
 """A fitted model in a file, with what is needed to predict other tables by it."""
 
 import copy
-import importlib.util
 import platform
 import warnings
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
 
 from .. import __version__
+from ..report import make_report
 from .labels import read_ids
+from .reading import need_pandas
 
 _NEW = "(no task)"  # stands for a missing id in `predict`
 
@@ -46,7 +47,8 @@ class SavedModel:
         Sentences: what was done to the table.
     comparison : SharingComparison or None
         Without the rows.
-    report : TaskReport or None
+    report : TaskReport
+        On the model and its rows, without them.
     versions : dict
         With which it was saved.
     """
@@ -78,6 +80,7 @@ class SavedModel:
         -------
         SavedModel
         """
+        pandas = need_pandas()
         reading = table.describe() if reading is None else reading
         classes = np.unique(table.y).tolist() if table.target.classes else []
         if comparison is not None:
@@ -85,17 +88,14 @@ class SavedModel:
             comparison._refit = None  # it holds the rows
         names = table.target.name, table.task
         saved = cls(estimator, *names, classes, table.whole_ids, reading, comparison)
-        if importlib.util.find_spec("mtlearn.report") is not None:
-            saved.report = saved.make_report(table.X, table.y)
-        return saved
-
-    def make_report(self, X, y):
-        """A report on the model, from its rows."""
-        from ..report import make_report
-
-        return make_report(
-            self.estimator, X, y, comparison=self.comparison, reading=self.reading
+        saved.report = make_report(
+            estimator,
+            table.X,
+            pandas.Series(table.y, name=table.target.name),
+            comparison=comparison,
+            reading=reading,
         )
+        return saved
 
     def save(self, path):
         """Write the file."""
