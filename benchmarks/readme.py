@@ -23,7 +23,8 @@ def demonstration():
     )
     blocks = done.stdout.strip().split("\n\n")
     table = next(block for block in blocks if block.startswith("RMSE"))
-    return "\n".join(["```text", table, "...", blocks[-1], "```"])
+    verdict = next(block for block in blocks if "Recommended:" in block)
+    return "\n".join(["```text", table, "...", verdict, "```"])
 
 
 def benchmarks():

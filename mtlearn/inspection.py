@@ -4,6 +4,8 @@ The public path of `compare_sharing`, and the pictures; matplotlib is imported w
 is drawn.
 """
 
+from itertools import zip_longest
+
 import numpy as np
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
@@ -38,8 +40,8 @@ class SharingDisplay:
     Made by `from_estimator` or `from_comparison`. A dot is a task, coloured by its
     verdict; above zero it is predicted better by the judged strategy than by a model
     of its own. With at most forty tasks a line shows a standard error to either side.
-    Tasks with too few rows to say are hollow, and do not stretch the axis: those beyond
-    its ends are triangles there. The line is the mean over tasks of about the same
+    Tasks with too few rows to say are hollow, and stretch neither axis: those beyond
+    the ends are triangles there. The line is the mean over tasks of about the same
     size.
 
     Parameters
@@ -137,9 +139,10 @@ class SharingDisplay:
             Itself, with `ax_` and `figure_`.
         """
         self.figure_, self.ax_ = canvas(ax, (7.0, 4.6))
-        x, gain = self._positions(), self.comparison.gain
+        at, gain = self._positions(), self.comparison.gain
+        x = np.clip(at, *self._span(at))
         low, high = self._reach()
-        self.points_ = self._draw(x, np.clip(gain, low, high), gain)
+        self.points_ = self._draw(x, np.clip(gain, low, high), at, gain)
         self.bars_ = self._draw_errors(x) if len(gain) <= _FEW_TASKS else None
         self.ax_.axhline(0.0, color="0.25", linewidth=0.8, zorder=2)
         self.line_ = self._running_mean(x)
@@ -157,10 +160,16 @@ class SharingDisplay:
         low, high = min(0.0, *known, 0.0), max(0.0, *known, 0.0)
         return (low, high) if high > low else (-1.0, 1.0)
 
+    def _span(self, x):
+        """Ends of the other axis: of the tasks with enough rows, if there are some."""
+        enough = x[self._verdicts() != FEW]
+        some = enough if len(enough) > 1 else x
+        return some.min(), some.max()
+
     def _verdicts(self):
         return np.asarray(self.comparison.table["verdict"])
 
-    def _draw(self, x, shown, gain):
+    def _draw(self, x, shown, at, gain):
         """The dots, coloured by verdict; triangles for those that are out of range."""
         dense = min(1.0, 8.0 / np.sqrt(len(gain)))
         verdicts, low = self._verdicts(), shown < gain
@@ -168,14 +177,20 @@ class SharingDisplay:
         colours = np.array([_COLOURS[verdict] for verdict in verdicts])
         faces = np.where(verdicts == FEW, "none", colours)
         points = self.ax_.scatter(x, shown, c=faces, edgecolors=colours, **how)
-        out = (shown != gain) & ~np.isnan(gain)
+        known, aside = ~np.isnan(gain), x != at
+        out = (shown != gain) | aside
         if out.any():
             points.set_sizes(np.where(out, 0.0, how["s"]))
-        for marker, which in (("^", out & low), ("v", out & ~low)):
+        out &= known
+        for marker, which in (
+            ("^", out & ~aside & low),
+            ("v", out & ~aside & ~low),
+            ("<", out & aside & (at < x)),
+            (">", out & aside & (at > x)),
+        ):
             if which.any():
-                self.ax_.scatter(
-                    x[which], shown[which], marker=marker, c=colours[which], **how
-                )
+                rim = {"c": faces[which], "edgecolors": colours[which]}
+                self.ax_.scatter(x[which], shown[which], marker=marker, **rim, **how)
         for verdict, colour in _COLOURS.items():
             n = int(np.sum(verdicts == verdict))
             if n:
@@ -201,7 +216,8 @@ class SharingDisplay:
         """Rows of each task; ranks of the gain where all have the same."""
         size = np.asarray(self.comparison.table["n_samples"], dtype=float)
         if size.min() < size.max():
-            if size.min() > 0 and size.max() > 4 * size.min():
+            low, high = self._span(size)
+            if low > 0 and high > 4 * low:
                 self.ax_.set_xscale("log")
                 plain_ticks(self.ax_.xaxis)
             self.ax_.set_xlabel("rows of the task")
@@ -231,26 +247,20 @@ class SharingDisplay:
         """Write the ids of the tasks that gain and lose most beside their dots."""
         gain, tasks = self.comparison.gain, np.asarray(self.comparison.table["task"])
         gaining, losing = self.comparison._extremes(n_labels)
-        written = [
-            self.ax_.annotate(
-                str(tasks[t]),
-                (x[t], gain[t]),
-                xytext=(5, 2 * side),
-                textcoords="offset points",
-                va="bottom" if side > 0 else "top",
-                fontsize="small",
-                color="0.3",
-            )
-            for end in (gaining, losing)
-            for t, side in zip(end, np.resize([1, -1], len(end)))
-        ]
-        return _without_overlaps(written, self.figure_)
+        shown = self._verdicts() != FEW
+        dots = self.ax_.transData.transform(np.column_stack([x, gain])[shown])
+        writer = _Writer(self.ax_, dots)
+        for t in [t for pair in zip_longest(gaining, losing) for t in pair]:
+            if t is not None:
+                writer.write(str(tasks[t]), (x[t], gain[t]))
+        return writer.texts
 
     def _describe(self):
         comparison = self.comparison
-        self.ax_.set_ylabel(f"gain in {comparison.metric} over {comparison.baseline}")
+        self.ax_.set_ylabel(f"gain in {comparison.metric} over a model of its own")
         self.ax_.set_title(
-            f"What each task gains by {comparison.judged}", fontsize="medium"
+            f"What each task gains by learning together ({comparison.judged})",
+            fontsize="medium",
         )
         self.ax_.margins(x=0.07)
         self.ax_.grid(axis="y", color="0.92", linewidth=0.8)
@@ -265,17 +275,43 @@ class SharingDisplay:
         )
 
 
-def _without_overlaps(texts, figure):
-    """The texts of which none covers one before it; the others are removed."""
-    renderer, kept, boxes = figure.canvas.get_renderer(), [], []
-    for text in texts:
-        box = text.get_window_extent(renderer)
-        if any(box.overlaps(other) for other in boxes):
+class _Writer:
+    """Writes names beside dots, where they cover neither others nor dots."""
+
+    def __init__(self, ax, dots):
+        ax.figure.draw_without_rendering()  # so that all has its place
+        self.ax, self.dots, self.texts, self._boxes = ax, dots, [], []
+        self._renderer = ax.figure.canvas.get_renderer()
+
+    def write(self, name, place):
+        """Write a name to the first free side of a dot, or nowhere."""
+        for side, up in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            text = self.ax.annotate(
+                name,
+                place,
+                xytext=(5 * side, 3 * up),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="bottom" if up > 0 else "top",
+                fontsize="small",
+                color="0.3",
+            )
+            box = text.get_window_extent(self._renderer)
+            if self._is_free(box):
+                self.texts.append(text)
+                self._boxes.append(box)
+                return
             text.remove()
-            continue
-        kept.append(text)
-        boxes.append(box)
-    return kept
+
+    def _is_free(self, box):
+        frame, (x, y) = self.ax.get_window_extent(self._renderer), self.dots.T
+        inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
+        inside = inside and frame.y0 <= box.y0 and box.y1 <= frame.y1
+        covers = (x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)
+        zero = self.ax.transData.transform((1.0, 0.0))[1]
+        crossed = box.y0 < zero < box.y1
+        others = any(box.overlaps(other) for other in self._boxes)
+        return inside and not crossed and not others and not covers.any()
 
 
 class PathDisplay:

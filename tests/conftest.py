@@ -6,15 +6,18 @@ have ``X, y, task, codes, tasks, weight, n_tasks``: shuffled rows, string ids in
 ones have ``X, Y, weight, weights`` (1-D and 2-D sample weights) and ``n_tasks``.
 """
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases_cli import Shell
 from cases_features import problems, rows  # noqa: F401
 from reference import data_dir
 from threadpoolctl import threadpool_limits
 
-from mtlearn import SharedMean, TaskCovariance, TaskGraph
+from mtlearn import SharedMean, TaskCovariance, TaskGraph, inspection
+from mtlearn.cli import commands
 from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
 
 TASKS = ("east", "mid", "north", "south", "west")
@@ -199,3 +202,18 @@ def margin_problems(long_regression, long_classification):
         else (p.X, p.y, p.codes, p.weight)
         for loss in LOSSES
     }
+
+
+@pytest.fixture
+def shell(tmp_path, capsys):
+    """The shell command, with files in a folder of its own."""
+    return Shell(tmp_path, capsys)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Two folds and two strategies in `compare`: for tests that are about the rest."""
+    few = functools.partial(
+        inspection.compare_sharing, cv=2, strategies=("pooled_offset",)
+    )
+    monkeypatch.setattr(commands, "compare_sharing", few)

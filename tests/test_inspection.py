@@ -714,13 +714,16 @@ def test_sharing_display(canvas):
     )
     comparison = display.comparison
     drawn = display.points_.get_offsets()
-    np.testing.assert_array_equal(drawn[:, 0], comparison.table["n_samples"])
     known = comparison.table["verdict"] != FEW
+    np.testing.assert_array_equal(drawn[known, 0], comparison.table["n_samples"][known])
     np.testing.assert_array_equal(drawn[known, 1], comparison.gain[known])
     assert display.ax_.get_xscale() == "log" and display.line_ is None
     assert len(display.texts_) <= 2 and display.bars_ is not None
     assert display.figure_ is display.ax_.figure
-    assert display.ax_.get_ylabel() == "gain in mean_absolute_error over independent"
+    assert (
+        display.ax_.get_ylabel()
+        == "gain in mean_absolute_error over a model of its own"
+    )
     assert comparison.judged in display.ax_.get_title()
     _, ax = canvas.subplots()
     again = SharingDisplay.from_comparison(comparison, ax=ax)
@@ -736,6 +739,7 @@ def test_tasks_of_a_row_do_not_stretch_the_axis(canvas):
     assert comparison.gain[-1] > 50
     display = SharingDisplay.from_comparison(comparison)
     assert max(np.abs(display.ax_.get_ylim())) < 1
+    assert 38 < display.ax_.get_xlim()[0] < display.ax_.get_xlim()[1] < 42
     display.figure_.canvas.draw()
 
 
@@ -747,6 +751,20 @@ def test_labels_do_not_cover_each_other(canvas):
     assert len(boxes) >= 1
     for k, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:k])
+
+
+def test_labels_do_not_cover_dots(canvas):
+    comparison = held_out_errors(
+        np.linspace(0.8, 1.1, 30), np.ones(30), 20 + np.arange(30) % 7
+    )
+    display = SharingDisplay.from_comparison(comparison, n_labels=10)
+    renderer, ax = display.figure_.canvas.get_renderer(), display.ax_
+    x, y = ax.transData.transform(display.points_.get_offsets()).T
+    assert len(display.texts_) >= 4
+    for text in display.texts_:
+        box = text.get_window_extent(renderer)
+        assert not ((x > box.x0) & (x < box.x1) & (y > box.y0) & (y < box.y1)).any()
+        assert ax.get_window_extent(renderer).contains(box.x1, box.y1)
 
 
 def test_sharing_display_of_equal_and_of_many_tasks(canvas):

@@ -13,6 +13,10 @@ MISSING_LABEL = (
     "each task, NaN marks a label that was not observed.)"
 )
 
+_IMPUTE = (
+    "Impute first: features_only(SimpleImputer(), task_column=...), or "
+    "mtlearn.compose.TablePreparer."
+)
 _PIECE = 1 << 18  # numbers that are looked at together
 
 
@@ -85,8 +89,19 @@ def _canonical(X):
     return X
 
 
+def _gaps(X):
+    """Where the missing values of a frame are, in words."""
+    names = column_names(X)
+    if names is None:
+        return ""
+    with_gaps = [name for name in names if missing_labels(np.asarray(X[name])).any()]
+    return f" in the columns {shorten(with_gaps)}" if with_gaps else ""
+
+
 def _with_hint(error, X):
-    """Name the text columns when a string stopped the conversion to numbers."""
+    """Name the columns that hold texts, or nothing; say what to do about it."""
+    if str(error).startswith("Input X contains NaN"):
+        return ValueError(f"Input X contains NaN{_gaps(X)}. {_IMPUTE}")
     text = "could not convert" in str(error) or isinstance(error, TypeError)
     if not text or not hasattr(X, "dtypes"):
         return error

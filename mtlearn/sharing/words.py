@@ -108,8 +108,14 @@ class _Words:
             return ""
         return (
             f": predictions are about {theirs - ours:.2g} closer to {self.target} on "
-            "average"
+            f"average{self._unit()}"
         )
+
+    def _unit(self):
+        """What the metric is measured in, where it is the target's unit."""
+        if self.of.metric not in ("RMSE", "mean_absolute_error"):
+            return ""
+        return f" ({self.of.metric}, too, is in the unit of {self.target})"
 
     # ------------------------------------------------------------ what to use
 

@@ -20,8 +20,8 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .fitting.whole import WholeFit
-from .problem.ids import column_names, split_task_column
+from ..fitting.whole import WholeFit
+from ..problem.ids import column_names, split_task_column
 
 
 def features_only(transformer, task_column):
