@@ -14,6 +14,7 @@ from sklearn.utils import estimator_html_repr
 from mtlearn import BestSharing, PerTaskRegressor, TaskConformal
 from mtlearn.compose import FeaturesOnly
 from mtlearn.fitting import doc_links
+from mtlearn.problem import documentation
 
 API = (Path(__file__).parents[1] / "docs" / "api.rst").read_text()
 
@@ -93,6 +94,6 @@ def test_where_the_address_comes_from(monkeypatch, urls, expected):
             message["Project-URL"] = url
         return message
 
-    monkeypatch.setattr(doc_links, "metadata", metadata)
-    found = doc_links.documentation.__wrapped__()
+    monkeypatch.setattr(documentation, "metadata", metadata)
+    found = documentation.documentation.__wrapped__()
     assert found == (f"https://{expected}" if expected else "")

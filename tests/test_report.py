@@ -792,7 +792,8 @@ def test_published_pages_become_links(monkeypatch):
     X, y = rows()
     report = LINES.fit(X.assign(one=1.0), y).report(X.assign(one=1.0), y)
     assert len(Page(report.to_html()).of("a")) == 1
-    monkeypatch.setattr("mtlearn.report.words.DOCS", "https://mtlearn.test/docs/")
+    address = "https://mtlearn.test/docs/"
+    monkeypatch.setattr("mtlearn.report.words.documentation", lambda: address)
     (_, link) = Page(report.to_html()).of("a")
     assert link["href"] == "https://mtlearn.test/docs/guide/report.html"
     assert link["rel"] == "noopener"

@@ -7,9 +7,9 @@ import unicodedata
 
 import numpy as np
 
-# Pages of the documentation that a report names, and their titles. Where the pages are
-# published, `DOCS` is their address, and the names become links.
-DOCS = None
+from ..problem.documentation import documentation
+
+# Pages of the documentation that a report names, and their titles.
 GUIDE = {
     "data": "My data has tasks: how do I pass them?",
     "troubleshooting": "Troubleshooting",
@@ -31,7 +31,7 @@ _CUT, _SHORT = 60, 36  # letters of a name, in a table and in a sentence
 
 def link(page):
     """The address of a page of the documentation, or None where it has none."""
-    return None if DOCS is None else f"{DOCS.rstrip('/')}/{page}.html"
+    return f"{documentation()}{page}.html" if documentation() else None
 
 
 def plain(value):
