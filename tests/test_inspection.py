@@ -739,7 +739,7 @@ def test_tasks_of_a_row_do_not_stretch_the_axis(canvas):
     assert comparison.gain[-1] > 50
     display = SharingDisplay.from_comparison(comparison)
     assert max(np.abs(display.ax_.get_ylim())) < 1
-    assert 38 < display.ax_.get_xlim()[0] < display.ax_.get_xlim()[1] < 42
+    assert 30 < display.ax_.get_xlim()[0] < display.ax_.get_xlim()[1] < 50
     display.figure_.canvas.draw()
 
 
