@@ -10,6 +10,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mtlearn import MultiTaskAdditiveRegressor, MultiTaskBayesianRidge, PerTaskRegressor
 from mtlearn.compose import TablePreparer
@@ -261,10 +262,26 @@ def test_bad_input(settings, frame, words):
         TablePreparer(**{"task_column": "school", **settings}).fit(frame)
 
 
-def test_what_is_no_frame():
-    for X in (np.ones((4, 2)), [[1.0, 2.0]], {"school": ["a"]}):
-        with pytest.raises(TypeError, match="takes data frames.*use features_only"):
-            TablePreparer().fit(X)
+@parametrize_with_checks([TablePreparer(), TablePreparer(categories="onehot")])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def test_arrays():
+    """Their columns have numbers for names, the ids' included."""
+    X = np.array([["a", 1.5, "F"], ["a", 2.0, "M"], ["b", np.nan, "F"]], dtype=object)
+    preparer = TablePreparer("x0").fit(X)
+    ready = preparer.transform(X)
+    assert list(ready.columns) == ["x0", "x1", "x2"]
+    assert ready["x1"].tolist() == [1.5, 2.0, 1.75]
+    assert not hasattr(preparer, "feature_names_in_")
+    with pytest.raises(ValueError, match="X has 2 features, but TablePreparer"):
+        preparer.transform(X[:, :2])
+
+
+def test_what_is_no_table():
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        TablePreparer().fit(["a", "b"])
     with pytest.raises(TypeError, match="`drop` must be a list"):
         TablePreparer(drop="sex").fit(table())
 

@@ -216,7 +216,7 @@ def decide(column, rules):
 def _numbers(column, reading, rules):
     values, words = reading.read(column)
     _refuse_infinite(column.name, values)
-    if not rules.asked:
+    if not rules.asked and len(values) > 1:
         if len(np.unique(values[~np.isnan(values)])) < 2:
             return None, "constant"
         if _numbers_rows(values):

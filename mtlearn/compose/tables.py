@@ -4,11 +4,11 @@ import difflib
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..fitting import checks
 from ..fitting.whole import WholeFit
-from ..problem.ids import column_names, shorten
+from ..problem.ids import shorten
 from .columns import CategoryColumn, Rules, decide
 
 _MOST_NAMED = 12  # columns in one sentence
@@ -64,7 +64,7 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
     Raises
     ------
     TypeError
-        If X is no data frame.
+        If a parameter has the wrong type.
     ValueError
         If a column that is needed is not there (in `transform`, one that `fit` used),
         if one of numbers or dates has become one of texts, if a value is infinite, or
@@ -76,7 +76,8 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Data frames of pandas, Polars and Arrow are taken, and a pandas frame comes out. In
+    Data frames of pandas, Polars and Arrow are taken, and arrays, whose columns are
+    called "x0", "x1" and so on; a pandas frame comes out. In
     `transform` other columns than those of `fit` do not matter. A level that `fit` did
     not see is zero in every column with ``categories="onehot"``; else it is "(other)",
     of which no model knows anything. Missing levels are such, too, where `fit` saw
@@ -144,7 +145,7 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
             Fitted.
         """
         model = self._unfitted()
-        model._decide(_as_pandas(X))
+        model._decide(model._as_frame(X, reset=True))
         return self._become(model)
 
     def transform(self, X):
@@ -161,7 +162,7 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
             The ids, where there are any, and the features.
         """
         check_is_fitted(self)
-        frame = _as_pandas(X)
+        frame = self._as_frame(X, reset=False)
         self._refuse_absent(frame)
         ready = {}
         if self.task_column is not None:
@@ -185,7 +186,8 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         given = input_features
-        if given is not None and list(given) != list(self.feature_names_in_):
+        known = getattr(self, "feature_names_in_", given)
+        if given is not None and list(given) != list(known):
             raise ValueError("`input_features` is not equal to feature_names_in_.")
         ids = [] if self.task_column is None else [self.task_column]
         names = [name for column in self.columns_.values() for name in column.names()]
@@ -208,7 +210,22 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
+
+    def _as_frame(self, X, reset):
+        """A pandas frame; columns of arrays are x0, x1, and so on."""
+        pd = _pandas()
+        if isinstance(X, pd.DataFrame) or hasattr(X, "to_pandas"):
+            frame = X if isinstance(X, pd.DataFrame) else X.to_pandas()
+            if reset:
+                self.n_features_in_ = frame.shape[1]
+                self.feature_names_in_ = np.array(frame.columns, dtype=object)
+            return _unambiguous(frame)
+        how = {"dtype": None, "ensure_all_finite": "allow-nan"}
+        X = validate_data(self, X, reset=reset, **how)
+        frame = pd.DataFrame(X, columns=[f"x{j}" for j in range(X.shape[1])])
+        return frame.infer_objects()
 
     # ------------------------------------------------------------ fit
 
@@ -232,8 +249,6 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
                 f"No column is left to predict from; left out: "
                 f"{_named(self.left_out_) or 'all'}."
             )
-        self.n_features_in_ = frame.shape[1]
-        self.feature_names_in_ = np.array(frame.columns, dtype=object)
         self._refuse_same(self.get_feature_names_out().tolist())
 
     def _wanted(self, columns):
@@ -278,8 +293,7 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
             )
 
 
-def _as_pandas(X):
-    """A pandas frame of any data frame."""
+def _pandas():
     try:
         import pandas as pd
     except ImportError:
@@ -287,19 +301,15 @@ def _as_pandas(X):
             "TablePreparer needs pandas, which is not installed; install the extra: "
             'pip install "scikit-multitask[examples]"'
         ) from None
-    names = column_names(X)
-    if not isinstance(X, pd.DataFrame) and (names is None or isinstance(X, dict)):
-        raise TypeError(
-            "TablePreparer takes data frames, whose columns have names and types, got "
-            f"{type(X).__name__}: for arrays use features_only with a transformer of "
-            "scikit-learn."
-        )
-    if not isinstance(X, pd.DataFrame):
-        X = X.to_pandas()
-    twice = X.columns[X.columns.duplicated()].tolist()
+    return pd
+
+
+def _unambiguous(frame):
+    """The frame, whose columns must have different names."""
+    twice = frame.columns[frame.columns.duplicated()].tolist()
     if twice:
         raise ValueError(f"X has two columns of the name {twice[0]!r}.")
-    return X
+    return frame
 
 
 def _refuse_unknown(parameter, names, columns):
