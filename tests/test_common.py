@@ -398,7 +398,7 @@ def test_the_models_own_parameters():
     shared = {"n_components": None, "alpha": 1.0, "penalty": "rank"}
     for name in ("SharedFeatureClassifier", "SharedFeatureRegressor"):
         own[name] = {**shared, "alpha_private": None}
-    mapping = {"hidden_layer_sizes": (64,), "activation": "tanh", "alpha": 1.0}
+    mapping = {"hidden_layer_sizes": (64,), "activation": "tanh", "alpha": "auto"}
     for name in ("SharedMappingClassifier", "SharedMappingRegressor"):
         own[name] = {
             **mapping,

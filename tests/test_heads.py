@@ -4,6 +4,7 @@
 """
 
 from dataclasses import replace
+from itertools import pairwise as consecutive
 
 import numpy as np
 import pytest
@@ -264,7 +265,7 @@ def test_ridge_regressions_by_rows_and_by_features(free):
     weight = rng.uniform(0.5, 2.0, size=len(y))
     given = H.copy(), y.copy()
     V, b = ridge_heads(H, y, weight, starts, ALPHA, free)
-    for t, (first, last) in enumerate(zip(starts, starts[1:])):
+    for t, (first, last) in enumerate(consecutive(starts)):
         rows = slice(first, last)
         residual = weight[rows] * (H[rows] @ V[t] + b[t] - y[rows])
         assert_allclose(H[rows].T @ residual + ALPHA * V[t], 0, atol=1e-12)

@@ -79,7 +79,7 @@ def _weigh(Z, r, weight, starts, free, means, levels):
 
 @njit(cache=True)
 def _by_rows(Z, r, starts, few, alpha, K, V):
-    """V_t = Z_t' (Z_t Z_t' + alpha I)^-1 r_t of the tasks in `few`; whether all went."""
+    """V_t = Z_t' (Z_t Z_t' + alpha I)^-1 r_t of the tasks in `few`; whether it went."""
     h = Z.shape[1]
     for t in range(len(few)):
         if not few[t]:

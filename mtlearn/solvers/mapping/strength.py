@@ -1,25 +1,27 @@
-"""How strong the penalty should be: strengths from strong to weak, judged by other rows.
+"""How strong the penalty should be: from strong to weak, judged by held-out rows.
 
 Each solution is where the next one starts. A strong penalty puts units to sleep, and an
 unit without weights has no gradient to wake it: a part of a fresh draw is added to the
 weights at every step (shrink and perturb; Ash and Adams, NeurIPS 2020).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...problem.tasks import some_rows
-from .distinct import distinct
+from .distinct import digest, distinct
 from .heads import Heads
 from .layers import Layers
 from .solve import solve_mapping
 
 _STRENGTHS = 10.0 ** np.arange(2.0, -3.1, -0.5)  # in units of `unit_strength`
 _SHAKE = 0.1  # part of a fresh draw
-_PATIENCE = 2  # weaker penalties that are no better, after which none is tried
+_PATIENCE = 2  # penalties in a row that are worse, after which no weaker one is tried
+_ALIKE = 1e-3  # relative difference of losses that is none
 _TOL = 1e-3  # of solutions that are only compared
 _ENOUGH = 2048  # rows that tell the strength
 _FEW = 16  # rows of a task that are among them at least
-_FOLDS = 3
 _SHARE = 4  # one distinct row in so many is held out
 
 
@@ -37,12 +39,12 @@ def along(data, own, hidden, activation, alphas, *, seed, **options):
     """
     start = None
     for alpha in alphas:
-        solution = solve_mapping(
+        solution = solve_in_units(
             data,
             own,
             hidden,
             activation,
-            float(alpha),
+            alpha,
             rng=np.random.default_rng(seed),
             start=start,
             shake=_SHAKE,
@@ -53,7 +55,7 @@ def along(data, own, hidden, activation, alphas, *, seed, **options):
 
 
 def unit_strength(data, own):
-    """A strength that means the same in all units of the labels: their variance, or 1."""
+    """A strength that means the same in all units of labels: their variance, or 1."""
     if own is not None:
         return 1.0
     weight = data.weights
@@ -61,6 +63,39 @@ def unit_strength(data, own):
     level = float(weight @ data.labels) / total
     variance = float(weight @ (data.labels - level) ** 2) / total
     return variance if variance > 0 else 1.0
+
+
+def solve_in_units(
+    data, own, hidden, activation, alpha, *, start, stop=None, **options
+):
+    """`solve_mapping` with labels in units of about their spread.
+
+    The same problem, and a strength that suits the labels leaves weights of about one
+    in all layers; else the first ones may begin where the penalty is all there is.
+    """
+    # a power of two, so that nothing is rounded
+    unit = 2.0 ** round(0.5 * np.log2(unit_strength(data, own)))
+    if unit != 1.0:
+        data = data.relabel(data.y / unit)
+        start = None if start is None else _scaled(*start, 1.0 / unit)
+    if unit != 1.0 and stop is not None:
+        stop = replace(stop, data=stop.data.relabel(stop.data.y / unit))
+    problem = data, own, hidden, activation, float(alpha) / unit**2
+    found = solve_mapping(*problem, start=start, stop=stop, **options)
+    weights, biases = _scaled(found.coef, found.intercept, unit)
+    return replace(
+        found,
+        coef=weights,
+        intercept=biases,
+        objective=unit**2 * found.objective,
+        dual=None if found.dual is None else unit**2 * found.dual,
+        history=[(unit**2 * value, promised) for value, promised in found.history],
+    )
+
+
+def _scaled(weights, biases, factor):
+    """Weights and biases of all layers, those of the heads times a factor."""
+    return [*weights[:-1], factor * weights[-1]], [*biases[:-1], factor * biases[-1]]
 
 
 def mean_loss(data, own, intercept, activation, solution):
@@ -90,32 +125,32 @@ def choose_strength(data, own, hidden, activation, *, intercept, seed, **options
     """
     data, own = _some(distinct(data), own)
     alphas = unit_strength(data, own) * _STRENGTHS
-    parts = [_part(data, own, k) for k in range(_FOLDS)]
-    parts = [part for part in parts if part is not None]
-    if not parts:
+    part = _part(data, own)
+    if part is None:
         return float(alphas[np.argmin(np.abs(np.log(_STRENGTHS)))])
+    learnt, held, own = part
     options = {**options, "intercept": intercept, "tol": _TOL, "seed": seed}
-    paths = [
-        along(learnt, classes, hidden, activation, alphas, **options)
-        for learnt, _, classes in parts
-    ]
-    least, best = np.inf, 0
-    for k, solutions in enumerate(zip(*paths, strict=True)):
-        losses = [
-            mean_loss(held, classes, intercept, activation, solution)
-            for (_, held, classes), solution in zip(parts, solutions, strict=True)
-        ]
-        if np.mean(losses) < least:
-            least, best = np.mean(losses), k
-        elif k - best >= _PATIENCE:
+    solutions = along(learnt, own, hidden, activation, alphas, **options)
+    least, best, worse = np.inf, 0, 0
+    for k, solution in enumerate(solutions):
+        loss = mean_loss(held, own, intercept, activation, solution)
+        worse = worse + 1 if loss > (1.0 + _ALIKE) * least else 0
+        if loss < (1.0 - _ALIKE) * least:
+            least, best = loss, k
+        if worse >= _PATIENCE:
             break
     return float(alphas[best])
 
 
 def _some(data, own):
-    """So many of the rows, sorted by their tasks, that they tell the strength."""
+    """So many of the rows, sorted by their tasks, that they tell the strength.
+
+    In an order that neither the one in which they came nor their labels decide.
+    """
+    key = digest(data.X)
     if data.wide:
-        return some_rows(data, slice(_ENOUGH)), own
+        return some_rows(data, np.argsort(key, kind="stable")[:_ENOUGH]), own
+    data = some_rows(data, np.lexsort((key, data.codes)))
     place = np.arange(len(data.codes)) - np.searchsorted(data.codes, data.codes)
     most = max(_FEW, _ENOUGH // data.n_tasks)
     data = some_rows(data, np.flatnonzero(place < most))
@@ -124,9 +159,9 @@ def _some(data, own):
     return data.only(chosen), None if own is None else own[chosen]
 
 
-def _part(data, own, k):
+def _part(data, own):
     """Rows to learn from, rows held out, and classes; None if they tell nothing."""
-    held = np.arange(data.X.shape[0]) % _SHARE == k
+    held = np.arange(data.X.shape[0]) % _SHARE == 0
     learnt, held = (some_rows(data, np.flatnonzero(rows)) for rows in (~held, held))
     known = learnt.sizes > 0
     learnt, held = learnt.only(known), held.only(known)
