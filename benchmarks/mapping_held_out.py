@@ -254,7 +254,7 @@ At most 1,018 rows, of whole tasks drawn at random until there are so many; thre
 in ten of every task held out, means over two such parts. Features and targets
 standardised. Both estimators with their defaults, ours with `random_state` the number
 of the part: R2 of numbers, accuracy of classes. "mapped" and "linear" are made, 13
-Gaussian features and so many tasks. "alpha" is the geometric mean of what ours found."""
+Gaussian features and so many tasks. "alpha": geometric mean of what ours found."""
 
 SMALL_ROWS, SMALL_PARTS = 1018, 2
 MADE = {
@@ -292,7 +292,7 @@ def _small(name):
     else:
         X, y, task = grouped_classes.read(name)
     X, rng = pd.get_dummies(X, dtype=float).to_numpy(), np.random.default_rng(0)
-    ids, at, sizes = np.unique(task, return_inverse=True, return_counts=True)
+    _, at, sizes = np.unique(task, return_inverse=True, return_counts=True)
     order = rng.permutation(np.flatnonzero(sizes >= 5))
     before = np.cumsum(sizes[order]) - sizes[order]
     kept = np.flatnonzero(np.isin(at, order[before < SMALL_ROWS]))
@@ -357,7 +357,7 @@ def small_scores(problem):
         learn = {"X": X[train], "y": problem.y[train], "task": problem.task[train]}
         held = {"X": X[~train], "y": problem.y[~train], "task": problem.task[~train]}
         own = single().fit(**learn)
-        model, seconds = timed(lambda: shared(random_state=seed).fit(**learn))
+        model, seconds = timed(shared(random_state=seed).fit, **learn)
         scores.append([own.score(**held), model.score(**held)])
         spent.append(seconds)
         alphas.append(model.alpha_)

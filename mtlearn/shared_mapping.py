@@ -72,10 +72,7 @@ class SharedMappingEstimator(
 
     def _check_parameters(self):
         self._check_strengths()
-        checks.check_choice("activation", self.activation, ACTIVATIONS)
-        checks.check_choice("solver", self.solver, self._solvers)
-        checks.check_number("n_init", self.n_init, 1, whole=True)
-        _check_layers(self.hidden_layer_sizes)
+        self._check_network()
         if self.early_stopping not in (False, True):
             raise TypeError(
                 f"`early_stopping` must be a bool, got {self.early_stopping!r}."
@@ -88,6 +85,16 @@ class SharedMappingEstimator(
                 f"less than 1, got {fraction!r}."
             )
         checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
+
+    def _check_network(self):
+        checks.check_choice("activation", self.activation, ACTIVATIONS)
+        checks.check_choice("solver", self.solver, self._solvers)
+        checks.check_number("n_init", self.n_init, 1, whole=True)
+        self._layers()
+
+    def _layers(self):
+        """Sizes of the shared layers."""
+        return check_layers(self.hidden_layer_sizes)
 
     def _check_strengths(self):
         if not isinstance(self.alpha, str):
@@ -109,7 +116,7 @@ class SharedMappingEstimator(
         problem = (
             data,
             self._own_classes(fit),
-            _check_layers(self.hidden_layer_sizes),
+            self._layers(),
             self.activation,
         )
         options = {
@@ -117,11 +124,7 @@ class SharedMappingEstimator(
             "max_iter": self.max_iter,
             "solver": self.solver,
         }
-        if isinstance(self.alpha, str):
-            self.alpha_ = choose_strength(*problem, seed=seed, **options)
-            solve = solve_in_units
-        else:
-            self.alpha_, solve = float(self.alpha), solve_mapping
+        self.alpha_, solve = self._strength(problem, seed, options)
         return solve(
             *problem,
             self.alpha_,
@@ -132,6 +135,12 @@ class SharedMappingEstimator(
             stop=stop,
             **options,
         )
+
+    def _strength(self, problem, seed, options):
+        """The strength of the penalty, and what solves for it."""
+        if not isinstance(self.alpha, str):
+            return float(self.alpha), solve_mapping
+        return choose_strength(*problem, seed=seed, **options), solve_in_units
 
     def _hold_out(self, data, seed):
         """Rows to learn from, some of every task, and rows to stop by."""
@@ -154,7 +163,7 @@ class SharedMappingEstimator(
         if not self.warm_start or not hasattr(self, "coefs_"):
             return None
         same = np.array_equal(self.tasks_, fit.tasks)
-        sizes = (fit.data.n_features, *_check_layers(self.hidden_layer_sizes))
+        sizes = (fit.data.n_features, *self._layers())
         own = self._own_classes(fit)
         same = same and sizes == tuple(W.shape[0] for W in self.coefs_)
         same = same and np.array_equal(self._trained[0], fit.part)
@@ -223,7 +232,7 @@ class SharedMappingEstimator(
         return self._represent(X)
 
 
-def _check_layers(sizes):
+def check_layers(sizes):
     """The sizes as a tuple."""
     several = isinstance(sizes, (tuple, list, np.ndarray))
     values = list(sizes) if several else [sizes]

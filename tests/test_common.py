@@ -109,7 +109,9 @@ def test_all_estimators_are_here():
         "SharedFeatureClassifier",
         "SharedFeatureRegressor",
         "SharedMappingClassifier",
+        "SharedMappingClassifierCV",
         "SharedMappingRegressor",
+        "SharedMappingRegressorCV",
     }
     for estimator in ESTIMATORS:
         assert is_regressor(estimator()) != is_classifier(estimator())
