@@ -27,6 +27,7 @@ from .shared_feature import (
     SharedFeatureRegressorCV,
 )
 from .shared_mapping import SharedMappingClassifier, SharedMappingRegressor
+from .shared_mapping_cv import SharedMappingClassifierCV, SharedMappingRegressorCV
 from .svm import MultiTaskSVM, MultiTaskSVR
 
 __version__ = "0.1.0.dev0"
@@ -50,7 +51,9 @@ __all__ = [
     "SharedFeatureRegressor",
     "SharedFeatureRegressorCV",
     "SharedMappingClassifier",
+    "SharedMappingClassifierCV",
     "SharedMappingRegressor",
+    "SharedMappingRegressorCV",
     "SharedMean",
     "TaskConformal",
     "TaskCovariance",

@@ -18,6 +18,7 @@ from .relations import Independent
 from .solvers.mapping.heads import head_sizes
 from .solvers.mapping.layers import ACTIVATIONS, Layers
 from .solvers.mapping.solve import Stop, solve_mapping
+from .solvers.mapping.strength import choose_strength, solve_in_units
 
 
 class SharedMappingEstimator(
@@ -29,7 +30,7 @@ class SharedMappingEstimator(
         self,
         hidden_layer_sizes=(64,),
         activation="tanh",
-        alpha=1.0,
+        alpha="auto",
         *,
         n_init=1,
         early_stopping=False,
@@ -41,7 +42,7 @@ class SharedMappingEstimator(
         intercept_strength=1.0,
         handle_unknown="shared",
         solver="auto",
-        tol=1e-6,
+        tol=1e-5,
         max_iter=3000,
         warm_start=False,
         random_state=None,
@@ -70,11 +71,8 @@ class SharedMappingEstimator(
         return Independent()
 
     def _check_parameters(self):
-        checks.check_strength("alpha", self.alpha)
-        checks.check_choice("activation", self.activation, ACTIVATIONS)
-        checks.check_choice("solver", self.solver, self._solvers)
-        checks.check_number("n_init", self.n_init, 1, whole=True)
-        _check_layers(self.hidden_layer_sizes)
+        self._check_strengths()
+        self._check_network()
         if self.early_stopping not in (False, True):
             raise TypeError(
                 f"`early_stopping` must be a bool, got {self.early_stopping!r}."
@@ -88,6 +86,22 @@ class SharedMappingEstimator(
             )
         checks.check_number("n_iter_no_change", self.n_iter_no_change, 1, whole=True)
 
+    def _check_network(self):
+        checks.check_choice("activation", self.activation, ACTIVATIONS)
+        checks.check_choice("solver", self.solver, self._solvers)
+        checks.check_number("n_init", self.n_init, 1, whole=True)
+        self._layers()
+
+    def _layers(self):
+        """Sizes of the shared layers."""
+        return check_layers(self.hidden_layer_sizes)
+
+    def _check_strengths(self):
+        if not isinstance(self.alpha, str):
+            checks.check_strength("alpha", self.alpha)
+        elif self.alpha != "auto":
+            raise TypeError(f"`alpha` must be a number or 'auto', got {self.alpha!r}.")
+
     def _own_classes(self, fit):
         """Classes that each task's head tells apart; None for numbers."""
         return None
@@ -99,21 +113,34 @@ class SharedMappingEstimator(
         if self.early_stopping:
             data, held = self._hold_out(data, seed)
             stop = Stop(held, self.n_iter_no_change)
-        return solve_mapping(
+        problem = (
             data,
             self._own_classes(fit),
-            _check_layers(self.hidden_layer_sizes),
+            self._layers(),
             self.activation,
-            float(self.alpha),
-            intercept=fit.intercept,
+        )
+        options = {
+            "intercept": fit.intercept,
+            "max_iter": self.max_iter,
+            "solver": self.solver,
+        }
+        self.alpha_, solve = self._strength(problem, seed, options)
+        return solve(
+            *problem,
+            self.alpha_,
             tol=self.tol,
-            max_iter=self.max_iter,
             rng=np.random.default_rng(seed),
             n_init=self.n_init,
             start=start,
-            solver=self.solver,
             stop=stop,
+            **options,
         )
+
+    def _strength(self, problem, seed, options):
+        """The strength of the penalty, and what solves for it."""
+        if not isinstance(self.alpha, str):
+            return float(self.alpha), solve_mapping
+        return choose_strength(*problem, seed=seed, **options), solve_in_units
 
     def _hold_out(self, data, seed):
         """Rows to learn from, some of every task, and rows to stop by."""
@@ -136,7 +163,7 @@ class SharedMappingEstimator(
         if not self.warm_start or not hasattr(self, "coefs_"):
             return None
         same = np.array_equal(self.tasks_, fit.tasks)
-        sizes = (fit.data.n_features, *_check_layers(self.hidden_layer_sizes))
+        sizes = (fit.data.n_features, *self._layers())
         own = self._own_classes(fit)
         same = same and sizes == tuple(W.shape[0] for W in self.coefs_)
         same = same and np.array_equal(self._trained[0], fit.part)
@@ -205,7 +232,7 @@ class SharedMappingEstimator(
         return self._represent(X)
 
 
-def _check_layers(sizes):
+def check_layers(sizes):
     """The sizes as a tuple."""
     several = isinstance(sizes, (tuple, list, np.ndarray))
     values = list(sizes) if several else [sizes]
@@ -289,9 +316,11 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         Number of units of every shared layer, at least one layer.
     activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
         Of the shared layers. "softplus" is a relu without the kink.
-    alpha : float, default=1.0
+    alpha : float or "auto", default="auto"
         Strength of the penalty, at least 0. It depends on the units of the features:
-        scale them (StandardScaler).
+        scale them (StandardScaler). "auto": of strengths half a decade apart the one of
+        least loss on a quarter of the rows (of 2,000 at most) that the others are to
+        predict; what is then minimised is the objective at that strength.
     n_init : int, default=1
         Random starts. All are followed for a few iterations (on a part of the rows
         where there are many), the best of them to the end.
@@ -322,7 +351,7 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         the shared weights. "auto" eliminates them unless many tasks with missing labels
         make that dear. "adam" begins with 30 passes over the rows in random batches,
         for data of which a pass over all rows is dear.
-    tol : float, default=1e-6
+    tol : float, default=1e-5
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
@@ -344,6 +373,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         side in the order of `tasks_`.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of the layers.
+    alpha_ : float
+        The strength of the penalty, given or chosen.
     loss_ : float
         The objective at the end; with `early_stopping` that of the rows that were
         learnt from.
@@ -373,8 +404,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     rows on the first steps are in single precision, from 8,192 on they see a growing
     share of the rows; the last ones see all of them in double precision. The end is a
     point at which a step promises next to nothing: a stationary point, not a bound on
-    the distance from the minimum. Features are centred, scaled and turned inside, which
-    changes nothing of the objective.
+    the distance from the minimum. The strengths that "auto" tries are followed from
+    strong to weak until two in a row are no better. Features are centred, scaled and
+    turned inside, which changes nothing of the objective.
 
     References
     ----------
@@ -428,9 +460,11 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         Number of units of every shared layer, at least one layer.
     activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
         Of the shared layers. "softplus" is a relu without the kink.
-    alpha : float, default=1.0
+    alpha : float or "auto", default="auto"
         Strength of the penalty, at least 0. It depends on the units of the features:
-        scale them (StandardScaler).
+        scale them (StandardScaler). "auto": of strengths half a decade apart the one of
+        least loss on a quarter of the rows (of 2,000 at most) that the others are to
+        predict; what is then minimised is the objective at that strength.
     n_init : int, default=1
         Random starts. All are followed for a few iterations (on a part of the rows
         where there are many), the best of them to the end.
@@ -460,7 +494,7 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
         begins with 30 passes over the rows in random batches, for data of which a pass
         over all rows is dear.
-    tol : float, default=1e-6
+    tol : float, default=1e-5
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
@@ -488,6 +522,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         second), one per class for more.
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of the layers.
+    alpha_ : float
+        The strength of the penalty, given or chosen.
     loss_ : float
         The objective at the end; with `early_stopping` that of the rows that were
         learnt from.
@@ -515,11 +551,12 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     the frequencies of the classes; they need no learning rate. From 1,000 rows on the
     first steps are in single precision, from 8,192 on they see a growing share of the
     rows. The end is a point at which a step promises next to nothing: a stationary
-    point, not a bound on the distance from the minimum. A task that has one class of
-    several predicts it with certainty (of two only where intercepts are free), and does
-    not enter the mean head then. Where there are more than two classes in all, a task
-    with two of them still has a single logistic score, and pays for its coefficients as
-    such.
+    point, not a bound on the distance from the minimum. The strengths that "auto" tries
+    are followed from strong to weak until two in a row are no better. A task that has
+    one class of several predicts it with certainty (of two only where intercepts are
+    free), and does not enter the mean head then. Where there are more than two classes
+    in all, a task with two of them still has a single logistic score, and pays for its
+    coefficients as such.
 
     References
     ----------

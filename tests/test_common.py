@@ -109,7 +109,9 @@ def test_all_estimators_are_here():
         "SharedFeatureClassifier",
         "SharedFeatureRegressor",
         "SharedMappingClassifier",
+        "SharedMappingClassifierCV",
         "SharedMappingRegressor",
+        "SharedMappingRegressorCV",
     }
     for estimator in ESTIMATORS:
         assert is_regressor(estimator()) != is_classifier(estimator())
@@ -398,7 +400,7 @@ def test_the_models_own_parameters():
     shared = {"n_components": None, "alpha": 1.0, "penalty": "rank"}
     for name in ("SharedFeatureClassifier", "SharedFeatureRegressor"):
         own[name] = {**shared, "alpha_private": None}
-    mapping = {"hidden_layer_sizes": (64,), "activation": "tanh", "alpha": 1.0}
+    mapping = {"hidden_layer_sizes": (64,), "activation": "tanh", "alpha": "auto"}
     for name in ("SharedMappingClassifier", "SharedMappingRegressor"):
         own[name] = {
             **mapping,
@@ -510,7 +512,7 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
         documented |= {"classes_", "task_classes_"}
     sometimes = {"feature_names_in_"}
     if hasattr(model, "hidden_layer_sizes"):
-        documented |= {"coefs_", "intercepts_", "loss_", "loss_curve_"}
+        documented |= {"coefs_", "intercepts_", "loss_", "loss_curve_", "alpha_"}
         sometimes |= {"validation_curve_"}
     else:
         documented |= {"coef_", "intercept_", "shared_coef_", "shared_intercept_"}
@@ -529,14 +531,19 @@ def test_fit_returns_itself_and_keeps_private_what_it_must(estimator, p):
     if hasattr(model, "Cs"):
         documented |= {"C_", "Cs_", "log_loss_path_", "log_loss_grid_"}
     if hasattr(model, "alphas"):
-        documented |= {"alpha_", "alphas_", "mse_path_", "mse_grid_"}
+        errors = "log_loss" if is_classifier(model) else "mse"
+        documented |= {"alpha_", "alphas_", f"{errors}_path_", f"{errors}_grid_"}
     if hasattr(model, "cv"):
-        documented |= {"best_index_", "coef_path_"}
+        documented |= {"best_index_"}
         sometimes |= {"score_path_"}
-        if hasattr(model, "penalty"):
-            documented |= {"penalty_", "n_components_", "variants_"}
+        if hasattr(model, "hidden_layer_sizes"):
+            documented |= {"hidden_layer_sizes_"}
+            sometimes -= {"validation_curve_"}
+        elif hasattr(model, "penalty"):
+            documented |= {"coef_path_", "penalty_", "n_components_", "variants_"}
         else:
-            documented |= {"correlation_", "correlations_", "fit_intercept_"}
+            documented |= {"coef_path_", "correlation_", "correlations_"}
+            documented |= {"fit_intercept_"}
             documented |= {"fit_intercepts_", "intercept_strength_"}
     assert public == documented
     described = inspect.getdoc(estimator)

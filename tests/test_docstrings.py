@@ -168,13 +168,18 @@ RIDGES = "PerTaskRegressor PerTaskRegressorCV"
 FEATURES = "SharedFeatureClassifier SharedFeatureRegressor"
 LOGISTIC = "PerTaskClassifier PerTaskClassifierCV"
 SCORES = f"MultiTaskSVM {LOGISTIC} SharedFeatureClassifier"
-MAPPINGS = "SharedMappingClassifier SharedMappingRegressor"
+MAPPING_GRIDS = "SharedMappingClassifierCV SharedMappingRegressorCV"
+MAPPINGS = f"SharedMappingClassifier SharedMappingRegressor {MAPPING_GRIDS}"
 
 # What has one name has one text, but for these: estimators that share another text.
 # All that are not named share one.
 OTHERWISE = {
-    "cv": ["BestSharing", "PerTaskClassifierCV", "TaskConformal"],
-    "scoring": ["BestSharing", "PerTaskClassifierCV"],
+    "cv": [
+        "BestSharing",
+        "PerTaskClassifierCV SharedMappingClassifierCV",
+        "TaskConformal",
+    ],
+    "scoring": ["BestSharing", "PerTaskClassifierCV SharedMappingClassifierCV"],
     "task_column": ["BestSharing", "TaskConformal"],
     "classes_": ["BestSharing"],
     "fit_intercept": [
@@ -183,16 +188,32 @@ OTHERWISE = {
         SEARCHES,
         "SharedFeatureClassifier",
         "SharedFeatureRegressor SharedFeatureRegressorCV",
-        *MAPPINGS.split(),
+        "SharedMappingClassifier SharedMappingClassifierCV",
+        "SharedMappingRegressor SharedMappingRegressorCV",
     ],
+    "hidden_layer_sizes": [MAPPING_GRIDS],
     "intercept_strength": [SEARCHES],
-    "handle_unknown": [RIDGE, CURVES, CLASSIFIER, CLASSES, GRIDS, MAPPINGS],
+    "handle_unknown": [
+        RIDGE,
+        CURVES,
+        CLASSIFIER,
+        CLASSES,
+        GRIDS,
+        "SharedMappingClassifier SharedMappingRegressor",
+        MAPPING_GRIDS,
+    ],
     "method": [RIDGE, "TaskConformal"],
     "tol": [BAYES, SVMS, FEATURES + " SharedFeatureRegressorCV", MAPPINGS],
     "max_iter": [SVMS, FEATURES, "SharedFeatureRegressorCV", MAPPINGS],
-    "verbose": [BAYES, GRIDS],
-    "warm_start": [SVMS, RIDGES, "SharedFeatureRegressorCV", MAPPINGS],
-    "task_weight": [GRIDS],
+    "verbose": [BAYES, f"{GRIDS} {MAPPING_GRIDS}"],
+    "warm_start": [
+        SVMS,
+        RIDGES,
+        "SharedFeatureRegressorCV",
+        "SharedMappingClassifier SharedMappingRegressor",
+        MAPPING_GRIDS,
+    ],
+    "task_weight": [f"{GRIDS} {MAPPING_GRIDS}"],
     "relation": [SEARCHES],
     "one_standard_error": ["PerTaskClassifierCV"],
     "constraints": ["MultiTaskSVM"],
@@ -201,10 +222,17 @@ OTHERWISE = {
         LOGISTIC,
         RIDGES,
         "SharedFeatureClassifier",
-        *MAPPINGS.split(),
+        "SharedMappingClassifier SharedMappingClassifierCV",
+        "SharedMappingRegressor SharedMappingRegressorCV",
     ],
-    "alpha": ["PerTaskRegressor", *FEATURES.split()],
-    "alphas": ["SharedFeatureRegressorCV"],
+    "alpha": [
+        "PerTaskRegressor",
+        *FEATURES.split(),
+        "SharedMappingClassifier SharedMappingRegressor",
+    ],
+    "alpha_": ["SharedMappingClassifier SharedMappingRegressor"],
+    "loss_": ["SharedMappingClassifier SharedMappingRegressor"],
+    "alphas": ["SharedFeatureRegressorCV", *MAPPING_GRIDS.split()],
     "penalty": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "n_components": ["SharedFeatureClassifier", "SharedFeatureRegressorCV"],
     "loss": ["MultiTaskSVR"],
@@ -214,7 +242,7 @@ OTHERWISE = {
     "sharing_": [f"{RIDGE} {CLASSIFIER}"],
     "log_likelihood_": [RIDGE, f"{CLASSIFIER} {CLASSES}"],
     "coef_": [RIDGE, CURVES, CLASSIFIER, CLASSES, SCORES],
-    "coefs_": ["SharedMappingClassifier"],
+    "coefs_": ["SharedMappingClassifier SharedMappingClassifierCV"],
     "intercept_": [f"{CLASSIFIER} {CLASSES} {SCORES}"],
     "shared_coef_": [
         RIDGE,
@@ -235,9 +263,15 @@ OTHERWISE = {
     "constraint_duals_": ["MultiTaskSVM"],
     "task_components_": ["SharedFeatureClassifier"],
     "alphas_": ["SharedFeatureRegressorCV"],
-    "mse_path_": ["SharedFeatureRegressorCV"],
-    "mse_grid_": ["SharedFeatureRegressorCV"],
-    "score_path_": ["PerTaskClassifierCV", "SharedFeatureRegressorCV"],
+    "mse_path_": ["SharedFeatureRegressorCV", "SharedMappingRegressorCV"],
+    "mse_grid_": ["SharedFeatureRegressorCV", "SharedMappingRegressorCV"],
+    "log_loss_path_": ["SharedMappingClassifierCV"],
+    "log_loss_grid_": ["SharedMappingClassifierCV"],
+    "score_path_": [
+        "PerTaskClassifierCV",
+        "SharedFeatureRegressorCV",
+        MAPPING_GRIDS,
+    ],
     "coef_path_": ["PerTaskClassifierCV"],
     "best_index_": ["PerTaskClassifierCV"],
 }

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import replace
+from itertools import pairwise as consecutive
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mtlearn import PerTaskRegressor
 from mtlearn.problem.intercepts import FREE, NONE, SHARED
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.mapping.heads import Heads, head_sizes
+from mtlearn.solvers.mapping.ridge import ridge_heads
 
 LAYOUTS = ("wide", "holes", "long")
 LOSSES = ("squared", "binary", "softmax")
@@ -251,3 +253,29 @@ def test_the_estimator_of_the_heads():
     model = PerTaskRegressor(ALPHA).fit(c.data.X, c.data.y, task=c.data.codes)
     assert_allclose(V, model.coef_, atol=1e-8)
     assert_allclose(b, model.intercept_, atol=1e-8)
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_ridge_regressions_by_rows_and_by_features(free):
+    # tasks of fewer rows than features and of more, one of them without rows
+    rng = np.random.default_rng(0)
+    sizes = [3, 0, 1, 40, 15, 12]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    H, y = rng.normal(size=(starts[-1], 20)), rng.normal(size=starts[-1])
+    weight = rng.uniform(0.5, 2.0, size=len(y))
+    given = H.copy(), y.copy()
+    V, b = ridge_heads(H, y, weight, starts, ALPHA, free)
+    for t, (first, last) in enumerate(consecutive(starts)):
+        rows = slice(first, last)
+        residual = weight[rows] * (H[rows] @ V[t] + b[t] - y[rows])
+        assert_allclose(H[rows].T @ residual + ALPHA * V[t], 0, atol=1e-12)
+        assert_allclose(residual.sum() if free else b[t], 0, atol=1e-12)
+    assert_array_equal(H, given[0])
+    assert_array_equal(y, given[1])
+
+
+def test_ridge_regressions_that_rounding_would_spoil_are_left_to_others():
+    H = 1e8 * np.column_stack([np.ones(4), 1.0 + 1e-9 * np.arange(4.0)])
+    for n in (2, 4):
+        rows = H[:n], np.arange(float(n)), np.ones(n), np.array([0, n])
+        assert ridge_heads(*rows, 1e-6, False) is None

@@ -39,6 +39,8 @@ from mtlearn import (
     SharedMappingRegressor,
 )
 from mtlearn.compose import features_only
+from mtlearn.problem.tasks import TaskData
+from mtlearn.solvers.mapping import strength
 
 ESTIMATORS = (SharedMappingRegressor, SharedMappingClassifier)
 LOSSES = ("squared", "logistic", "softmax")
@@ -1183,7 +1185,7 @@ def test_arguments_by_position(estimator):
     assert estimator().get_params() == {
         "hidden_layer_sizes": (64,),
         "activation": "tanh",
-        "alpha": 1.0,
+        "alpha": "auto",
         "n_init": 1,
         "early_stopping": False,
         "validation_fraction": 0.1,
@@ -1194,7 +1196,7 @@ def test_arguments_by_position(estimator):
         "intercept_strength": 1.0,
         "handle_unknown": "shared",
         "solver": "auto",
-        "tol": 1e-6,
+        "tol": 1e-5,
         "max_iter": 3000,
         "warm_start": False,
         "random_state": None,
@@ -1309,3 +1311,81 @@ def test_the_curve_of_losses_never_rises(noisy):
             model.fit(X, labels, task=codes)
             assert all(after <= before for before, after in pairwise(model.loss_curve_))
             assert 0 <= model.optimality_ <= model.tol
+
+
+# ---------------------------------------------------------------- the strength
+
+
+@every_estimator
+@both_layouts
+def test_the_strength_is_found(estimator, p, wide, layout):
+    X, y = (wide.X, wide.Y) if layout == "wide" else (p.X, p.y)
+    ids = {} if layout == "wide" else {"task": p.task}
+    if estimator is SharedMappingRegressor:
+        y = y / np.nanstd(y)
+    auto = make(estimator, alpha="auto").fit(X, y, **ids)
+    given = make(estimator, alpha=auto.alpha_).fit(X, y, **ids)
+    assert given.alpha_ == auto.alpha_ > 0
+    assert_array_equal(outputs(auto, X, **ids), outputs(given, X, **ids))
+    # rows in another order tell the same
+    order = np.random.default_rng(1).permutation(len(X))
+    ids = {} if layout == "wide" else {"task": p.task[order]}
+    again = make(estimator, alpha="auto").fit(X[order], y[order], **ids)
+    assert_allclose(again.alpha_, auto.alpha_, rtol=1e-9)
+
+
+def test_noise_asks_for_a_stronger_penalty():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 6))
+    signal = np.tanh(X @ rng.normal(size=(6, 3))) @ rng.normal(size=(3, 4))
+    noise = rng.normal(size=signal.shape)
+    clean, noisy = (
+        make(SharedMappingRegressor, (16,), alpha="auto").fit(X, signal + share * noise)
+        for share in (0.01, 2.0)
+    )
+    assert clean.alpha_ * 100 < noisy.alpha_
+    # in the units of the labels
+    scaled = make(SharedMappingRegressor, (16,), alpha="auto")
+    scaled.fit(X, 1024.0 * (signal + 2.0 * noise))
+    assert_allclose(scaled.alpha_, 1024.0**2 * noisy.alpha_, rtol=1e-9)
+
+
+@every_estimator
+def test_a_strength_where_rows_are_too_few_to_tell(estimator, p):
+    y = np.array([0.0, 1.0]) if estimator is SharedMappingRegressor else [0, 1]
+    model = make(estimator, alpha="auto").fit(p.X[:2], y)
+    unit = 0.25 if estimator is SharedMappingRegressor else 1.0
+    assert_allclose(model.alpha_, unit)
+
+
+def test_many_rows_are_told_by_some_of_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, task = rng.normal(size=(600, 4)), rng.integers(30, size=600)
+    y = np.tanh(X[:, 0]) * (1 + task / 30) + 0.1 * rng.normal(size=600)
+    seen = []
+    whole = strength.along
+
+    def along(data, *args, **options):
+        seen.append(np.bincount(data.codes))
+        return whole(data, *args, **options)
+
+    monkeypatch.setattr(strength, "along", along)
+    monkeypatch.setattr(strength, "_ENOUGH", 100)
+    make(SharedMappingRegressor, alpha="auto").fit(X, y, task=task)
+    (sizes,) = seen
+    # whole tasks rather than a row of each
+    assert 70 <= sizes.sum() <= 100
+    assert sizes.min() >= 8
+
+
+def test_units_that_a_strong_penalty_put_to_sleep_wake_up():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    Y = np.tanh(X @ rng.normal(size=(4, 3)))
+    data = TaskData(X, Y, 3)
+    options = {"seed": 0, "tol": 1e-6, "max_iter": 1000}
+    path = strength.along(data, None, (8,), "tanh", [1e4, 0.1], **options)
+    strong, weak = path
+    assert np.abs(strong.coef[-1]).max() < 1e-3
+    (fresh,) = strength.along(data, None, (8,), "tanh", [0.1], **options)
+    assert weak.objective < 1.1 * fresh.objective

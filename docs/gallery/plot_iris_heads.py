@@ -29,7 +29,7 @@ X_train, X_test, y_train, y_test = train_test_split(
     X, species, test_size=50, stratify=species, random_state=0
 )
 
-three = SharedMappingClassifier((64,), activation="relu", random_state=0)
+three = SharedMappingClassifier((64,), "relu", alpha=1.0, random_state=0)
 three.fit(X_train, np.column_stack([y_train, y_train, y_train]))
 for head, probabilities in enumerate(three.predict_proba(X_test)):
     accuracy = accuracy_score(y_test, probabilities.argmax(axis=1))

@@ -90,12 +90,16 @@ class Judge:
 
     def score(self, model, index):
         """Score of a model of the rows in their space, on some rows as given."""
-        X, y, task = self.given.take(index)
-        model.set_params(handle_unknown="shared")
         for name in ("coef_", "shared_coef_"):
             setattr(model, name, self.space.back(getattr(model, name)))
         model.intercept_ = model.intercept_ + self.level
         model.shared_intercept_ = model.shared_intercept_ + self.level
+        return self.score_as_it_is(model, index)
+
+    def score_as_it_is(self, model, index):
+        """Score of a model of the rows as given, on some of them."""
+        X, y, task = self.given.take(index)
+        model.set_params(handle_unknown="shared")
         if task is not None:
             model = _WithIds(model, task)
         ids = {"task": task} if self.passes_ids else {}

@@ -17,6 +17,7 @@ from ...problem.tasks import TaskData, score_dense
 from ...relations import Independent
 from ..linalg import factor_spd, solve_spd
 from ..related.squared import solve_squared
+from .ridge import ridge_heads
 
 SQUARED, LOG = 0, 1
 _EXACT = 1e-12  # tolerance of the heads that are solved for
@@ -198,6 +199,10 @@ class Heads:
         _carry(H, codes, self.starts, V, Z, dV, db, D)
         return value, dV, db, D
 
+    def mean_loss(self, H, V, b):
+        """The loss of heads per label."""
+        return self.evaluate(H, V, b)[0] / max(float(self.weight.sum()), 1e-300)
+
     def spread(self):
         """Units of the columns: the standard deviations of the labels, or one."""
         if self.kind == LOG:
@@ -246,6 +251,12 @@ class Heads:
         data = self.data
         if self._fast:
             return self._by_one_gram(H) if self.alike else self._by_grams(H)
+        if not data.wide and self.alpha > 0 and not self.intercept.common:
+            starts = np.searchsorted(data.codes, np.arange(data.n_tasks + 1))
+            rows = H, self.y, self.weight, starts
+            found = ridge_heads(*rows, self.alpha, self.intercept.own)
+            if found is not None:
+                return found
         data = replace(data, X=np.asarray(H, dtype=np.float64), _shared={})
         form = Independent().form(np.arange(data.n_tasks))
         solution = solve_squared(

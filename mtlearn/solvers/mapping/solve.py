@@ -64,6 +64,7 @@ def solve_mapping(
     rng=None,
     n_init=1,
     start=None,
+    shake=0.0,
     solver="auto",
     stop=None,
 ):
@@ -93,6 +94,8 @@ def solve_mapping(
         Starts, of which the best after a few iterations is followed.
     start : (list of weights, list of biases), default=None
         As in the solution; takes the place of all random starts.
+    shake : float, default=0.0
+        Part of a random start that is added to the shared weights of `start`.
     solver : {"auto", "projection", "lbfgs", "adam"}
         Whether heads are eliminated (squared loss only); "adam" takes random batches
         before the steps on all rows.
@@ -116,8 +119,13 @@ def solve_mapping(
         return goal(tol, zero, value)
 
     watch = None if stop is None else _Watch(network, stop, units)
-    starts = [network.there(*units.there(*start))] if start else None
-    if starts is None:
+    if start:
+        x = network.there(*units.there(*start))
+        if shake:
+            theta = x[: network.layers.n_params]
+            theta += shake * network.begin(rng, units)[: len(theta)]
+        starts = [x]
+    else:
         starts = [network.begin(rng, units) for _ in range(n_init)]
     first = _by_batches if solver == "adam" else _grow
     x, memory, spent = first(network, starts, rng, max_iter - 1)
@@ -368,8 +376,7 @@ class _Watch:
         weights, biases = self.network.model(x)
         theta = x[: self.network.layers.n_params]
         H = self.network.layers.forward(theta, self.X)[-1]
-        loss = self.heads.evaluate(H, weights[-1].T, biases[-1])[0]
-        self.losses.append(loss / max(float(self.heads.weight.sum()), 1e-300))
+        self.losses.append(self.heads.mean_loss(H, weights[-1].T, biases[-1]))
         if self.best is None or self.losses[-1] < self.losses[self._at]:
             self.best, self._at = x.copy(), len(self.losses) - 1
         return len(self.losses) - 1 - self._at >= self.patience
