@@ -38,11 +38,13 @@ def asked_checks():
 
 
 def public_names(module):
-    """Names that the module itself defines and does not hide."""
+    """Names that the module itself, or a package's part, defines and does not hide."""
+    listed = getattr(module, "__all__", vars(module))
     return [
         name
         for name, value in vars(module).items()
         if not name.startswith("_")
+        and name in listed
         and (inspect.isclass(value) or inspect.isfunction(value))
         and f"{value.__module__}.".startswith(f"{module.__name__}.")
     ]
