@@ -54,6 +54,11 @@ def test_many_ids():
     ]
 
 
+def test_nobody_types_long_ids():
+    long = "x" * 60 + "station"
+    assert likely_typos([long, long[1:]], [90, 1]) == []
+
+
 def test_the_sentence():
     assert tell_typos([]) == ""
     pairs = [(f"nmae {n}", f"name {n}") for n in range(5)]

@@ -3,6 +3,7 @@
 import re
 
 _SHORTEST = 5  # letters of a word in which a slip can be told from another name
+_LONGEST = 64  # letters of an id that somebody has typed
 _RARER = 5  # times as many rows must the other id have
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -18,7 +19,7 @@ def likely_typos(ids, counts):
     Parameters
     ----------
     ids : sequence
-        The different ids; only strings are looked at.
+        The different ids; only strings of up to 64 letters are looked at.
     counts : sequence of int
         Rows of each.
 
@@ -32,7 +33,7 @@ def likely_typos(ids, counts):
     >>> likely_typos(["District 101", "Distirct 101", "District 102"], [40, 1, 38])
     [('Distirct 101', 'District 101')]
     """
-    rows = {id: n for id, n in zip(ids, counts) if isinstance(id, str)}
+    rows = {id: n for id, n in zip(ids, counts) if _typed(id)}
     near = {}
     for id in rows:
         for key in _neighbours(_plain(id)):
@@ -56,6 +57,10 @@ def tell_typos(pairs, most=3):
     named = [f"{id!r} looks like {other!r}" for id, other in pairs[:most]]
     more = f", and {len(pairs) - most} more" if len(pairs) > most else ""
     return f"Ids that may be misspelt: {'; '.join(named)}{more}."
+
+
+def _typed(id):
+    return isinstance(id, str) and len(id) <= _LONGEST
 
 
 def _plain(id):

@@ -16,7 +16,6 @@ _TELLING = 0.999  # correlation, or share of pairs in order, that no honest feat
 _ENOUGH = 10  # rows from which that is no chance
 _MANY_ROWS = 3.0  # rows of each level of a text that may tell the label
 _PACE = 0.5  # share of steps that go up in a column that follows the rows
-_LONG = 64  # letters of an id that nobody types
 _LARGE = 20.0  # times the rows of the middle task
 
 
@@ -126,8 +125,7 @@ _ENDS = ((np.min, np.inf), (np.max, -np.inf))
 
 
 def _suspicious_id(seen):
-    known = [pair for pair in zip(seen.ids, seen.counts) if len(str(pair[0])) < _LONG]
-    pairs = likely_typos(*zip(*known)) if known else []
+    pairs = likely_typos(seen.ids, seen.counts)
     if not pairs:
         return None
     told = listed([f"“{a}” (“{b}”?)" for a, b in pairs], 3)
