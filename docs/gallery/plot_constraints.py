@@ -88,16 +88,17 @@ effects = {
 }
 order = np.argsort(effects["together"][0])
 place = np.arange(len(order))
-_, (top, bottom) = plt.subplots(
-    2, 1, figsize=(7.4, 5.4), sharex=True, height_ratios=(3, 1), layout="constrained"
+figure, (top, bottom) = plt.subplots(
+    2, 1, figsize=(7.4, 6.0), sharex=True, height_ratios=(3, 1), layout="constrained"
 )
 top.axhline(0, color="0.4", linewidth=0.8)
 for label, (effect, color) in effects.items():
     top.scatter(place, effect[order], s=20, color=color, label=label, zorder=3)
-top.set_ylabel("effect of the price next door\n(elasticity)")
-top.legend(frameon=False, loc="upper left")
-bottom.bar(place, price[order], color="#d1602f")
-bottom.set(xlabel="states, by their effect together", ylabel="price of the\ndemand")
+top.set_ylabel("effect of the price next door\n(% more sales for 1 % more)")
+figure.legend(frameon=False, ncols=3, loc="outside upper center")
+bottom.bar(place, price[order], color="0.4")
+bottom.set(xlabel="states, in the order of their effect learned together")
+bottom.set_ylabel("price of the demand\n(½ squared error\nper unit of effect)")
 bottom.set_xticks([])
 for ax in (top, bottom):
     ax.spines[["top", "right"]].set_visible(False)

@@ -63,7 +63,7 @@ for rows in (5, 15, 40):
 
 import matplotlib.pyplot as plt
 
-_, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(7.0, 5.0), layout="constrained")
 place = np.arange(len(correlations))
 colours = ["#a9cce0", "#5b9bc0", "#17496b"]
 for shift, colour, (rows, scores) in zip((-0.06, 0, 0.06), colours, accuracy.items()):
@@ -79,11 +79,12 @@ for shift, colour, (rows, scores) in zip((-0.06, 0, 0.06), colours, accuracy.ite
         markersize=4,
         label=label,
     )
-ax.axhline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=1)
+line = {"color": "0.4", "linewidth": 0.8, "linestyle": "--", "zorder": 1}
+ax.axhline(0, label="the pooled model", **line)
 ax.set_xticks(place, [str(rho) for rho in correlations])
 ax.set_xlabel("correlation (0: each school alone, 1: one model for all)")
 ax.set_ylabel("accuracy over the pooled model, in points")
-ax.legend(frameon=False, loc="lower right")
+figure.legend(frameon=False, loc="outside upper center")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
