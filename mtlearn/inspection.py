@@ -173,9 +173,8 @@ class SharingDisplay:
             points.set_sizes(np.where(out, 0.0, how["s"]))
         for marker, which in (("^", out & low), ("v", out & ~low)):
             if which.any():
-                self.ax_.scatter(
-                    x[which], shown[which], marker=marker, c=colours[which], **how
-                )
+                mark = {"c": faces[which], "edgecolors": colours[which]}
+                self.ax_.scatter(x[which], shown[which], marker=marker, **mark, **how)
         for verdict, colour in _COLOURS.items():
             n = int(np.sum(verdicts == verdict))
             if n:
@@ -250,7 +249,7 @@ class SharingDisplay:
         comparison = self.comparison
         self.ax_.set_ylabel(f"gain in {comparison.metric} over {comparison.baseline}")
         self.ax_.set_title(
-            f"What each task gains by {comparison.judged}", fontsize="medium"
+            f'What each task gains by "{comparison.judged}"', fontsize="medium"
         )
         self.ax_.margins(x=0.07)
         self.ax_.grid(axis="y", color="0.92", linewidth=0.8)
@@ -433,11 +432,9 @@ class PathDisplay:
         marks = self._mark()
         if self.error_ax_ is not None:
             self._draw_errors(positive)
-            self.error_ax_.legend(handles=marks, frameon=False, fontsize="small")
+            self.error_ax_.legend(handles=marks, **_BESIDE)
             marks = []
-        # where the strengths are large, the lines are near zero
-        how = {"loc": "upper right", "frameon": False, "fontsize": "small"}
-        self.texts_ = self.ax_.legend(handles=named + marks, **how).get_texts()
+        self.texts_ = self.ax_.legend(handles=named + marks, **_BESIDE).get_texts()
         return self
 
     def _draw_coefficients(self, positive, feature, n_labels):
@@ -664,6 +661,14 @@ class TaskSimilarityDisplay:
 _GAIN, _LOSS = BLUE, RED
 _COLOURS = {GAINS: _GAIN, SAME: "#8a8a8a", HURT: _LOSS, FEW: "#9a9a9a"}
 _FEW_TASKS = 40  # up to which standard errors are drawn
+# A legend beside the axes, where no curve runs through it.
+_BESIDE = {
+    "loc": "upper left",
+    "bbox_to_anchor": (1.02, 1.0),
+    "borderaxespad": 0.0,
+    "frameon": False,
+    "fontsize": "small",
+}
 _MEASURES = {
     "cosine": "cosine of the coefficients",
     "correlation": "correlation of the coefficients",

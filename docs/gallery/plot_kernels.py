@@ -77,6 +77,8 @@ figure, axes = plt.subplots(
 )
 for row, (name, model) in zip(axes, models.items()):
     for t, ax in enumerate(row):
+        if name == "independent":
+            ax.set_title(f"site {t + 1}", fontsize="medium")
         ids = np.full(len(plane), t)
         score = model.decision_function(np.column_stack([plane, ids]))
         shape = len(line), len(line)
@@ -91,8 +93,6 @@ for row, (name, model) in zip(axes, models.items()):
             part = own & (y == label)
             ax.plot(*X[part].T, "o", color=colour, markersize=4, label=f"class {label}")
         ax.set_aspect("equal")
-        if row is axes[0]:
-            ax.set_title(f"site {t + 1}", fontsize=10)
     row[0].set_ylabel(f"{name}\n{100 * accuracy[name]:.1f} % right")
 handles = axes[0, 0].get_legend_handles_labels()[0]
 handles.append(plt.Line2D([], [], color="#17496b", label="learned border"))
