@@ -45,6 +45,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # a page that loads scripts from elsewhere
     "remove_config_comments": True,
 }
 
@@ -59,6 +60,7 @@ html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "mtlearn"},
     "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
 }

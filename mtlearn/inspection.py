@@ -166,7 +166,7 @@ class SharingDisplay:
         verdicts, low = self._verdicts(), shown < gain
         how = {"s": 12 + 30 * dense, "alpha": 0.35 + 0.45 * dense, "zorder": 3}
         colours = np.array([_COLOURS[verdict] for verdict in verdicts])
-        faces = np.where(verdicts == FEW, "none", colours)
+        faces = np.where(verdicts == FEW, "white", colours)
         points = self.ax_.scatter(x, shown, c=faces, edgecolors=colours, **how)
         out = (shown != gain) & ~np.isnan(gain)
         if out.any():
@@ -178,7 +178,7 @@ class SharingDisplay:
         for verdict, colour in _COLOURS.items():
             n = int(np.sum(verdicts == verdict))
             if n:
-                face = "none" if verdict == FEW else colour
+                face = "white" if verdict == FEW else colour
                 mark = {"facecolors": face, "edgecolors": colour}
                 self.ax_.scatter([], [], **mark, s=30, label=f"{verdict} ({n})")
         return points
