@@ -37,7 +37,9 @@ class TaskEffectsDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     points_ : Line2D
         A dot per task, the largest on top.
     intervals_ : LineCollection

@@ -50,7 +50,9 @@ class SharingDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     points_ : PathCollection
         A dot per task.
     bars_ : LineCollection or None
@@ -311,10 +313,13 @@ class PathDisplay:
     error_ax_ : matplotlib Axes or None
         That of the errors.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     lines_ : list of Line2D
         A line per feature, or per task.
     error_line_ : Line2D or None
+        Mean error over the folds; None without errors.
     band_ : PolyCollection or None
+        One standard error around it; None without errors.
     marks_ : list of Line2D
         Where the chosen strength and the one within one standard error are.
     texts_ : list of Text
@@ -561,9 +566,13 @@ class TaskSimilarityDisplay:
     order_ : ndarray of shape (n_tasks,), int
         The order of the tasks in the picture.
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     image_ : AxesImage
+        The matrix.
     colorbar_ : Colorbar
+        Its scale.
 
     Examples
     --------
