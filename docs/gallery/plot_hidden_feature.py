@@ -77,6 +77,8 @@ for ax in (left, right):
 # Does it help?
 # -------------
 #
+# (The scores differ a little from those in :doc:`plot_schools`: there a word becomes a
+# column for each of its values, here one value of each is left out.)
 
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import cross_val_predict

@@ -84,18 +84,24 @@ ax.spines[["top", "right"]].set_visible(False)
 # :func:`~mtlearn.inspection.compare_sharing` learns the schools together in three ways,
 # as one, as one with an offset for each school, and each alone. What there is to
 # choose is chosen inside the training rows; the scores are of pupils that none of them
-# has seen. Now with all features, some of them
-# of the pupil, some of the school.
+# has seen. Now with all features, some of them of the pupil, some of the school; words
+# become a column for each value. ``python -m mtlearn compare`` prepares the data in the
+# same way and finds the same scores.
 
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mtlearn.compose import features_only
 from mtlearn.inspection import compare_sharing
 
-X, y = load_exam(return_X_y=True)
+X, y = load_exam(encode=False, return_X_y=True)
+columns = make_column_transformer(
+    ("passthrough", make_column_selector(dtype_include="number")),
+    (OneHotEncoder(sparse_output=False), make_column_selector(dtype_exclude="number")),
+)
 model = make_pipeline(
-    features_only(StandardScaler(), task_column="school"),
+    features_only(make_pipeline(columns, StandardScaler()), task_column="school"),
     PerTaskRegressor(task_column="school"),
 )
 comparison = compare_sharing(model, X, y)
