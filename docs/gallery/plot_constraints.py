@@ -4,8 +4,8 @@ Cigarettes: effects that make sense in every state
 
 When cigarettes are cheap across the border, fewer are sold on this side. Learned state
 by state, the data say the opposite for many states: thirty years are few, and prices
-move together. One may learn the states together, and one may *demand* the sign. What
-does that cost, and who pays?
+move together. The states can be learned together, and the sign can be required by a
+constraint. What does that cost, and in which states?
 
 The data are sales per head in 46 states of the USA from 1963 to 1992, with prices,
 incomes, and the lowest price in the states next door [1]_. A task is a state. All are
@@ -59,12 +59,11 @@ for name, model in models.items():
     )
 
 # %%
-# Learning together puts most of the signs right, the constraints the rest, and the
-# forecasts are as good as before: what they buy is not accuracy but a model that can be
-# shown to those who set the prices.
+# Learning together corrects most of the signs, the constraints correct the rest, and the
+# forecasts stay as good as before. The gain is a model whose effects all make sense.
 #
-# Who pays for it?
-# ----------------
+# Where does it cost most?
+# ------------------------
 #
 # Every constraint has a price in each state: how fast the objective would fall if the
 # limit gave way there. It is zero where the data agree with the demand anyway.

@@ -1,6 +1,6 @@
 """
-The fewer rows per task, the dearer it is to learn them alone
-=============================================================
+The fewer rows per task, the more sharing gains
+===============================================
 
 How much should tasks share? Here a support vector machine says whether a pupil is in
 the upper half in mathematics, from the pupil's and the school's background: the survey
@@ -88,11 +88,11 @@ figure.legend(frameon=False, loc="outside upper center")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The left end, each school alone, is the worst place on the line, and it is the worse
-# the fewer rows there are. To share at all is what matters; how much matters little,
-# because ``C`` makes up for it. With few rows the common model on the right is about as
-# good as anything; with many the schools' differences begin to show, and the places
-# between the two ends are better than either.
+# The left end, each school alone, is worst, and the fewer rows there are, the worse it
+# is. Whether schools share at all matters most; how much matters little, because ``C``
+# makes up for it. With few rows the common model on the right is about as good as any
+# other; with many rows the schools' differences begin to show, and the models between
+# the two ends are better than either.
 
 # %%
 # .. rubric:: References

@@ -180,11 +180,11 @@ for name, values in scores.items():
     print(f"{name:26s}{np.mean(values):4.1f} %, less by {span}")
 
 # %%
-# What people think of spending is mostly their own; the features explain less than a
-# tenth of it, and most of that is linear. To a ridge regression of every topic, linear
-# sharing adds a little, and so does a network of every topic; the shared mapping adds
-# more than the two together. It takes rows to see that: with 150 people instead of a
-# thousand it is no better than shared linear features, and they are simpler.
+# The features explain less than a tenth of what people think of spending, and most of
+# that is linear. Compared with a ridge regression of every topic, linear sharing adds a
+# little, and so does a network of every topic; the shared mapping adds more than the
+# two together. This takes many rows: with 150 people instead of a thousand the mapping
+# is no better than shared linear features, which are simpler.
 #
 # .. rubric:: References
 #
