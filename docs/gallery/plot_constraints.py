@@ -59,8 +59,9 @@ for name, model in models.items():
     )
 
 # %%
-# Learning together corrects most of the signs, the constraints correct the rest, and the
-# forecasts stay as good as before. The gain is a model whose effects all make sense.
+# Learning together corrects most of the signs, the constraints correct the rest, and
+# the forecasts stay as good as before. The gain is a model whose effects all make
+# sense.
 #
 # Where does it cost most?
 # ------------------------
