@@ -16,14 +16,18 @@ version = release = mtlearn.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
+    "gallery_picture",
+    "mathml",
     "report_page",
     "results",
 ]
 templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["mtlearn.css"]
+html_math_renderer = "mathml"
 exclude_patterns = ["_build", "_extensions", "code", "gallery"]
 default_role = "literal"  # `X` in a docstring is code
 
@@ -42,6 +46,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # a page that loads scripts from elsewhere
     "remove_config_comments": True,
 }
 
@@ -55,6 +60,10 @@ html_title = "mtlearn"
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "mtlearn"},
+    "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
     "show_prev_next": False,
     "secondary_sidebar_items": ["page-toc"],
 }
+# Pages at the top have nothing to navigate in; only those in folders get the column.
+html_sidebars = {"*": []}

@@ -78,6 +78,7 @@ class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRi
     shared_variance_ : ndarray of shape (n_groups,)
         Of the shared lines, curves and levels, in the order of the terms.
     noise_variance_ : float
+        Variance of the noise of a label.
     sharing_ : ndarray of shape (n_terms + 1,)
         How much of a deviation the tasks' own rows leave open, the intercept last. 1
         where it is the same in all tasks, 0 where each task finds its own.
@@ -88,11 +89,13 @@ class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRi
     coef_ : ndarray of shape (n_tasks, n_terms)
         Posterior means of the coefficients of the terms.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_terms,)
         The model of a task not seen in `fit`.
     shared_intercept_ : float
         b.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`. The likelihood is not concave: it says
         that the variances are stationary.

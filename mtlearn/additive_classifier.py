@@ -100,11 +100,13 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
         Posterior modes of the coefficients of the terms. The second shape with more
         than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_terms,) or (n_classes, n_terms)
         The model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
         b.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`. The likelihood is not concave: it says
         that the variances are stationary.

@@ -21,7 +21,9 @@ class CurveDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     line_ : Line2D
         The shared curve.
     band_ : PolyCollection

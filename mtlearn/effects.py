@@ -37,7 +37,9 @@ class TaskEffectsDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     points_ : Line2D
         A dot per task, the largest on top.
     intervals_ : LineCollection
@@ -209,8 +211,8 @@ MultiTaskAdditiveRegressor or Pipeline that ends with one
         what = "level of the task" if level else f"slope of {self.effect}"
         self.ax_.set_xlabel(f"{what}, less the shared one")
         self.ax_.set_title(
-            f"{100 * self.coverage:.3g} % intervals; {n_apart} of {len(self.tasks)} "
-            "tasks away from zero",
+            f"{100 * self.coverage:.3g} % intervals; in colour: the {n_apart} of "
+            f"{len(self.tasks)} tasks away from zero",
             fontsize="medium",
         )
         self.ax_.grid(axis="x", color="0.92", linewidth=0.8)

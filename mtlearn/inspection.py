@@ -52,7 +52,9 @@ class SharingDisplay:
     Attributes
     ----------
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     points_ : PathCollection
         A dot per task.
     bars_ : LineCollection or None
@@ -175,7 +177,7 @@ class SharingDisplay:
         verdicts, low = self._verdicts(), shown < gain
         how = {"s": 12 + 30 * dense, "alpha": 0.35 + 0.45 * dense, "zorder": 3}
         colours = np.array([_COLOURS[verdict] for verdict in verdicts])
-        faces = np.where(verdicts == FEW, "none", colours)
+        faces = np.where(verdicts == FEW, "white", colours)
         points = self.ax_.scatter(x, shown, c=faces, edgecolors=colours, **how)
         known, aside = ~np.isnan(gain), x != at
         out = (shown != gain) | aside
@@ -194,7 +196,7 @@ class SharingDisplay:
         for verdict, colour in _COLOURS.items():
             n = int(np.sum(verdicts == verdict))
             if n:
-                face = "none" if verdict == FEW else colour
+                face = "white" if verdict == FEW else colour
                 mark = {"facecolors": face, "edgecolors": colour}
                 self.ax_.scatter([], [], **mark, s=30, label=f"{verdict} ({n})")
         return points
@@ -348,10 +350,13 @@ class PathDisplay:
     error_ax_ : matplotlib Axes or None
         That of the errors.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     lines_ : list of Line2D
         A line per feature, or per task.
     error_line_ : Line2D or None
+        Mean error over the folds; None without errors.
     band_ : PolyCollection or None
+        One standard error around it; None without errors.
     marks_ : list of Line2D
         Where the chosen strength and the one within one standard error are.
     texts_ : list of Text
@@ -469,11 +474,9 @@ class PathDisplay:
         marks = self._mark()
         if self.error_ax_ is not None:
             self._draw_errors(positive)
-            self.error_ax_.legend(handles=marks, frameon=False, fontsize="small")
+            self.error_ax_.legend(handles=marks, **_BESIDE)
             marks = []
-        # where the strengths are large, the lines are near zero
-        how = {"loc": "upper right", "frameon": False, "fontsize": "small"}
-        self.texts_ = self.ax_.legend(handles=named + marks, **how).get_texts()
+        self.texts_ = self.ax_.legend(handles=named + marks, **_BESIDE).get_texts()
         return self
 
     def _draw_coefficients(self, positive, feature, n_labels):
@@ -600,9 +603,13 @@ class TaskSimilarityDisplay:
     order_ : ndarray of shape (n_tasks,), int
         The order of the tasks in the picture.
     ax_ : matplotlib Axes
+        Where it is drawn.
     figure_ : matplotlib Figure
+        The figure of `ax_`.
     image_ : AxesImage
+        The matrix.
     colorbar_ : Colorbar
+        Its scale.
 
     Examples
     --------
@@ -700,6 +707,14 @@ class TaskSimilarityDisplay:
 _GAIN, _LOSS = BLUE, RED
 _COLOURS = {GAINS: _GAIN, SAME: "#8a8a8a", HURT: _LOSS, FEW: "#9a9a9a"}
 _FEW_TASKS = 40  # up to which standard errors are drawn
+# A legend beside the axes, where no curve runs through it.
+_BESIDE = {
+    "loc": "upper left",
+    "bbox_to_anchor": (1.02, 1.0),
+    "borderaxespad": 0.0,
+    "frameon": False,
+    "fontsize": "small",
+}
 _MEASURES = {
     "cosine": "cosine of the coefficients",
     "correlation": "correlation of the coefficients",

@@ -85,11 +85,13 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
     coef_ : ndarray of shape (n_tasks, n_features)
         Posterior means m + v_t. The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         m, the model of a task not seen in `fit`.
     shared_intercept_ : float
         b.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`. The likelihood is not concave: it says
         that the variances are stationary.

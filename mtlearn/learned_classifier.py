@@ -100,11 +100,13 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         Posterior modes m + v_t. The column of ids is not counted. The second shape with
         more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         m, the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
         b.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`. The likelihood is not concave: it says
         that the variances are stationary.

@@ -95,10 +95,13 @@ class PerTaskRegressor(LinearReports, FromShards, Constrained, TaskRegressor):
     coef_ : ndarray of shape (n_tasks, n_features)
         The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
@@ -331,10 +334,13 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
     coef_ : ndarray of shape (n_tasks, n_features)
         The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate of the last fit, in the units of `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
@@ -546,11 +552,14 @@ class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
         The column of ids is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)

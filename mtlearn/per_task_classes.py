@@ -128,11 +128,14 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
         The column of ids is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate of the last fit, in the units of `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)

@@ -95,6 +95,7 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
     coef_ : ndarray of shape (n_tasks, n_features)
         The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     components_ : ndarray of shape (n_components, n_features)
         "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
     task_components_ : ndarray of shape (n_tasks, n_components)
@@ -113,7 +114,9 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`.
     n_features_in_ : int
@@ -320,6 +323,7 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
         The column of ids is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Intercept of each task.
     components_ : ndarray of shape (n_components, n_features)
         "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
     task_components_ : ndarray of shape (n_tasks, [n_classes,] n_components)
@@ -339,7 +343,9 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`.
     n_features_in_ : int
@@ -534,6 +540,7 @@ class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
     coef_ : ndarray of shape (n_tasks, n_features)
         The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     components_ : ndarray of shape (n_components, n_features)
         "rank" and "nuclear": the shared features W, largest first, balanced with Phi.
     task_components_ : ndarray of shape (n_tasks, n_components)
@@ -552,7 +559,9 @@ class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+        Intercept for tasks that `fit` did not see.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate of the last fit, in the units of `tol`.
     n_features_in_ : int

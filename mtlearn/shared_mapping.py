@@ -383,6 +383,7 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     validation_curve_ : ndarray of shape (n_steps,)
         Only with `early_stopping`: mean loss of the held-out labels.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
@@ -532,6 +533,7 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     validation_curve_ : ndarray of shape (n_steps,)
         Only with `early_stopping`: mean loss of the held-out labels.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.

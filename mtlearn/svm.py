@@ -183,9 +183,11 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
         The column of ids is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
+        Intercept for tasks that `fit` did not see.
     support_ : ndarray of shape (n_support,)
         Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
         say in any task. `coef_` and `shared_coef_` do not exist then.
@@ -436,9 +438,11 @@ class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
     coef_ : ndarray of shape (n_tasks, n_features)
         The column of ids is not counted.
     intercept_ : ndarray of shape (n_tasks,)
+        Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
+        Intercept for tasks that `fit` did not see.
     support_ : ndarray of shape (n_support,)
         Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
         say in any task. `coef_` and `shared_coef_` do not exist then.

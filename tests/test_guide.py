@@ -27,12 +27,37 @@ def test_the_readme(capsys):
     assert 0 <= space["search"].best_params_[CORRELATION] <= 1
 
 
-def blocks(page):
-    """The Python blocks of a page."""
-    text = (DOCS / page).read_text().split(".. code-block:: python\n")[1:]
+def blocks(page, language="python"):
+    """The blocks of code of a page, or those of its output (`text`)."""
+    text = (DOCS / page).read_text().split(f".. code-block:: {language}\n")[1:]
     for block in text:
         lines = takewhile(lambda line: line[:3].strip() == "", block.split("\n"))
         yield "\n".join(line[3:] for line in lines)
+
+
+@pytest.mark.parametrize("page", ["index.rst", "primer.rst"])
+def test_pages_print_what_they_say(page, capsys):
+    space = {}
+    for code in blocks(page):
+        exec(code, space)
+    printed = capsys.readouterr().out.split()
+    assert printed and printed == " ".join(blocks(page, "text")).split()
+
+
+def test_shares_of_a_whole(capsys):
+    first, *_ = (code for code in blocks("guide/constraints.rst") if "rng" in code)
+    space = {}
+    exec(first, space)
+    for dual in space["model"].constraint_duals_:
+        print(dual)
+    page = (DOCS / "guide" / "constraints.rst").read_text()
+    for line in capsys.readouterr().out.strip().splitlines():
+        assert line.strip() in page
+
+
+def test_strengths_agree_with_scikit_learn():
+    space = runpy.run_path(str(DOCS / "code" / "sums_and_means.py"))
+    assert space["ours"].alpha_ < space["final"].alpha
 
 
 def test_nothing_to_choose(capsys):

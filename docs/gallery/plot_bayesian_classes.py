@@ -57,13 +57,26 @@ women = X[country].assign(use=y, probability=model.predict_proba(X)[country, 1])
 table = women.groupby("district").agg(
     n=("use", "size"), share=("use", "mean"), probability=("probability", "mean")
 )
-_, ax = plt.subplots(figsize=(7.0, 4.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
 ax.vlines(table["n"], table["share"], table["probability"], color="0.8", linewidth=1)
-ax.scatter(table["n"], table["share"], s=18, color="#d1602f", label="share", zorder=3)
 ax.scatter(
-    table["n"], table["probability"], s=18, color="#2a6f97", label="learned", zorder=3
+    table["n"],
+    table["share"],
+    s=18,
+    color="#d1602f",
+    label="share of those asked",
+    zorder=3,
 )
-ax.axhline(women["use"].mean(), color="0.4", linewidth=0.8, linestyle="--")
+ax.scatter(
+    table["n"],
+    table["probability"],
+    s=18,
+    color="#2a6f97",
+    label="learned probability",
+    zorder=3,
+)
+usual = women["use"].mean()
+ax.axhline(usual, color="0.4", linewidth=0.8, linestyle="--", label="all women")
 ax.set(
     xscale="log",
     xlim=(3.5, 90),
@@ -71,7 +84,8 @@ ax.set(
 )
 ax.set_xticks(ticks := [5, 10, 20, 50], [str(tick) for tick in ticks])
 ax.set_xticks([], minor=True)
-ax.legend(frameon=False)
+ax.set_ylabel("women who use contraception")
+figure.legend(frameon=False, ncols=3, loc="outside upper center")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%

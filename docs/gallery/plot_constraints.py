@@ -4,8 +4,8 @@ Cigarettes: effects that make sense in every state
 
 When cigarettes are cheap across the border, fewer are sold on this side. Learned state
 by state, the data say the opposite for many states: thirty years are few, and prices
-move together. One may learn the states together, and one may *demand* the sign. What
-does that cost, and who pays?
+move together. The states can be learned together, and the sign can be required by a
+constraint. What does that cost, and in which states?
 
 The data are sales per head in 46 states of the USA from 1963 to 1992, with prices,
 incomes, and the lowest price in the states next door [1]_. A task is a state. All are
@@ -59,12 +59,12 @@ for name, model in models.items():
     )
 
 # %%
-# Learning together puts most of the signs right, the constraints the rest, and the
-# forecasts are as good as before: what they buy is not accuracy but a model that can be
-# shown to those who set the prices.
+# Learning together corrects most of the signs, the constraints correct the rest, and
+# the forecasts stay as good as before. The gain is a model whose effects all make
+# sense.
 #
-# Who pays for it?
-# ----------------
+# Where does it cost most?
+# ------------------------
 #
 # Every constraint has a price in each state: how fast the objective would fall if the
 # limit gave way there. It is zero where the data agree with the demand anyway.
@@ -88,16 +88,17 @@ effects = {
 }
 order = np.argsort(effects["together"][0])
 place = np.arange(len(order))
-_, (top, bottom) = plt.subplots(
-    2, 1, figsize=(7.4, 5.4), sharex=True, height_ratios=(3, 1), layout="constrained"
+figure, (top, bottom) = plt.subplots(
+    2, 1, figsize=(7.4, 6.0), sharex=True, height_ratios=(3, 1), layout="constrained"
 )
 top.axhline(0, color="0.4", linewidth=0.8)
 for label, (effect, color) in effects.items():
     top.scatter(place, effect[order], s=20, color=color, label=label, zorder=3)
-top.set_ylabel("effect of the price next door\n(elasticity)")
-top.legend(frameon=False, loc="upper left")
-bottom.bar(place, price[order], color="#d1602f")
-bottom.set(xlabel="states, by their effect together", ylabel="price of the\ndemand")
+top.set_ylabel("effect of the price next door\n(% more sales for 1 % more)")
+figure.legend(frameon=False, ncols=3, loc="outside upper center")
+bottom.bar(place, price[order], color="0.4")
+bottom.set(xlabel="states, in the order of their effect learned together")
+bottom.set_ylabel("price of the demand\n(½ squared error\nper unit of effect)")
 bottom.set_xticks([])
 for ax in (top, bottom):
     ax.spines[["top", "right"]].set_visible(False)

@@ -60,8 +60,14 @@ print(model.summary().variances.round(3))
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
 for feature, ax in zip(["month", "age", "clinic"], axes, strict=True):
-    CurveDisplay.from_estimator(model, feature, ax=ax)
+    display = CurveDisplay.from_estimator(model, feature, ax=ax)
     ax.set_title("")
+parts = {
+    "shared": display.line_,
+    "its 95 % band": display.band_,
+    "a patient": display.task_lines_,
+}
+figure.legend(parts.values(), parts, ncols=3, frameon=False, loc="outside upper center")
 
 # %%
 # One patient, with intervals for what would be measured

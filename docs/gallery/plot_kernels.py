@@ -72,11 +72,13 @@ import matplotlib.pyplot as plt
 
 line = np.linspace(-2, 2, 121)
 plane = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-_, axes = plt.subplots(
-    3, 3, figsize=(7.6, 7.8), sharex=True, sharey=True, layout="constrained"
+figure, axes = plt.subplots(
+    3, 3, figsize=(7.6, 8.0), sharex=True, sharey=True, layout="constrained"
 )
 for row, (name, model) in zip(axes, models.items()):
     for t, ax in enumerate(row):
+        if name == "independent":
+            ax.set_title(f"site {t + 1}", fontsize="medium")
         ids = np.full(len(plane), t)
         score = model.decision_function(np.column_stack([plane, ids]))
         shape = len(line), len(line)
@@ -89,12 +91,14 @@ for row, (name, model) in zip(axes, models.items()):
         own = site == t
         for label, colour in ((0, "#c0562f"), (1, "#17496b")):
             part = own & (y == label)
-            ax.plot(*X[part].T, "o", color=colour, markersize=4)
+            ax.plot(*X[part].T, "o", color=colour, markersize=4, label=f"class {label}")
         ax.set_aspect("equal")
-        if row is axes[0]:
-            ax.set_title(f"site {t + 1}", fontsize=10)
     row[0].set_ylabel(f"{name}\n{100 * accuracy[name]:.1f} % right")
-axes[-1, 1].set_xlabel("dashed: the true border; solid: what was learnt")
+handles = axes[0, 0].get_legend_handles_labels()[0]
+handles.append(plt.Line2D([], [], color="#17496b", label="learned border"))
+handles.append(plt.Line2D([], [], color="0.35", linestyle="--", label="true border"))
+handles.append(plt.Rectangle((0, 0), 1, 1, color="#d6e6f2", label="predicted class 1"))
+figure.legend(handles=handles, ncols=5, frameon=False, loc="outside upper center")
 
 # %%
 # This draw of the rows is a typical one: over six draws the means are 80 % for

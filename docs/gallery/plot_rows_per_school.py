@@ -1,6 +1,6 @@
 """
-The fewer rows per task, the dearer it is to learn them alone
-=============================================================
+The fewer rows per task, the more sharing gains
+===============================================
 
 How much should tasks share? Here a support vector machine says whether a pupil is in
 the upper half in mathematics, from the pupil's and the school's background: the survey
@@ -63,7 +63,7 @@ for rows in (5, 15, 40):
 
 import matplotlib.pyplot as plt
 
-_, ax = plt.subplots(figsize=(7.0, 4.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(7.0, 5.0), layout="constrained")
 place = np.arange(len(correlations))
 colours = ["#a9cce0", "#5b9bc0", "#17496b"]
 for shift, colour, (rows, scores) in zip((-0.06, 0, 0.06), colours, accuracy.items()):
@@ -79,19 +79,20 @@ for shift, colour, (rows, scores) in zip((-0.06, 0, 0.06), colours, accuracy.ite
         markersize=4,
         label=label,
     )
-ax.axhline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=1)
+line = {"color": "0.4", "linewidth": 0.8, "linestyle": "--", "zorder": 1}
+ax.axhline(0, label="the pooled model", **line)
 ax.set_xticks(place, [str(rho) for rho in correlations])
 ax.set_xlabel("correlation (0: each school alone, 1: one model for all)")
 ax.set_ylabel("accuracy over the pooled model, in points")
-ax.legend(frameon=False, loc="lower right")
+figure.legend(frameon=False, loc="outside upper center")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The left end, each school alone, is the worst place on the line, and it is the worse
-# the fewer rows there are. To share at all is what matters; how much matters little,
-# because ``C`` makes up for it. With few rows the common model on the right is about as
-# good as anything; with many the schools' differences begin to show, and the places
-# between the two ends are better than either.
+# The left end, each school alone, is worst, and the fewer rows there are, the worse it
+# is. Whether schools share at all matters most; how much matters little, because ``C``
+# makes up for it. With few rows the common model on the right is about as good as any
+# other; with many rows the schools' differences begin to show, and the models between
+# the two ends are better than either.
 
 # %%
 # .. rubric:: References

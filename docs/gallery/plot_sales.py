@@ -132,9 +132,9 @@ print(errors.round(2).to_string())
 
 import matplotlib.pyplot as plt
 
-_, axes = plt.subplots(1, 3, figsize=(9.6, 3.0), sharey=True, layout="constrained")
+_, axes = plt.subplots(1, 3, figsize=(9.6, 2.8), sharey=True, layout="constrained")
 for ax, column in zip(axes, errors):
-    ax.barh(errors.index, errors[column], color=["0.7", "0.7", "C0", "C0"], height=0.6)
+    ax.barh(errors.index, errors[column], color="#2a6f97", height=0.6)
     ax.set_title(column, fontsize="medium")
     ax.set_xlabel("RMSE of the expected sales")
     ax.spines[["top", "right"]].set_visible(False)

@@ -78,7 +78,7 @@ schooling = {
     "up to 12 years of school": (X["educ"] <= 12, "#d1602f"),
     "16 years and more": (X["educ"] >= 16, "#2a6f97"),
 }
-_, axes = plt.subplots(1, 3, figsize=(10.4, 3.8), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(10.4, 4.4), layout="constrained")
 for ax, topic in zip(axes, ["environment", "defence"]):
     place = Y.columns.get_loc(topic)
     for label, (group, colour) in schooling.items():
@@ -91,11 +91,13 @@ for ax, topic in zip(axes, ["environment", "defence"]):
     ax.set_title(topic, fontsize="medium")
     ax.set_xticks([2, 4, 6], ["liberal", "moderate", "conservative"])
 axes[0].set_ylabel("spend less (-1) or more (1)")
-axes[0].legend(frameon=False, loc="lower left", fontsize="small")
-lines = [
-    axes[1].plot([], style, color=colour)[0] for _, style, colour in models.values()
-]
-axes[1].legend(lines, models, frameon=False, loc="upper left", fontsize="small")
+dots = dict(zip(schooling, axes[0].containers))
+lines = {
+    name: plt.Line2D([], [], linestyle=style, marker="o", color=colour)
+    for name, (_, style, colour) in models.items()
+}
+parts = {**dots, **lines}
+figure.legend(parts.values(), parts, ncols=4, frameon=False, loc="outside upper center")
 
 
 def parted(values):
@@ -113,8 +115,7 @@ for name, (_, _, colour) in models.items():
     axes[2].plot(parted(Y), parted(expected[name]), "o", color=colour, label=name)
 axes[2].axline((0, 0), slope=1, color="0.6", linewidth=0.8)
 axes[2].set_title("difference that schooling makes", fontsize="medium")
-axes[2].set(xlabel="in the answers", ylabel="expected of people held out")
-axes[2].legend(frameon=False, loc="upper left", fontsize="small")
+axes[2].set(xlabel="in the answers", ylabel="in the predictions, people held out")
 for ax in axes:
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -179,11 +180,11 @@ for name, values in scores.items():
     print(f"{name:26s}{np.mean(values):4.1f} %, less by {span}")
 
 # %%
-# What people think of spending is mostly their own; the features explain less than a
-# tenth of it, and most of that is linear. To a ridge regression of every topic, linear
-# sharing adds a little, and so does a network of every topic; the shared mapping adds
-# more than the two together. It takes rows to see that: with 150 people instead of a
-# thousand it is no better than shared linear features, and they are simpler.
+# The features explain less than a tenth of what people think of spending, and most of
+# that is linear. Compared with a ridge regression of every topic, linear sharing adds a
+# little, and so does a network of every topic; the shared mapping adds more than the
+# two together. This takes many rows: with 150 people instead of a thousand the mapping
+# is no better than shared linear features, which are simpler.
 #
 # .. rubric:: References
 #

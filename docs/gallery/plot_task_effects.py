@@ -66,17 +66,19 @@ panels = {
     "two days": (partly, known, days < 2),
     "all days": (model, known, days >= 0),
 }
-_, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(10, 4.0), sharey=True, layout="constrained")
 measured = y[frame["Subject"] == 350].to_numpy()
 for ax, (title, (fitted, rows, seen)) in zip(axes, panels.items(), strict=True):
     low, high = fitted.predict_interval(rows, coverage=0.9).T
-    ax.fill_between(days, low, high, color="#2a6f97", alpha=0.2, linewidth=0)
-    ax.plot(days, fitted.predict(rows), color="#2a6f97")
-    ax.plot(days[seen], measured[seen], "o", color="0.15", markersize=5)
-    ax.plot(days[~seen], measured[~seen], "o", color="0.6", markersize=5, mfc="white")
+    band = ax.fill_between(days, low, high, color="#2a6f97", alpha=0.2, linewidth=0)
+    (line,) = ax.plot(days, fitted.predict(rows), color="#2a6f97")
+    (used,) = ax.plot(days[seen], measured[seen], "o", color="0.15", markersize=5)
+    (later,) = ax.plot(days[~seen], measured[~seen], "o", color="0.5", mfc="white")
     ax.set(title=title, xlabel="day")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("reaction time (ms)")
+parts = {"prediction": line, "90 % interval": band, "seen": used, "not seen": later}
+figure.legend(parts.values(), parts, ncols=4, frameon=False, loc="outside upper center")
 
 # %%
 # Do the intervals hold what they promise?

@@ -91,6 +91,7 @@ class TaskMoments:
     Attributes
     ----------
     n_tasks, n_features : int
+        How many there are.
 
     Notes
     -----
