@@ -124,7 +124,7 @@ def predict(arguments):
         with TableWriter(arguments.output, source.style) as writer:
             for frame in pieces:
                 found = saved.predict(frame, arguments.coverage)
-                writer.write(_beside(frame, found))
+                writer.write(_beside(frame, writer.legible(found)))
                 new = found["new_task"].to_numpy()
                 n_rows, n_new = n_rows + len(frame), n_new + int(new.sum())
                 new_tasks.update(frame.loc[new, saved.task].dropna().astype(str))

@@ -4,6 +4,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+import numpy as np
+
 from .reading import need_pandas, need_parquet
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
@@ -104,12 +106,31 @@ class TableWriter:
 
     def write(self, frame):
         """Add rows."""
-        if self.path.suffix.lower() == ".parquet":
+        if self._is_parquet:
             self._write_parquet(frame)
         else:
             how = {"mode": "a" if self._started else "w", "header": not self._started}
             frame.to_csv(self._part, index=False, **how, **self.style)
         self._started = True
+
+    def legible(self, found):
+        """What was found, for a text with six digits of each number.
+
+        No more of them are known, and a reader has to look at all.
+        """
+        if self._is_parquet:
+            return found
+        found = found.copy(deep=False)
+        for name in found.select_dtypes("floating").columns:
+            values = found[name].to_numpy()
+            short = np.array([float(f"{value:.6g}") for value in values])
+            whole = np.all(short == np.rint(short))
+            found[name] = short.astype(np.int64) if whole else short
+        return found
+
+    @property
+    def _is_parquet(self):
+        return self.path.suffix.lower() == ".parquet"
 
     def _write_parquet(self, frame):
         import pyarrow
@@ -126,6 +147,6 @@ class TableWriter:
 
 
 def write_table(frame, path, style=None):
-    """Write a whole table."""
+    """Write a whole table of what was found."""
     with TableWriter(path, style) as writer:
-        writer.write(frame)
+        writer.write(writer.legible(frame))
