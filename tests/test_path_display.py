@@ -12,11 +12,10 @@ from mtlearn import (
     PerTaskRegressor,
     PerTaskRegressorCV,
     SharedFeatureRegressorCV,
-    inspection,
 )
 from mtlearn.datasets import make_task_regression
 from mtlearn.fitting import grid
-from mtlearn.inspection import PathDisplay
+from mtlearn.inspection import PathDisplay, paths
 from mtlearn.metrics import TaskScorer
 
 N_ROWS = 94
@@ -104,9 +103,9 @@ def test_paths_of_scores(canvas):
     assert_allclose(drawn(display.error_line_)[:, 1], -down.score_path_[:, 0])
     assert display.band_ is None
     scorer = TaskScorer(mean_absolute_error, task_column=0, greater_is_better=False)
-    assert inspection._name_score(scorer) == ("mean absolute error", False)
-    assert inspection._name_score(make_scorer(r2_score)) == ("r2 score", True)
-    assert inspection._name_score(lambda e, X, y: 0.0)[1]
+    assert paths._name_score(scorer) == ("mean absolute error", False)
+    assert paths._name_score(make_scorer(r2_score)) == ("r2 score", True)
+    assert paths._name_score(lambda e, X, y: 0.0)[1]
 
 
 def test_paths_down_to_no_penalty(canvas):

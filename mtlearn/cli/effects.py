@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..effects import TaskEffectsDisplay
+from ..inspection import TaskEffectsDisplay
 from .files import is_picture, write_table
 from .models import make_pipeline
 

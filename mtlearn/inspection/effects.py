@@ -4,9 +4,9 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from .canvas import BLUE, canvas
-from .fitting import checks
-from .problem.ids import shorten
+from ..canvas import BLUE, canvas
+from ..fitting import checks
+from ..problem.ids import shorten
 
 _APART, _ALIKE = BLUE, "0.62"
 _LINE = 9.5  # points that a name on the axis takes

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.special import ndtri
 from sklearn.pipeline import Pipeline
 
-from .canvas import BLUE, canvas
-from .fitting import checks
+from ..canvas import BLUE, canvas
+from ..fitting import checks
 
 
 class CurveDisplay:
