@@ -1,6 +1,7 @@
-"""Shared mapping: hidden layers that all tasks share, a linear head for each task."""
+"""Shared mapping: hidden layers or an output layer that all tasks share."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -13,10 +14,12 @@ from .fitting.base import TaskEstimator, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.shared_model import mean_where, present_classes
 from .model_selection import TaskShuffleSplit
+from .problem.intercepts import SHARED
 from .problem.tasks import some_rows
 from .relations import Independent
 from .solvers.mapping.heads import head_sizes
-from .solvers.mapping.layers import ACTIVATIONS, Layers
+from .solvers.mapping.layers import ACTIVATIONS, represent
+from .solvers.mapping.own_layers import own_scores, own_units
 from .solvers.mapping.solve import Stop, solve_mapping
 from .solvers.mapping.strength import choose_strength, solve_in_units
 
@@ -32,6 +35,7 @@ class SharedMappingEstimator(
         activation="tanh",
         alpha="auto",
         *,
+        shared="hidden",
         n_init=1,
         early_stopping=False,
         validation_fraction=0.1,
@@ -51,6 +55,7 @@ class SharedMappingEstimator(
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.alpha = alpha
+        self.shared = shared
         self.n_init = n_init
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -89,8 +94,13 @@ class SharedMappingEstimator(
     def _check_network(self):
         checks.check_choice("activation", self.activation, ACTIVATIONS)
         checks.check_choice("solver", self.solver, self._solvers)
+        checks.check_choice("shared", self.shared, ("hidden", "output"))
         checks.check_number("n_init", self.n_init, 1, whole=True)
-        self._layers()
+        if len(self._layers()) > 1 and self.shared == "output":
+            raise ValueError(
+                "`hidden_layer_sizes` must be a single layer with shared='output', got "
+                f"{self.hidden_layer_sizes!r}."
+            )
 
     def _layers(self):
         """Sizes of the shared layers."""
@@ -123,6 +133,7 @@ class SharedMappingEstimator(
             "intercept": fit.intercept,
             "max_iter": self.max_iter,
             "solver": self.solver,
+            "shared": self.shared,
         }
         self.alpha_, solve = self._strength(problem, seed, options)
         return solve(
@@ -165,20 +176,40 @@ class SharedMappingEstimator(
         same = np.array_equal(self.tasks_, fit.tasks)
         sizes = (fit.data.n_features, *self._layers())
         own = self._own_classes(fit)
-        same = same and sizes == tuple(W.shape[0] for W in self.coefs_)
+        same = same and sizes == tuple(W.shape[-2] for W in self.coefs_)
+        same = same and self._shares_output == (self.shared == "output")
         same = same and np.array_equal(self._trained[0], fit.part)
         if not same or not np.array_equal(self._trained[1], own):
             return None
-        weights, biases = self._trained[2]
-        return [*self.coefs_[:-1], weights], [*self.intercepts_[:-1], biases]
+        return self._trained[2]
+
+    @property
+    def _shares_output(self):
+        """Whether the fitted layers are the tasks' own."""
+        return self.coefs_[0].ndim == 3
 
     # ------------------------------------------------------------ keep
 
     def _keep(self, fit, solution):
-        """Store layers and heads; a task without labels gets the mean head."""
+        """Store the layers; a task without labels gets the mean of what others own."""
+        found = solution.coef, solution.intercept
+        self._trained = fit.part, self._own_classes(fit), found
+        keep = self._keep_layers if self.shared == "output" else self._keep_heads
+        keep(fit, solution)
+        self.loss_ = solution.objective
+        self.loss_curve_ = np.array([value for value, _ in solution.history])
+        self.n_iter_, self.optimality_ = solution.n_iter, solution.certificate
+        if self.early_stopping:
+            self.validation_curve_ = solution.dual
+
+    def _keep_layers(self, fit, solution):
+        (V, U), (c, b) = solution.coef, solution.intercept
+        self.coefs_ = [fit.fill(V, V.mean(axis=0)), U]
+        self.intercepts_ = [fit.fill(c, c.mean(axis=0)), b]
+
+    def _keep_heads(self, fit, solution):
         own, n_tasks = self._own_classes(fit), fit.data.n_tasks
         V, b = solution.coef[-1].T, solution.intercept[-1]
-        self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
         free = fit.intercept.own
         models, levels, present = _by_label(V, b, own, n_tasks, free)
         present = present & self._determined(fit)
@@ -191,11 +222,6 @@ class SharedMappingEstimator(
         sides = _side_by_side(self._heads[:-1], self._levels[:-1], fit.part, own)
         self.coefs_ = [*solution.coef[:-1], sides[0]]
         self.intercepts_ = [*solution.intercept[:-1], sides[1]]
-        self.loss_ = solution.objective
-        self.loss_curve_ = np.array([value for value, _ in solution.history])
-        self.n_iter_, self.optimality_ = solution.n_iter, solution.certificate
-        if self.early_stopping:
-            self.validation_curve_ = solution.dual
 
     @property
     def _n_features_out(self):
@@ -204,21 +230,37 @@ class SharedMappingEstimator(
     # ------------------------------------------------------------ predict
 
     def _represent(self, X):
-        layers = Layers([W.shape[0] for W in self.coefs_], self.activation)
-        pairs = zip(self.coefs_[:-1], self.intercepts_[:-1])
-        theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
-        return np.ascontiguousarray(layers.forward(theta, X)[-1])
+        return represent(self.coefs_[:-1], self.intercepts_[:-1], self.activation, X)
+
+    def _evaluate(self, X, codes):
+        if not self._shares_output:
+            return super()._evaluate(X, codes)
+        if codes is None and self._layout == "single":
+            codes = np.zeros(X.shape[0], dtype=np.int64)
+        V, c = self._input_layers()
+        if codes is None:
+            V, c = V[:-1], c[:-1]
+        weights, biases = [V, self.coefs_[1]], [c, self.intercepts_[1]]
+        return own_scores(weights, biases, self.activation, X, codes)
+
+    def _input_layers(self):
+        """Weights and biases of the tasks' layers, the mean for unknown ones last."""
+        every = self.coefs_[0], self.intercepts_[0]
+        part = self._trained[0]
+        return [np.concatenate([A, A[part].mean(axis=0)[None]]) for A in every]
 
     def _models(self):
         return self._heads, self._levels
 
     def transform(self, X):
-        """Return the shared representation: the outputs of the last hidden layer.
+        """Return the outputs of the last hidden layer.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`. The task of a row does not matter: a column of ids is dropped.
+            As in `fit`. With ``shared="hidden"`` the task of a row does not matter, and
+            a column of ids is dropped. With ``shared="output"`` units are those of the
+            task that the column names; several tasks without such a column are refused.
 
         Returns
         -------
@@ -227,9 +269,16 @@ class SharedMappingEstimator(
         """
         check_is_fitted(self)
         X, ids = checks.check_features(self, X, None, reset=False)
-        if ids is not None:
-            self._codes(ids, X.shape[0])
-        return self._represent(X)
+        if self._shares_output and ids is None and len(self.tasks_) > 1:
+            raise ValueError(
+                "`transform` with shared='output' needs the task of every row, whose "
+                "units are its own, in a column of X: name it in `task_column`."
+            )
+        codes = None if ids is None else self._codes(ids, X.shape[0])
+        if not self._shares_output:
+            return self._represent(X)
+        codes = np.zeros(X.shape[0], dtype=np.int64) if codes is None else codes
+        return own_units(*self._input_layers(), self.activation, X, codes)
 
 
 def check_layers(sizes):
@@ -435,7 +484,13 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
 
     _solvers = ("auto", "projection", "lbfgs", "adam")
 
+    def _best_levels(self, fit):
+        if self.shared == "output":
+            return replace(fit, intercept=SHARED).levels()
+        return super()._best_levels(fit)
+
     def _raised(self, intercept, fit, level):
+        level = level[0] if self.shared == "output" else level
         return [*intercept[:-1], intercept[-1] + level]
 
 
@@ -581,6 +636,13 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     _solvers = ("auto", "lbfgs", "adam")
 
     def _own_classes(self, fit):
+        if self.shared == "output":
+            return np.ones((fit.data.n_tasks, len(fit.labels)), dtype=bool)
         if len(fit.labels) == 2:
             return np.ones((fit.data.n_tasks, 2), dtype=bool)
         return present_classes(fit.data, len(fit.labels))
+
+    def _classes_of(self, fit):
+        if self.shared == "output":
+            return self._own_classes(fit)
+        return super()._classes_of(fit)
