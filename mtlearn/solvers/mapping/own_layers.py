@@ -4,15 +4,18 @@ With M free, weights V_t (n_features, n_units) cost
 
     min_M |M|^2 + sum_t |V_t - M|^2 = sum_t |V_t|^2 - |sum_t V_t|^2 / (n_tasks + 1)
 
-In the coordinates of this file they cost a plain sum of squares: the mean direction over
-tasks, which is cheap, has one of its own, stretched, and so has no steps of its own.
+In the coordinates of this file they cost a plain sum of squares. The first is that of
+the mean over tasks, stretched, as what all tasks have in common is cheap.
 """
 
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
 from ...problem.tasks import TaskData, sort_codes
 from .layers import Layers, activate, fold
+
+_SMALL = 1000  # entries of the rows of a task
 
 
 class TaskRows:
@@ -32,6 +35,9 @@ class TaskRows:
         self.shape, self.dtype = X.shape, X.dtype
         self._present = np.flatnonzero(np.diff(self.starts))
         self._blocks = self._diagonal() if sp.issparse(X) else None
+        # calls of BLAS for a few rows each would take longer than they work
+        size = X.shape[0] * X.shape[1] / max(len(self._present), 1)
+        self._small = size <= _SMALL
 
     def _diagonal(self):
         """Sparse rows with the features of every task in columns of their own."""
@@ -51,6 +57,10 @@ class TaskRows:
         """Products x_i V_t, (n_samples, h), for V of shape (n_tasks, n_features, h)."""
         if self._blocks is not None:
             return np.asarray(self._blocks @ V.reshape(-1, V.shape[2]))
+        if self._small:
+            Z = np.zeros((len(self.codes), V.shape[2]), dtype=self.dtype)
+            _multiply(self.X, self.codes, V, Z)
+            return Z
         Z = np.empty((len(self.codes), V.shape[2]), dtype=self.dtype)
         for t in self._present:
             rows = slice(*self.starts[t : t + 2])
@@ -63,6 +73,9 @@ class TaskRows:
         if self._blocks is not None:
             return np.asarray(self._blocks.T @ D).reshape(self.n_tasks, d, h)
         total = np.zeros((self.n_tasks, d, h), dtype=D.dtype)
+        if self._small:
+            _multiply_back(self.X, self.codes, D, total)
+            return total
         for t in self._present:
             rows = slice(*self.starts[t : t + 2])
             np.matmul(self.X[rows].T, D[rows], out=total[t])
@@ -103,7 +116,7 @@ class OwnLayers:
         return TaskRows(X, data.codes, self.n_tasks)
 
     def _split(self, theta):
-        """Views of the coordinates of weights (n_tasks, d, h), of biases (n_tasks, h)."""
+        """Views of the coordinates of weights (n_tasks, d, h), biases (n_tasks, h)."""
         A, a = theta[: self._n_weights], theta[self._n_weights :]
         return A.reshape(self.n_tasks, *self.sizes), a.reshape(self.n_tasks, -1)
 
@@ -252,3 +265,28 @@ def own_scores(weights, biases, activation, X, codes):
             H[:, t] = activate(activation, np.asarray(X @ V[t]) + c[t])
     Z = H @ U + b
     return Z[..., 0] if len(b) == 1 else Z
+
+
+# ---------------------------------------------------------------- compiled passes
+
+
+@njit(cache=True)
+def _multiply(X, codes, V, Z):
+    """Add x_i V_t to every row of Z."""
+    for i in range(X.shape[0]):
+        t = codes[i]
+        for j in range(X.shape[1]):
+            x = X[i, j]
+            for k in range(Z.shape[1]):
+                Z[i, k] += x * V[t, j, k]
+
+
+@njit(cache=True)
+def _multiply_back(X, codes, D, total):
+    """Add x_i d_i' to the matrix of the row's task."""
+    for i in range(X.shape[0]):
+        t = codes[i]
+        for j in range(X.shape[1]):
+            x = X[i, j]
+            for k in range(D.shape[1]):
+                total[t, j, k] += x * D[i, k]

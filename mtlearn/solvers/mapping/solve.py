@@ -112,9 +112,9 @@ def solve_mapping(
     -------
     Solution
         `coef` is a list of weights (fan_in, fan_out), the last of all heads side by
-        side, `intercept` the list of biases (those of layers that tasks have to
-        themselves with an axis of tasks in front); `dual` the losses of the held-out rows
-        after every iteration where there are such.
+        side, `intercept` the list of biases; layers of the tasks' own have an axis of
+        tasks in front. `dual` are the losses of the held-out rows after every
+        iteration where there are such.
     """
     rng = np.random.default_rng() if rng is None else rng
     shape, early = (hidden, activation), stop is not None
