@@ -359,17 +359,33 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     there may be thousands of tasks. The problem is not convex: another `random_state`
     ends elsewhere, and `n_init` looks at several starts.
 
+    With ``shared="output"``, the mirror image, every task sees the features through an
+    input layer of its own, below one output layer for all:
+
+    .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i
+              (y_i - u \cdot \sigma(V_t x_i + c_t) - b)^2
+              + \frac{\alpha}{2} \Bigl(\|u\|^2
+              + \min_M \|M\|^2 + \sum_t \|V_t - M\|^2\Bigr)
+
+    with the biases c_t and b free. For tasks in which one law holds of features that
+    each of them measures in another way. At its best M is the sum of the V_t over
+    n_tasks + 1; many that are all alike pay about what a single layer does.
+
     Parameters
     ----------
     hidden_layer_sizes : int or tuple of int, default=(64,)
-        Number of units of every shared layer, at least one layer.
+        Number of units of every hidden layer, at least one layer; with a shared output
+        exactly one.
     activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
-        Of the shared layers. "softplus" is a relu without the kink.
+        Of the hidden layers. "softplus" is a relu without the kink.
     alpha : float or "auto", default="auto"
         Strength of the penalty, at least 0. It depends on the units of the features:
         scale them (StandardScaler). "auto": of strengths half a decade apart the one of
         least loss on a quarter of the rows (of 2,000 at most) that the others are to
         predict; what is then minimised is the objective at that strength.
+    shared : {"hidden", "output"}, default="hidden"
+        What the tasks have in common. "output": every task has an input layer of its
+        own, shrunk towards their mean, and one output layer serves all.
     n_init : int, default=1
         Random starts. All are followed for a few iterations (on a part of the rows
         where there are many), the best of them to the end.
@@ -389,12 +405,14 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task, unpenalised. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks. False: none; the
-        shared layers keep theirs.
+        shared layers keep theirs. With a shared output all of this is said of
+        the biases of the tasks' input layers.
     intercept_strength : float, default=1.0
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
         greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
+        A task that `fit` never saw gets the mean of the tasks' heads (with a shared
+        output of their input layers), or is refused.
     solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
         "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
         the shared weights. "auto" eliminates them unless many tasks with missing labels
@@ -419,9 +437,10 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
-        side in the order of `tasks_`.
+        side in the order of `tasks_`. With a shared output two: the input layers
+        (n_tasks, n_features, n_units), and the output layer (n_units, 1).
     intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of the layers.
+        Biases of the layers; of input layers (n_tasks, n_units).
     alpha_ : float
         The strength of the penalty, given or chosen.
     loss_ : float
@@ -454,7 +473,7 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     share of the rows; the last ones see all of them in double precision. The end is a
     point at which a step promises next to nothing: a stationary point, not a bound on
     the distance from the minimum. The strengths that "auto" tries are followed from
-    strong to weak until two in a row are no better. Features are centred, scaled and
+    strong to weak until two in a row (with a shared output four) are no better. Features are centred, scaled and
     turned inside, which changes nothing of the objective.
 
     References
@@ -509,17 +528,33 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     loss is a sum, not a mean. The problem is not convex: another `random_state` ends
     elsewhere, and `n_init` looks at several starts.
 
+    With ``shared="output"``, the mirror image, every task sees the features through an
+    input layer of its own, below one output layer for all: scores are u . sigma(V_t x +
+    c_t) + b, a softmax over the classes of all tasks where there are more than two, and
+    the penalty is
+
+    .. math:: \frac{\alpha}{2} \Bigl(\|u\|^2
+              + \min_M \|M\|^2 + \sum_t \|V_t - M\|^2\Bigr)
+
+    with the biases c_t and b free; M at its best is the sum of V_t over n_tasks + 1.
+    For tasks in which one rule holds of features that each of them measures in another
+    way.
+
     Parameters
     ----------
     hidden_layer_sizes : int or tuple of int, default=(64,)
-        Number of units of every shared layer, at least one layer.
+        Number of units of every hidden layer, at least one layer; with a shared output
+        exactly one.
     activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
-        Of the shared layers. "softplus" is a relu without the kink.
+        Of the hidden layers. "softplus" is a relu without the kink.
     alpha : float or "auto", default="auto"
         Strength of the penalty, at least 0. It depends on the units of the features:
         scale them (StandardScaler). "auto": of strengths half a decade apart the one of
         least loss on a quarter of the rows (of 2,000 at most) that the others are to
         predict; what is then minimised is the objective at that strength.
+    shared : {"hidden", "output"}, default="hidden"
+        What the tasks have in common. "output": every task has an input layer of its
+        own, shrunk towards their mean, and one output layer serves all.
     n_init : int, default=1
         Random starts. All are followed for a few iterations (on a part of the rows
         where there are many), the best of them to the end.
@@ -539,12 +574,14 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task (and class), unpenalised.
         "shrunk": adds alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
-        False: none; the shared layers keep theirs.
+        False: none; the shared layers keep theirs. With a shared output all of this is
+        said of the biases of the tasks' input layers.
     intercept_strength : float, default=1.0
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
         greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
+        A task that `fit` never saw gets the mean of the tasks' heads (with a shared
+        output of their input layers), or is refused.
     solver : {"auto", "lbfgs", "adam"}, default="auto"
         "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
         begins with 30 passes over the rows in random batches, for data of which a pass
@@ -570,13 +607,14 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that each task has; with a shared output those of all.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
         side in the order of `tasks_`, one column for two classes (the score of the
-        second), one per class for more.
+        second), one per class for more. With a shared output two: the input layers
+        (n_tasks, n_features, n_units), and the output layer (n_units, n_columns).
     intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of the layers.
+        Biases of the layers; of input layers (n_tasks, n_units).
     alpha_ : float
         The strength of the penalty, given or chosen.
     loss_ : float
@@ -607,8 +645,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     first steps are in single precision, from 8,192 on they see a growing share of the
     rows. The end is a point at which a step promises next to nothing: a stationary
     point, not a bound on the distance from the minimum. The strengths that "auto" tries
-    are followed from strong to weak until two in a row are no better. A task that has
-    one class of several predicts it with certainty (of two only where intercepts are
+    are followed from strong to weak until two in a row (with a shared output four) are
+    no better. With shared hidden layers a task that has one class of several predicts it with certainty (of two only where intercepts are
     free), and does not enter the mean head then. Where there are more than two classes
     in all, a task with two of them still has a single logistic score, and pays for its
     coefficients as such.

@@ -18,6 +18,7 @@ from .solve import arranged, heads_of, solve_mapping
 _STRENGTHS = 10.0 ** np.arange(2.0, -3.1, -0.5)  # in units of `unit_strength`
 _SHAKE = 0.1  # part of a fresh draw
 _PATIENCE = 2  # penalties in a row that are worse, after which no weaker one is tried
+_LONGER = 4  # the same where layers are the tasks' own: strong ones keep them alike
 _ALIKE = 1e-3  # relative difference of losses that is none
 _TOL = 1e-3  # of solutions that are only compared
 _ENOUGH = 2048  # rows that tell the strength
@@ -134,13 +135,14 @@ def choose_strength(data, own, hidden, activation, *, intercept, seed, **options
     learnt, held, own = part
     options = {**options, "intercept": intercept, "tol": _TOL, "seed": seed}
     solutions = along(learnt, own, hidden, activation, alphas, **options)
+    patience = _LONGER if options.get("shared") == "output" else _PATIENCE
     least, best, worse = np.inf, 0, 0
     for k, solution in enumerate(solutions):
         loss = mean_loss(held, own, intercept, activation, solution)
         worse = worse + 1 if loss > (1.0 + _ALIKE) * least else 0
         if loss < (1.0 - _ALIKE) * least:
             least, best = loss, k
-        if worse >= _PATIENCE:
+        if worse >= patience:
             break
     return float(alphas[best])
 
