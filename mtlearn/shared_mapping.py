@@ -473,8 +473,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     share of the rows; the last ones see all of them in double precision. The end is a
     point at which a step promises next to nothing: a stationary point, not a bound on
     the distance from the minimum. The strengths that "auto" tries are followed from
-    strong to weak until two in a row (with a shared output four) are no better. Features are centred, scaled and
-    turned inside, which changes nothing of the objective.
+    strong to weak until two in a row (with a shared output four) are no better.
+    Features are centred, scaled and turned inside, which changes nothing of the
+    objective.
 
     References
     ----------
@@ -646,10 +647,10 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     rows. The end is a point at which a step promises next to nothing: a stationary
     point, not a bound on the distance from the minimum. The strengths that "auto" tries
     are followed from strong to weak until two in a row (with a shared output four) are
-    no better. With shared hidden layers a task that has one class of several predicts it with certainty (of two only where intercepts are
-    free), and does not enter the mean head then. Where there are more than two classes
-    in all, a task with two of them still has a single logistic score, and pays for its
-    coefficients as such.
+    no better. With shared hidden layers a task that has one class of several predicts
+    it with certainty (of two only where intercepts are free), and does not enter the
+    mean head then. Where there are more than two classes in all, a task with two of
+    them still has a single logistic score, and pays for its coefficients as such.
 
     References
     ----------
