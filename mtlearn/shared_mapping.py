@@ -1,6 +1,7 @@
-"""Shared mapping: hidden layers that all tasks share, a linear head for each task."""
+"""Shared mapping: hidden layers or an output layer that all tasks share."""
 
 import numbers
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -13,10 +14,12 @@ from .fitting.base import TaskEstimator, TaskRegressor
 from .fitting.classifiers import LogisticClassifier
 from .fitting.shared_model import mean_where, present_classes
 from .model_selection import TaskShuffleSplit
+from .problem.intercepts import SHARED
 from .problem.tasks import some_rows
 from .relations import Independent
 from .solvers.mapping.heads import head_sizes
-from .solvers.mapping.layers import ACTIVATIONS, Layers
+from .solvers.mapping.layers import ACTIVATIONS, represent
+from .solvers.mapping.own_layers import own_scores, own_units
 from .solvers.mapping.solve import Stop, solve_mapping
 from .solvers.mapping.strength import choose_strength, solve_in_units
 
@@ -32,6 +35,7 @@ class SharedMappingEstimator(
         activation="tanh",
         alpha="auto",
         *,
+        shared="hidden",
         n_init=1,
         early_stopping=False,
         validation_fraction=0.1,
@@ -51,6 +55,7 @@ class SharedMappingEstimator(
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.alpha = alpha
+        self.shared = shared
         self.n_init = n_init
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -89,8 +94,13 @@ class SharedMappingEstimator(
     def _check_network(self):
         checks.check_choice("activation", self.activation, ACTIVATIONS)
         checks.check_choice("solver", self.solver, self._solvers)
+        checks.check_choice("shared", self.shared, ("hidden", "output"))
         checks.check_number("n_init", self.n_init, 1, whole=True)
-        self._layers()
+        if len(self._layers()) > 1 and self.shared == "output":
+            raise ValueError(
+                "`hidden_layer_sizes` must be a single layer with shared='output', got "
+                f"{self.hidden_layer_sizes!r}."
+            )
 
     def _layers(self):
         """Sizes of the shared layers."""
@@ -123,6 +133,7 @@ class SharedMappingEstimator(
             "intercept": fit.intercept,
             "max_iter": self.max_iter,
             "solver": self.solver,
+            "shared": self.shared,
         }
         self.alpha_, solve = self._strength(problem, seed, options)
         return solve(
@@ -165,20 +176,40 @@ class SharedMappingEstimator(
         same = np.array_equal(self.tasks_, fit.tasks)
         sizes = (fit.data.n_features, *self._layers())
         own = self._own_classes(fit)
-        same = same and sizes == tuple(W.shape[0] for W in self.coefs_)
+        same = same and sizes == tuple(W.shape[-2] for W in self.coefs_)
+        same = same and self._shares_output == (self.shared == "output")
         same = same and np.array_equal(self._trained[0], fit.part)
         if not same or not np.array_equal(self._trained[1], own):
             return None
-        weights, biases = self._trained[2]
-        return [*self.coefs_[:-1], weights], [*self.intercepts_[:-1], biases]
+        return self._trained[2]
+
+    @property
+    def _shares_output(self):
+        """Whether the fitted layers are the tasks' own."""
+        return self.coefs_[0].ndim == 3
 
     # ------------------------------------------------------------ keep
 
     def _keep(self, fit, solution):
-        """Store layers and heads; a task without labels gets the mean head."""
+        """Store the layers; a task without labels gets the mean of what others own."""
+        found = solution.coef, solution.intercept
+        self._trained = fit.part, self._own_classes(fit), found
+        keep = self._keep_layers if self.shared == "output" else self._keep_heads
+        keep(fit, solution)
+        self.loss_ = solution.objective
+        self.loss_curve_ = np.array([value for value, _ in solution.history])
+        self.n_iter_, self.optimality_ = solution.n_iter, solution.certificate
+        if self.early_stopping:
+            self.validation_curve_ = solution.dual
+
+    def _keep_layers(self, fit, solution):
+        (V, U), (c, b) = solution.coef, solution.intercept
+        self.coefs_ = [fit.fill(V, V.mean(axis=0)), U]
+        self.intercepts_ = [fit.fill(c, c.mean(axis=0)), b]
+
+    def _keep_heads(self, fit, solution):
         own, n_tasks = self._own_classes(fit), fit.data.n_tasks
         V, b = solution.coef[-1].T, solution.intercept[-1]
-        self._trained = fit.part, own, (solution.coef[-1], solution.intercept[-1])
         free = fit.intercept.own
         models, levels, present = _by_label(V, b, own, n_tasks, free)
         present = present & self._determined(fit)
@@ -191,11 +222,6 @@ class SharedMappingEstimator(
         sides = _side_by_side(self._heads[:-1], self._levels[:-1], fit.part, own)
         self.coefs_ = [*solution.coef[:-1], sides[0]]
         self.intercepts_ = [*solution.intercept[:-1], sides[1]]
-        self.loss_ = solution.objective
-        self.loss_curve_ = np.array([value for value, _ in solution.history])
-        self.n_iter_, self.optimality_ = solution.n_iter, solution.certificate
-        if self.early_stopping:
-            self.validation_curve_ = solution.dual
 
     @property
     def _n_features_out(self):
@@ -204,21 +230,37 @@ class SharedMappingEstimator(
     # ------------------------------------------------------------ predict
 
     def _represent(self, X):
-        layers = Layers([W.shape[0] for W in self.coefs_], self.activation)
-        pairs = zip(self.coefs_[:-1], self.intercepts_[:-1])
-        theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
-        return np.ascontiguousarray(layers.forward(theta, X)[-1])
+        return represent(self.coefs_[:-1], self.intercepts_[:-1], self.activation, X)
+
+    def _evaluate(self, X, codes):
+        if not self._shares_output:
+            return super()._evaluate(X, codes)
+        if codes is None and self._layout == "single":
+            codes = np.zeros(X.shape[0], dtype=np.int64)
+        V, c = self._input_layers()
+        if codes is None:
+            V, c = V[:-1], c[:-1]
+        weights, biases = [V, self.coefs_[1]], [c, self.intercepts_[1]]
+        return own_scores(weights, biases, self.activation, X, codes)
+
+    def _input_layers(self):
+        """Weights and biases of the tasks' layers, the mean for unknown ones last."""
+        every = self.coefs_[0], self.intercepts_[0]
+        part = self._trained[0]
+        return [np.concatenate([A, A[part].mean(axis=0)[None]]) for A in every]
 
     def _models(self):
         return self._heads, self._levels
 
     def transform(self, X):
-        """Return the shared representation: the outputs of the last hidden layer.
+        """Return the outputs of the last hidden layer.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`. The task of a row does not matter: a column of ids is dropped.
+            As in `fit`. With ``shared="hidden"`` the task of a row does not matter, and
+            a column of ids is dropped. With ``shared="output"`` units are those of the
+            task that the column names; several tasks without such a column are refused.
 
         Returns
         -------
@@ -227,9 +269,16 @@ class SharedMappingEstimator(
         """
         check_is_fitted(self)
         X, ids = checks.check_features(self, X, None, reset=False)
-        if ids is not None:
-            self._codes(ids, X.shape[0])
-        return self._represent(X)
+        if self._shares_output and ids is None and len(self.tasks_) > 1:
+            raise ValueError(
+                "`transform` with shared='output' needs the task of every row, whose "
+                "units are its own, in a column of X: name it in `task_column`."
+            )
+        codes = None if ids is None else self._codes(ids, X.shape[0])
+        if not self._shares_output:
+            return self._represent(X)
+        codes = np.zeros(X.shape[0], dtype=np.int64) if codes is None else codes
+        return own_units(*self._input_layers(), self.activation, X, codes)
 
 
 def check_layers(sizes):
@@ -310,17 +359,33 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     there may be thousands of tasks. The problem is not convex: another `random_state`
     ends elsewhere, and `n_init` looks at several starts.
 
+    With ``shared="output"``, the mirror image, every task sees the features through an
+    input layer of its own, below one output layer for all:
+
+    .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i
+              (y_i - u \cdot \sigma(V_t x_i + c_t) - b)^2
+              + \frac{\alpha}{2} \Bigl(\|u\|^2
+              + \min_M \|M\|^2 + \sum_t \|V_t - M\|^2\Bigr)
+
+    with the biases c_t and b free. For tasks in which one law holds of features that
+    each of them measures in another way. At its best M is the sum of the V_t over
+    n_tasks + 1; many that are all alike pay about what a single layer does.
+
     Parameters
     ----------
     hidden_layer_sizes : int or tuple of int, default=(64,)
-        Number of units of every shared layer, at least one layer.
+        Number of units of every hidden layer, at least one layer; with a shared output
+        exactly one.
     activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
-        Of the shared layers. "softplus" is a relu without the kink.
+        Of the hidden layers. "softplus" is a relu without the kink.
     alpha : float or "auto", default="auto"
         Strength of the penalty, at least 0. It depends on the units of the features:
         scale them (StandardScaler). "auto": of strengths half a decade apart the one of
         least loss on a quarter of the rows (of 2,000 at most) that the others are to
         predict; what is then minimised is the objective at that strength.
+    shared : {"hidden", "output"}, default="hidden"
+        What the tasks have in common. "output": every task has an input layer of its
+        own, shrunk towards their mean, and one output layer serves all.
     n_init : int, default=1
         Random starts. All are followed for a few iterations (on a part of the rows
         where there are many), the best of them to the end.
@@ -340,12 +405,14 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task, unpenalised. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks. False: none; the
-        shared layers keep theirs.
+        shared layers keep theirs. With a shared output all of this is said of
+        the biases of the tasks' input layers.
     intercept_strength : float, default=1.0
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
         greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
+        A task that `fit` never saw gets the mean of the tasks' heads (with a shared
+        output of their input layers), or is refused.
     solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
         "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
         the shared weights. "auto" eliminates them unless many tasks with missing labels
@@ -370,9 +437,10 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
-        side in the order of `tasks_`.
+        side in the order of `tasks_`. With a shared output two: the input layers
+        (n_tasks, n_features, n_units), and the output layer (n_units, 1).
     intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of the layers.
+        Biases of the layers; of input layers (n_tasks, n_units).
     alpha_ : float
         The strength of the penalty, given or chosen.
     loss_ : float
@@ -406,8 +474,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     share of the rows; the last ones see all of them in double precision. The end is a
     point at which a step promises next to nothing: a stationary point, not a bound on
     the distance from the minimum. The strengths that "auto" tries are followed from
-    strong to weak until two in a row are no better. Features are centred, scaled and
-    turned inside, which changes nothing of the objective.
+    strong to weak until two in a row (with a shared output four) are no better.
+    Features are centred, scaled and turned inside, which changes nothing of the
+    objective.
 
     References
     ----------
@@ -436,7 +505,13 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
 
     _solvers = ("auto", "projection", "lbfgs", "adam")
 
+    def _best_levels(self, fit):
+        if self.shared == "output":
+            return replace(fit, intercept=SHARED).levels()
+        return super()._best_levels(fit)
+
     def _raised(self, intercept, fit, level):
+        level = level[0] if self.shared == "output" else level
         return [*intercept[:-1], intercept[-1] + level]
 
 
@@ -455,17 +530,33 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     loss is a sum, not a mean. The problem is not convex: another `random_state` ends
     elsewhere, and `n_init` looks at several starts.
 
+    With ``shared="output"``, the mirror image, every task sees the features through an
+    input layer of its own, below one output layer for all: scores are u . sigma(V_t x +
+    c_t) + b, a softmax over the classes of all tasks where there are more than two, and
+    the penalty is
+
+    .. math:: \frac{\alpha}{2} \Bigl(\|u\|^2
+              + \min_M \|M\|^2 + \sum_t \|V_t - M\|^2\Bigr)
+
+    with the biases c_t and b free; M at its best is the sum of V_t over n_tasks + 1.
+    For tasks in which one rule holds of features that each of them measures in another
+    way.
+
     Parameters
     ----------
     hidden_layer_sizes : int or tuple of int, default=(64,)
-        Number of units of every shared layer, at least one layer.
+        Number of units of every hidden layer, at least one layer; with a shared output
+        exactly one.
     activation : {"tanh", "relu", "logistic", "softplus", "identity"}, default="tanh"
-        Of the shared layers. "softplus" is a relu without the kink.
+        Of the hidden layers. "softplus" is a relu without the kink.
     alpha : float or "auto", default="auto"
         Strength of the penalty, at least 0. It depends on the units of the features:
         scale them (StandardScaler). "auto": of strengths half a decade apart the one of
         least loss on a quarter of the rows (of 2,000 at most) that the others are to
         predict; what is then minimised is the objective at that strength.
+    shared : {"hidden", "output"}, default="hidden"
+        What the tasks have in common. "output": every task has an input layer of its
+        own, shrunk towards their mean, and one output layer serves all.
     n_init : int, default=1
         Random starts. All are followed for a few iterations (on a part of the rows
         where there are many), the best of them to the end.
@@ -485,12 +576,14 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task (and class), unpenalised.
         "shrunk": adds alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
-        False: none; the shared layers keep theirs.
+        False: none; the shared layers keep theirs. With a shared output all of this is
+        said of the biases of the tasks' input layers.
     intercept_strength : float, default=1.0
         With shrunken intercepts, what the penalty of their deviations is multiplied by,
         greater than 0: near 0 they are almost free, the larger the more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
+        A task that `fit` never saw gets the mean of the tasks' heads (with a shared
+        output of their input layers), or is refused.
     solver : {"auto", "lbfgs", "adam"}, default="auto"
         "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
         begins with 30 passes over the rows in random batches, for data of which a pass
@@ -516,13 +609,14 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that each task has; with a shared output those of all.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
         side in the order of `tasks_`, one column for two classes (the score of the
-        second), one per class for more.
+        second), one per class for more. With a shared output two: the input layers
+        (n_tasks, n_features, n_units), and the output layer (n_units, n_columns).
     intercepts_ : list of ndarray of shape (fan_out,)
-        Biases of the layers.
+        Biases of the layers; of input layers (n_tasks, n_units).
     alpha_ : float
         The strength of the penalty, given or chosen.
     loss_ : float
@@ -554,11 +648,11 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     first steps are in single precision, from 8,192 on they see a growing share of the
     rows. The end is a point at which a step promises next to nothing: a stationary
     point, not a bound on the distance from the minimum. The strengths that "auto" tries
-    are followed from strong to weak until two in a row are no better. A task that has
-    one class of several predicts it with certainty (of two only where intercepts are
-    free), and does not enter the mean head then. Where there are more than two classes
-    in all, a task with two of them still has a single logistic score, and pays for its
-    coefficients as such.
+    are followed from strong to weak until two in a row (with a shared output four) are
+    no better. With shared hidden layers a task that has one class of several predicts
+    it with certainty (of two only where intercepts are free), and does not enter the
+    mean head then. Where there are more than two classes in all, a task with two of
+    them still has a single logistic score, and pays for its coefficients as such.
 
     References
     ----------
@@ -583,6 +677,13 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     _solvers = ("auto", "lbfgs", "adam")
 
     def _own_classes(self, fit):
+        if self.shared == "output":
+            return np.ones((fit.data.n_tasks, len(fit.labels)), dtype=bool)
         if len(fit.labels) == 2:
             return np.ones((fit.data.n_tasks, 2), dtype=bool)
         return present_classes(fit.data, len(fit.labels))
+
+    def _classes_of(self, fit):
+        if self.shared == "output":
+            return self._own_classes(fit)
+        return super()._classes_of(fit)

@@ -28,7 +28,7 @@ _LEAST = float(np.finfo(float).eps)  # probability below which none is counted
 class MappingGrid(GridFit):
     """Choice of strength and layers; goes before the base estimator."""
 
-    early_stopping = False
+    early_stopping, shared = False, "hidden"
     _span = _WEAKEST / _STRONGEST
 
     def __init__(

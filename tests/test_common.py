@@ -404,6 +404,7 @@ def test_the_models_own_parameters():
     for name in ("SharedMappingClassifier", "SharedMappingRegressor"):
         own[name] = {
             **mapping,
+            "shared": "hidden",
             "n_init": 1,
             "early_stopping": False,
             "validation_fraction": 0.1,

@@ -1186,6 +1186,7 @@ def test_arguments_by_position(estimator):
         "hidden_layer_sizes": (64,),
         "activation": "tanh",
         "alpha": "auto",
+        "shared": "hidden",
         "n_init": 1,
         "early_stopping": False,
         "validation_fraction": 0.1,

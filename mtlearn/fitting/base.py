@@ -459,12 +459,16 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
 
     def _solution(self, fit, start):
         """Solve for what is left of the targets above their best level."""
-        level = fit.levels(self._margin)
+        level = self._best_levels(fit)
         if start is not None:
             start = start[0], self._raised(start[1], fit, -level)
         solution = self._solved(fit.lowered(level), start)
         b = self._raised(solution.intercept, fit, level)
         return replace(solution, intercept=b)
+
+    def _best_levels(self, fit):
+        """What is taken away from the targets of each task."""
+        return fit.levels(self._margin)
 
     def _raised(self, intercept, fit, level):
         """Intercepts of targets that are higher by the level of each task."""

@@ -36,7 +36,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         super()._keep(fit, solution)
         labels = fit.labels
         own = np.ones((len(self.tasks_), len(labels)), dtype=bool)
-        own[fit.part] = present_classes(fit.data, len(labels))
+        own[fit.part] = self._classes_of(fit)
         own[~own.any(axis=1)] = True
         self._own, self._labels = own, labels
         self.task_classes_ = [labels[row] for row in own]
@@ -46,6 +46,10 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
             self.classes_ = np.arange(len(self.tasks_))
         else:
             self.classes_ = self.task_classes_
+
+    def _classes_of(self, fit):
+        """Classes that each task may have, (n_part, n_classes) bool."""
+        return present_classes(fit.data, len(fit.labels))
 
     def _masked_scores(self, X, task):
         """Scores; minus infinity for classes that a row's task does not have."""

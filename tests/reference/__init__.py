@@ -35,7 +35,14 @@ from .losses import (
     row_slope,
 )
 from .low_rank import low_rank, reduced_rank
-from .mapping import activate, head_columns, mapped, mapping_objective
+from .mapping import (
+    activate,
+    head_columns,
+    mapped,
+    mapping_objective,
+    own_units,
+    shared_output_objective,
+)
 from .metrics import arrmse, scores_by_task, within_task_r2
 from .penalties import (
     PENALTIES,
@@ -98,6 +105,7 @@ __all__ = [
     "maps",
     "objective",
     "omega",
+    "own_units",
     "pooled",
     "precision",
     "predict",
@@ -110,6 +118,7 @@ __all__ = [
     "scores_by_task",
     "shared_gauge",
     "shared_mean",
+    "shared_output_objective",
     "shared_penalty",
     "solved",
     "task_classes",

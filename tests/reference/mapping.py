@@ -118,3 +118,58 @@ def mapping_objective(
             if max(abs(apart)) > 1e-10 * (1 + max(map(abs, group))):
                 return np.inf
     return total
+
+
+def own_units(V, c, activation, X, codes):
+    """Hidden units of every row by the input layer of its task, unit by unit."""
+    H = np.empty((len(X), V.shape[2]))
+    for i, t in enumerate(codes):
+        for k in range(V.shape[2]):
+            H[i, k] = activate(activation, sum(X[i] * V[t, :, k]) + c[t, k])
+    return H
+
+
+def shared_output_objective(
+    loss,
+    coefs,
+    intercepts,
+    activation,
+    X,
+    y,
+    codes,
+    weight,
+    alpha,
+    fit_intercept=True,
+    intercept_strength=1.0,
+):
+    """sum_i c_i loss(y_i, u act(V_t x_i + c_t) + b) + 1/2 alpha (|u|^2 + Omega(V)).
+
+    Omega(V) = min_M |M|^2 + sum_t |V_t - M|^2. Biases are free, but for "shrunk": 1/2
+    alpha times the intercept strength, sum_t |c_t - mean c|^2. Labels are -1 and +1, or
+    numbers of classes, of which every task has all.
+
+    Returns
+    -------
+    float, infinite where biases are not what ``fit_intercept`` says
+    """
+    (V, U), (c, b) = coefs, intercepts
+    H, total = own_units(V, c, activation, X, codes), 0.0
+    for i in range(len(y)):
+        f = [sum(U[:, k] * H[i]) + b[k] for k in range(len(b))]
+        if loss == "softmax":
+            classes = range(len(f))
+            total += weight[i] * row_loss("softmax", int(y[i]), f, classes=classes)
+        else:
+            total += weight[i] * row_loss(loss, y[i], f[0])
+    # what is squared around M, itself among it: zero and every V_t
+    M = sum(V) / (len(V) + 1)
+    total += 0.5 * alpha * (np.sum(M**2) + sum(np.sum((A - M) ** 2) for A in V))
+    total += 0.5 * alpha * np.sum(U**2)
+    mean = sum(c) / len(c)
+    if fit_intercept == "shrunk":
+        total += 0.5 * alpha * intercept_strength * np.sum((c - mean) ** 2)
+    elif fit_intercept == "shared" and np.max(abs(c - mean)) > 1e-10:
+        return np.inf
+    elif fit_intercept is False and np.max(abs(c)) > 0:
+        return np.inf
+    return total

@@ -33,6 +33,26 @@ class Layers:
         shapes = zip(self._places, self.sizes, self.sizes[1:])
         return [(theta[w].reshape(i, o), theta[b]) for (w, b), i, o in shapes]
 
+    def pack(self, weights, biases):
+        """The vector of given weights and biases, the opposite of `unpack`."""
+        pairs = zip(weights, biases)
+        return np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
+
+    def read(self, data, X):
+        """The rows of `data` with features X as `forward` wants them."""
+        return X
+
+    def first(self, theta):
+        """A view of the weights that see the features."""
+        return self.unpack(theta)[0][0]
+
+    def decay(self, alpha, first):
+        """Penalty of every weight; that of the features is in `first`."""
+        decay = np.zeros(self.n_params)
+        for k, (W, _) in enumerate(self.unpack(decay)):
+            W[:] = alpha if k else first[:, None]
+        return decay
+
     def draw(self, rng):
         """Weights to begin with (Glorot and Bengio, AISTATS 2010)."""
         theta = np.empty(self.n_params)
@@ -49,7 +69,7 @@ class Layers:
         for W, b in self.unpack(theta):
             Z = np.asarray(outputs[-1] @ W)
             Z += b
-            outputs.append(_activate(self.activation, Z))
+            outputs.append(activate(self.activation, Z))
         return outputs
 
     def backward(self, theta, outputs, D):
@@ -61,7 +81,7 @@ class Layers:
         parts = list(zip(self.unpack(theta), self.unpack(gradient)))
         for k in range(len(parts) - 1, -1, -1):
             (W, _), (gW, gb) = parts[k]
-            _fold(_CODES[self.activation], outputs[k + 1], D)
+            fold(self.activation, outputs[k + 1], D)
             gW[:] = outputs[k].T @ D
             gb[:] = D.sum(axis=0)
             if k:
@@ -69,10 +89,17 @@ class Layers:
         return gradient
 
 
+def represent(weights, biases, activation, X):
+    """What the last of given layers makes of the rows of X, (n_samples, h)."""
+    layers = Layers([W.shape[0] for W in weights] + [len(biases[-1])], activation)
+    outputs = layers.forward(layers.pack(weights, biases), X)
+    return np.ascontiguousarray(outputs[-1])
+
+
 _CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
 
 
-def _activate(name, Z):
+def activate(name, Z):
     """The activation of Z, in place."""
     if name == "tanh":
         return np.tanh(Z, out=Z)
@@ -85,9 +112,13 @@ def _activate(name, Z):
     return Z
 
 
+def fold(name, H, D):
+    """D times the derivative of the activation, which its value H tells; in place."""
+    _fold(_CODES[name], H, D)
+
+
 @njit(cache=True)
 def _fold(code, H, D):
-    """D times the derivative of the activation, which its value H tells; in place."""
     n, h = H.shape
     one = H.dtype.type(1.0)
     for i in range(n):

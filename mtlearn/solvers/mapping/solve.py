@@ -2,6 +2,9 @@
 
     minimise  sum_t L_t(V_t h(x) + b_t) + 1/2 alpha (all weights squared)
 
+or the other way round, an input layer for each below one head for all: to the head all
+rows are then of one task.
+
 With the squared loss the heads are eliminated exactly (variable projection; Golub and
 Pereyra, SIAM Journal on Numerical Analysis 10, 1973): quasi-Newton steps see the shared
 weights alone, and the gradient is that of the whole at the best heads. With the
@@ -12,7 +15,6 @@ precision; the end is on all of them in double precision.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE
@@ -24,6 +26,7 @@ from .distinct import distinct
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
 from .lbfgs import descend, minimise
+from .own_layers import OwnLayers, as_one_task, in_rows
 from .units import Units
 
 _MANY = 1000  # rows from which the first steps are in single precision
@@ -67,8 +70,9 @@ def solve_mapping(
     shake=0.0,
     solver="auto",
     stop=None,
+    shared="hidden",
 ):
-    """Fit shared layers and a head per task.
+    """Fit shared layers and a head per task, or layers per task and a shared head.
 
     Parameters
     ----------
@@ -100,25 +104,32 @@ def solve_mapping(
         Whether heads are eliminated (squared loss only); "adam" takes random batches
         before the steps on all rows.
     stop : Stop, default=None
+    shared : {"hidden", "output"}
+        What the tasks have in common. With "output" there is one hidden layer, and
+        `intercept` says which of its biases each task has.
 
     Returns
     -------
     Solution
         `coef` is a list of weights (fan_in, fan_out), the last of all heads side by
-        side, `intercept` the list of biases; `dual` the losses of the held-out rows
-        after every iteration where there are such.
+        side, `intercept` the list of biases; layers of the tasks' own have an axis of
+        tasks in front. `dual` are the losses of the held-out rows after every
+        iteration where there are such.
     """
     rng = np.random.default_rng() if rng is None else rng
     shape, early = (hidden, activation), stop is not None
-    network, units = _build(data, own, shape, alpha, intercept, solver, early)
-    zero = network.heads.zero_objective()
+    problem = data, own, shape, alpha, intercept
+    network, units = _build(*problem, solver, early, shared)
+    heads = network.heads
+    zero = heads.zero_objective()
     if own is not None:
-        zero = base_objective(data, Softmax(own.shape[1]), None, intercept, zero)
+        loss = Softmax(own.shape[1])
+        zero = base_objective(heads.data, loss, None, heads.intercept, zero)
 
     def enough(value):
         return goal(tol, zero, value)
 
-    watch = None if stop is None else _Watch(network, stop, units)
+    watch = None if stop is None else _Watch(network, stop, units, shared)
     if start:
         x = network.there(*units.there(*start))
         if shake:
@@ -148,21 +159,25 @@ def solve_mapping(
     )
 
 
-def _build(data, own, shape, alpha, intercept, solver, early=False):
+def _build(data, own, shape, alpha, intercept, solver, early=False, shared="hidden"):
     """The function to be minimised, and the units of its features."""
-    data = distinct(_sorted(data))
+    data = distinct(arranged(data, shared))
     hidden, activation = shape
-    layers = Layers((data.n_features, *hidden), activation)
-    heads = Heads.of(data, own, alpha, intercept)
-    mass = heads.weight.sum(axis=1) if data.wide else heads.weight
-    units = Units(data.X, mass, alpha, turned=not early)
+    sizes, centred = (data.n_features, *hidden), True
+    if shared == "output":
+        layers = OwnLayers(sizes, activation, data.n_tasks, intercept)
+        centred = intercept.own
+    else:
+        layers = Layers(sizes, activation)
+    heads = heads_of(data, own, alpha, intercept, shared)
+    mass = heads.weight.sum(axis=1) if heads.data.wide else heads.weight
+    units = Units(data.X, mass, alpha, centred, turned=not early)
     projected = solver == "projection"
     if solver in ("auto", "adam") and heads.kind == SQUARED:
         projected = _worth_projecting(heads, layers)
-    decay = np.zeros(layers.n_params)
-    for k, (W, _) in enumerate(layers.unpack(decay)):
-        W[:] = alpha if k else units.penalty[:, None]
-    return Network(layers, heads, units.rows(data.X), decay, projected), units
+    decay = layers.decay(alpha, units.penalty)
+    X = layers.read(data, units.rows(data.X))
+    return Network(layers, heads, X, decay, projected), units
 
 
 def _judge(network, end, enough, cut):
@@ -188,8 +203,13 @@ def _worth_projecting(heads, layers):
     return heads.n_columns * n * h * h <= _DEAR * passes
 
 
-def _sorted(data):
-    """Rows in the order of their tasks; a single task as a table of one column."""
+def arranged(data, shared):
+    """Rows in the order of their tasks; a single task as a table of one column.
+
+    With a layer for every task, the observations one by one.
+    """
+    if shared == "output":
+        return in_rows(data)
     if data.wide:
         return data
     weight = data.sample_weight
@@ -199,6 +219,13 @@ def _sorted(data):
     weight = None if weight is None else weight[data.rows]
     y, codes = data.y[data.rows], data.task_of
     return TaskData(data.features, y, data.n_tasks, codes, weight, data.task_weight)
+
+
+def heads_of(data, own, alpha, intercept, shared):
+    """The heads of rows in that order: of every task, or one for all."""
+    if shared == "output":
+        data, own, intercept = as_one_task(data), own if own is None else own[:1], FREE
+    return Heads.of(data, own, alpha, intercept)
 
 
 # ---------------------------------------------------------------- the function
@@ -217,14 +244,14 @@ class Network:
     def rows(self, index, dtype):
         """The same on some of the rows, in another precision."""
         X = self.X if index is None else self.X[index]
-        X = X.astype(dtype) if sp.issparse(X) else np.asarray(X, dtype=dtype)
+        X = X.astype(dtype, copy=False)
         heads = self.heads.rows(index, dtype)
         return Network(self.layers, heads, X, self.decay, self.projected)
 
     def begin(self, rng, units):
         """Random shared weights; heads at zero, or the best."""
         theta = self.layers.draw(rng)
-        first = self.layers.unpack(theta)[0][0]
+        first = self.layers.first(theta)
         first[units.constant] = 0.0  # a constant tells nothing
         first[:] = units.turn(first)
         if self.projected:
@@ -234,8 +261,7 @@ class Network:
 
     def there(self, weights, biases):
         """The vector of given weights and biases."""
-        pairs = zip(weights[:-1], biases[:-1])
-        theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
+        theta = self.layers.pack(weights[:-1], biases[:-1])
         if self.projected:
             return theta
         b = self.heads.confine(biases[-1])
@@ -352,7 +378,7 @@ def _rough(value):
 def _parts(network, rng):
     """Problems on growing shares of the rows, in single precision."""
     n = network.X.shape[0]
-    if n < _MANY or sp.issparse(network.X):
+    if n < _MANY or not isinstance(network.X, np.ndarray):
         return []
     order, parts, size = rng.permutation(n), [], n
     while size >= _GROWTH * _PART:
@@ -364,12 +390,11 @@ def _parts(network, rng):
 class _Watch:
     """The loss of held-out rows; remembers where it was smallest."""
 
-    def __init__(self, network, stop, units):
+    def __init__(self, network, stop, units, shared):
         self.network, self.patience = network, stop.patience
-        data = _sorted(stop.data)
-        heads = network.heads
-        self.heads = Heads.of(data, heads.own, 0.0, heads.intercept)
-        self.X = units.rows(data.X)
+        data, heads = arranged(stop.data, shared), network.heads
+        self.heads = heads_of(data, heads.own, 0.0, heads.intercept, shared)
+        self.X = network.layers.read(data, units.rows(data.X))
         self.losses, self.best, self._at = [], None, 0
 
     def __call__(self, x):

@@ -11,13 +11,14 @@ import numpy as np
 
 from ...problem.tasks import some_rows
 from .distinct import digest, distinct
-from .heads import Heads
-from .layers import Layers
-from .solve import solve_mapping
+from .layers import represent
+from .own_layers import own_units
+from .solve import arranged, heads_of, solve_mapping
 
 _STRENGTHS = 10.0 ** np.arange(2.0, -3.1, -0.5)  # in units of `unit_strength`
 _SHAKE = 0.1  # part of a fresh draw
 _PATIENCE = 2  # penalties in a row that are worse, after which no weaker one is tried
+_LONGER = 4  # the same where layers are the tasks' own: strong ones keep them alike
 _ALIKE = 1e-3  # relative difference of losses that is none
 _TOL = 1e-3  # of solutions that are only compared
 _ENOUGH = 2048  # rows that tell the strength
@@ -100,11 +101,14 @@ def _scaled(weights, biases, factor):
 
 def mean_loss(data, own, intercept, activation, solution):
     """Mean loss of labels that a solution may not have seen."""
-    heads = Heads.of(data, own, 0.0, intercept)
-    layers = Layers([W.shape[0] for W in solution.coef], activation)
-    pairs = zip(solution.coef[:-1], solution.intercept[:-1])
-    theta = np.concatenate([np.append(W.ravel(), b) for W, b in pairs])
-    H = np.ascontiguousarray(layers.forward(theta, data.X)[-1])
+    weights, biases = solution.coef[:-1], solution.intercept[:-1]
+    shared = "output" if weights[0].ndim == 3 else "hidden"
+    data = arranged(data, shared)
+    heads = heads_of(data, own, 0.0, intercept, shared)
+    if shared == "output":
+        H = own_units(weights[0], biases[0], activation, data.X, data.codes)
+    else:
+        H = represent(weights, biases, activation, data.X)
     return heads.mean_loss(H, solution.coef[-1].T, solution.intercept[-1])
 
 
@@ -131,13 +135,14 @@ def choose_strength(data, own, hidden, activation, *, intercept, seed, **options
     learnt, held, own = part
     options = {**options, "intercept": intercept, "tol": _TOL, "seed": seed}
     solutions = along(learnt, own, hidden, activation, alphas, **options)
+    patience = _LONGER if options.get("shared") == "output" else _PATIENCE
     least, best, worse = np.inf, 0, 0
     for k, solution in enumerate(solutions):
         loss = mean_loss(held, own, intercept, activation, solution)
         worse = worse + 1 if loss > (1.0 + _ALIKE) * least else 0
         if loss < (1.0 - _ALIKE) * least:
             least, best = loss, k
-        if worse >= _PATIENCE:
+        if worse >= patience:
             break
     return float(alphas[best])
 

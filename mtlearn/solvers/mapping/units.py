@@ -23,18 +23,21 @@ class Units:
     mass : ndarray of shape (n_samples,)
         Weight of every row.
     alpha : float
+    centred : bool
+        False where a bias may not take up the means of the features.
     turned : bool
         False keeps the features' own axes: for steps that are stopped early, before
         faint directions have had their turn.
     """
 
-    def __init__(self, X, mass, alpha, turned=True):
+    def __init__(self, X, mass, alpha, centred=True, turned=True):
         total = max(float(mass.sum()), 1e-300)
         self.centre = np.zeros(X.shape[1])
         if sp.issparse(X):
             squares = X.multiply(X).T @ mass / total
         else:
-            self.centre = mass @ X / total
+            if centred:
+                self.centre = mass @ X / total
             squares = mass @ (X - self.centre) ** 2 / total
             # what rounding leaves of a constant column is none
             level = 1e-13 * np.abs(self.centre)
