@@ -51,8 +51,8 @@ print(f"{known.sum()} ratings to learn from, {test.sum()} held out")
 # -------------------------------------------
 #
 # The obvious baselines are scikit-learn's: a ridge regression for every person, and one
-# for all that predicts how far a rating lies from the person's mean. Their strengths are
-# tuned. :class:`~mtlearn.MultiTaskBayesianRidge` has one common effect of every feature
+# for all that predicts how far a rating lies from the person's mean. Their strengths
+# are tuned. :class:`~mtlearn.MultiTaskBayesianRidge` has one common effect of every feature
 # and lets every person deviate from it; how far people differ is learned, feature by
 # feature, from all of them.
 
@@ -141,13 +141,12 @@ for ax, title in zip(axes, ["held-out error", "what people like"]):
 
 # %%
 # Those of whom little is known gain most: a ridge of their own has not enough ratings,
-# and one for all does not know their taste. Where there are hundreds of ratings, a ridge
-# for each is almost as good. People agree on crime
-# more than on horror.
+# and one for all does not know their taste. Where there are hundreds of ratings, a
+# ridge for each is almost as good. People agree on crime more than on horror.
 #
-# Films that are liked by the same people for reasons that no genre says are the business
-# of matrix factorisation, which is not compared here; a column from it would be one more
-# feature.
+# That the same people like the same films, for reasons that no genre says, is the
+# business of matrix factorisation, which is not compared here; what it finds could be
+# further features.
 #
 # .. rubric:: References
 #
