@@ -52,9 +52,9 @@ print(f"{known.sum()} ratings to learn from, {test.sum()} held out")
 #
 # The obvious baselines are scikit-learn's: a ridge regression for every person, and one
 # for all that predicts how far a rating lies from the person's mean. Their strengths
-# are tuned. :class:`~mtlearn.MultiTaskBayesianRidge` has one common effect of every feature
-# and lets every person deviate from it; how far people differ is learned, feature by
-# feature, from all of them.
+# are tuned. :class:`~mtlearn.MultiTaskBayesianRidge` has one common effect of every
+# feature and lets every person deviate from it; how far people differ is learned,
+# feature by feature, from all of them.
 
 from sklearn.linear_model import RidgeCV
 
