@@ -276,6 +276,7 @@ class SharedMappingRegressorCV(MappingGrid, SharedMappingRegressor):
     loss_curve_ : ndarray of shape (n_steps,)
         The objective after every step on all rows.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
@@ -434,6 +435,7 @@ class SharedMappingClassifierCV(ClassGrid, MappingGrid, SharedMappingClassifier)
     loss_curve_ : ndarray of shape (n_steps,)
         The objective after every step on all rows.
     n_iter_ : int
+        Iterations of the solver.
     optimality_ : float
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
