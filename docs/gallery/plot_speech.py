@@ -144,9 +144,10 @@ axes[0].set_yticks(place, X.columns[order])
 # Most measures say the same of both, or nothing at all; a few, like the second
 # coefficient of the cepstrum and the turbulence, are learned to differ. In each
 # cross-validation this predicts better than two models apart. Against one logistic
-# regression for all it is a draw: which of the two is ahead depends on how the folds
-# fall. With 64 healthy people, 23 of them men, no more can be told; what the learned
-# model adds is the picture of where the two sexes differ and where they do not.
+# regression for all it does not win: which of the two is ahead depends on how the folds
+# fall, and in the mean the simpler one is. With 64 healthy people, 23 of them men, no
+# more can be told; what the learned model adds is the picture of where the two sexes
+# differ and where they do not.
 #
 # .. rubric:: References
 #
