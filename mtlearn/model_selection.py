@@ -5,12 +5,20 @@ that the training part never saw. These splitters say which of the two is meant.
 """
 
 import numbers
+from importlib import import_module
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, indexable
 
 from .problem.ids import index_tasks, missing_labels, split_task_column
+
+
+def __getattr__(name):
+    """Find TaskConformal, which stands on the estimators, on this path as well."""
+    if name == "TaskConformal":
+        return import_module("mtlearn.conformal").TaskConformal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _TaskSplitter(BaseCrossValidator):

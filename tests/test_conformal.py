@@ -302,3 +302,11 @@ def test_calls_that_are_refused():
             model.predict_interval(X, coverage, task=task)
     assert isinstance(model.estimator, Ridge)
     assert isinstance(TaskConformal().fit(X, y).estimator_, MultiTaskBayesianRidge)
+
+
+def test_two_paths_to_one_class():
+    from mtlearn import model_selection
+
+    assert model_selection.TaskConformal is TaskConformal
+    with pytest.raises(AttributeError, match="no attribute 'TaskConformall'"):
+        _ = model_selection.TaskConformall
