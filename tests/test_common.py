@@ -203,6 +203,7 @@ for name in mtlearn.__all__:
     asked = []
     if parse_version(sklearn.__version__) >= parse_version("1.9"):
         asked = [*(estimator.__name__ for estimator in ESTIMATORS), "BestSharing"]
+        asked.append("TaskConformal")
     assert sorted(run.stdout.split()) == sorted(asked)
 
 
