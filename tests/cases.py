@@ -358,7 +358,7 @@ def quick(estimator, **params):
     if "alphas" in known:
         params = {"alphas": 4, "cv": 2, **params}
     if "Cs" in known:
-        params = {"Cs": 4, "correlations": (0.0, 0.9), "cv": 2, **params}
+        params = {"Cs": 2, "correlations": (0.0, 0.9), "cv": 2, **params}
     if "random_state" in inspect.signature(estimator).parameters:
         params = {"hidden_layer_sizes": (8,), "random_state": 0, **params}
     return estimator(**params)
