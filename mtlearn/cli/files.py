@@ -1,11 +1,11 @@
 """Files that are written: whether they can be, before the work, and how."""
 
-import importlib.util
 import os
 from pathlib import Path
 
 import numpy as np
 
+from ..problem.extras import need
 from .reading import need_pandas, need_parquet
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
@@ -28,19 +28,12 @@ def check_paths(arguments):
     for option, path in given.items():
         _check_path(f"--{option}", path, ENDINGS[option])
     pictures = [option for option, path in given.items() if is_picture(path)]
-    if pictures and not _installed("matplotlib"):
-        raise ImportError(
-            f"--{pictures[0]} needs matplotlib, which is not installed; install the "
-            'extra: pip install "scikit-multitask[plot]"'
-        )
+    if pictures:
+        need("matplotlib", f"--{pictures[0]} needs", "plot")
     if any(Path(path).suffix.lower() == ".parquet" for path in given.values()):
         need_parquet()
-    page = str(given.get("report", "")).lower().endswith(".html")
-    if page and not _installed("jinja2"):
-        raise ImportError(
-            "A report in HTML needs jinja2, which is not installed; install the extra: "
-            'pip install "scikit-multitask[report]"'
-        )
+    if str(given.get("report", "")).lower().endswith(".html"):
+        need("jinja2", "A report in HTML needs", "report")
     whole = [Path(path).resolve() for path in given.values()]
     source = getattr(arguments, "file", None)
     if source is not None:
@@ -67,13 +60,6 @@ def _check_path(option, path, endings):
 def is_picture(path):
     """Whether a name is that of a picture."""
     return Path(path).suffix.lower() in PICTURES
-
-
-def _installed(name):
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ValueError:
-        return False
 
 
 class TableWriter:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from zipfile import BadZipFile
 
-EXTRA = 'pip install "scikit-multitask[{}]"'
+from ..problem.extras import need
 
 _HEAD = 1 << 16  # bytes by which the style of a text is judged
 _LINES = 200  # of them, at most
@@ -30,26 +30,12 @@ _LEAST_BATCH, _MOST_BATCH = 500, 200_000  # rows
 
 def need_pandas():
     """pandas, or one sentence where it is not installed."""
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError(
-            "Reading a table needs pandas, which is not installed; install the extra: "
-            f"{EXTRA.format('examples')}"
-        ) from None
-    return pandas
+    return need("pandas", "Reading a table needs", "examples")
 
 
 def need_parquet():
     """pyarrow.parquet, or one sentence where it is not installed."""
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise ImportError(
-            "Parquet needs pyarrow, which is not installed; install the extra: "
-            f"{EXTRA.format('parquet')}"
-        ) from None
-    return parquet
+    return need("pyarrow.parquet", "Parquet needs", "parquet")
 
 
 def open_source(arguments):
@@ -204,13 +190,7 @@ class ExcelSource(Source):
 
     def _read(self, task):
         pandas = need_pandas()
-        try:
-            import openpyxl  # noqa: F401
-        except ImportError:
-            raise ImportError(
-                "Excel files need openpyxl, which is not installed; install the extra: "
-                f"{EXTRA.format('excel')}"
-            ) from None
+        need("openpyxl", "Excel files need", "excel")
         dtype = {} if task is None else {task: str}
         try:
             frame = pandas.read_excel(self.path, dtype=dtype, engine="openpyxl")

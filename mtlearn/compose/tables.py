@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..fitting import checks
 from ..fitting.whole import WholeFit
+from ..problem.extras import need
 from ..problem.ids import shorten
 from .columns import CategoryColumn, Rules, decide
 
@@ -215,7 +216,7 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
 
     def _as_frame(self, X, reset):
         """A pandas frame; columns of arrays are x0, x1, and so on."""
-        pd = _pandas()
+        pd = need("pandas", "TablePreparer needs", "examples")
         if isinstance(X, pd.DataFrame) or hasattr(X, "to_pandas"):
             frame = X if isinstance(X, pd.DataFrame) else X.to_pandas()
             if reset:
@@ -291,17 +292,6 @@ class TablePreparer(WholeFit, TransformerMixin, BaseEstimator):
                 f"X lacks {shorten(absent)}: the {verb} not there"
                 f"{_nearest(absent[0], columns)}."
             )
-
-
-def _pandas():
-    try:
-        import pandas as pd
-    except ImportError:
-        raise ImportError(
-            "TablePreparer needs pandas, which is not installed; install the extra: "
-            'pip install "scikit-multitask[examples]"'
-        ) from None
-    return pd
 
 
 def _unambiguous(frame):

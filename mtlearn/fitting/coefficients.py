@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
+from ..problem.extras import need
 from ..problem.ids import feature_names
 from .classifiers import own_scores
 from .partitions import is_collection
@@ -76,7 +77,7 @@ class LinearReports:
         if shared is not False:
             tasks = _with_shared(tasks, shared)
             coef, intercept = self._models()
-        pd = _pandas("coef_frame")
+        pd = need("pandas", "coef_frame needs", "examples")
         name = self.task_column if isinstance(self.task_column, str) else "task"
         index = pd.Index(tasks, name=name)
         if coef.ndim == 3:
@@ -129,7 +130,7 @@ class LinearReports:
                 "`X` must be in one place for contributions, got a Dask collection: "
                 "pass what compute() returns of some of its partitions."
             )
-        pd = _pandas("contributions")
+        pd = need("pandas", "contributions needs", "examples")
         index = X.index if hasattr(X, "iloc") else None
         X, ids = self._checked(X, task)
         codes = self._codes(ids, X.shape[0])
@@ -235,15 +236,3 @@ def _with_shared(tasks, shared):
             "of the shared model."
         )
     return [*ids, name]
-
-
-def _pandas(method):
-    """The module, or what to install."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError(
-            f"{method} needs pandas, which is not installed. Install the extra: "
-            'pip install "scikit-multitask[examples]"'
-        ) from error
-    return pd

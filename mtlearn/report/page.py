@@ -5,6 +5,7 @@ from functools import cache
 from importlib.resources import files
 
 from ..canvas import BLUE, RED
+from ..problem.extras import need
 from ..problem.verdicts import FEW, GAINS, HURT, SAME
 from .model import say_effects
 from .pictures import bar, curve, extremes, forest
@@ -37,14 +38,7 @@ def framed(page, title):
 
 @cache
 def _template():
-    try:
-        import jinja2
-    except ImportError as error:
-        raise ImportError(
-            "A report as HTML needs jinja2, which is not installed. Install the extra: "
-            'pip install "scikit-multitask[report]"'
-        ) from error
-
+    jinja2 = need("jinja2", "A report as HTML needs", "report")
     folder = files("mtlearn.report")
     room = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda n: (folder / n).read_text("utf-8")),
