@@ -28,8 +28,8 @@ from .sharing.door import (
     Door,
     as_arrays,
     bare_problem,
-    column_of_ids,
     counted_folds,
+    enter,
     take_rows,
     told,
     without_weightless,
@@ -267,11 +267,7 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
 
     def _fit(self, X, y, sample_weight, task):
         pairs = self._checked()
-        self._column = self.task_column
-        if self._column is None:
-            self._column = column_of_ids([one for _, one in pairs])
-        X, y = as_arrays(X), y if y is None or hasattr(y, "iloc") else as_arrays(y)
-        validate_data(self, X, skip_check_array=True)
+        X, y = enter(self, [one for _, one in pairs], X, y)
         whole = self._problem(pairs, X, y, task)
         problem, weight, kept = without_weightless(whole, sample_weight)
         scoring = check_scoring(self.scoring, pairs[0][1])
@@ -279,8 +275,7 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         folds = counted_folds(self.cv, whole, problem, kept)
         held, _ = held_out(problem, contenders, scoring, folds, None, weight)
         self.tasks_, self.scores_ = problem.tasks, dict(held.overall)
-        self._layout = "wide" if problem.codes is None else "long"
-        self._layout = self._layout if problem.named else "single"
+        self._layout = problem.layout
         self.winner_, self.choice_ = _choose(held)
         every = np.arange(len(problem.y))
         inner, task = inner_folds(folds, every, len(every)), problem.keyword(every)

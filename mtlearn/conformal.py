@@ -12,7 +12,7 @@ from sklearn.base import (
 )
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .fitting import checks
 from .fitting.whole import WholeFit
@@ -24,8 +24,8 @@ from .sharing.door import (
     Door,
     as_arrays,
     bare_problem,
-    column_of_ids,
     counted_folds,
+    enter,
     told,
     without_weightless,
 )
@@ -218,11 +218,7 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
 
     def _fit(self, X, y, sample_weight, task):
         inner = self._checked()
-        self._column = self.task_column
-        if self._column is None:
-            self._column = column_of_ids([inner])
-        X, y = as_arrays(X), y if y is None or hasattr(y, "iloc") else as_arrays(y)
-        validate_data(self, X, skip_check_array=True)
+        X, y = enter(self, [inner], X, y)
         whole = bare_problem(Door(self._column, inner), X, y, task)
         problem, weight, kept = without_weightless(whole, sample_weight)
         if len(problem.y) < 2:
@@ -231,8 +227,7 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
                 "the error of the other, got n_samples=1."
             )
         self.tasks_ = problem.tasks
-        self._layout = "wide" if problem.codes is None else "long"
-        self._layout = self._layout if problem.named else "single"
+        self._layout = problem.layout
         contender = Contender(told(clone(inner), {"task_column": self._column}))
         folds = counted_folds(self.cv, whole, problem, kept)
         folds = folds[:1] if self.method == "split" else folds

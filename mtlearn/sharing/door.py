@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, validate_data
 
 from ..constraints import by_position
 from ..fitting import checks
@@ -76,6 +76,13 @@ class Problem:
     codes: np.ndarray | None
     task_weight: np.ndarray | None = None
     named: bool = True
+
+    @property
+    def layout(self):
+        """ "long", "wide", or "single" where no row names a task."""
+        if not self.named:
+            return "single"
+        return "wide" if self.codes is None else "long"
 
     def sizes(self):
         """Labelled rows of each task."""
@@ -279,6 +286,24 @@ def column_of_ids(estimators):
             f"{shorten(found.values())}: expected one."
         )
     return next(iter(found.values()), None)
+
+
+def enter(model, estimators, X, y):
+    """X and y as they are looked at; keeps the column of ids and what columns X has.
+
+    Parameters
+    ----------
+    model : estimator
+        Holds the others; its own `task_column` goes before theirs.
+    estimators : list of estimator
+    X, y : as in `fit`
+    """
+    model._column = model.task_column
+    if model._column is None:
+        model._column = column_of_ids(estimators)
+    X, y = as_arrays(X), y if y is None or hasattr(y, "iloc") else as_arrays(y)
+    validate_data(model, X, skip_check_array=True)
+    return X, y
 
 
 def told(model, parameters):
