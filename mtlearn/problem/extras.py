@@ -19,10 +19,12 @@ def need(module, who, extra):
     -------
     module
     """
+    package = module.partition(".")[0]
     try:
+        # first the package: a module of it may be loaded already
+        import_module(package)
         return import_module(module)
     except ImportError:
-        package = module.partition(".")[0]
         raise ImportError(
             f"{who} {package}, which is not installed; install the extra: "
             f'pip install "scikit-multitask[{extra}]"'
