@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from written import contents, tables
+
 ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
 
 
 def demonstration():
@@ -40,15 +41,14 @@ def svm():
     return (
         "`MultiTaskSVM` to a relative suboptimality of 1e-6, against the faster of "
         "LIBLINEAR's primal and dual on the same problem: times as fast, geometric "
-        f"mean {ratios('svm.md')}."
+        f"mean {ratios('svm')}."
     )
 
 
 def hinge():
     """The losses without a square against LIBLINEAR's dual."""
     rough, fine = (
-        ratios("hinge.md", f" to {target}").split(";")[0]
-        for target in ("1e-04", "1e-06")
+        ratios("hinge", f" to {target}").split(";")[0] for target in ("1e-04", "1e-06")
     )
     return (
         "The hinge and the epsilon-insensitive loss, against LIBLINEAR's dual at equal "
@@ -58,7 +58,7 @@ def hinge():
 
 def kernel_svm():
     """Kernel machines against libsvm."""
-    text = (RESULTS / "kernel_svm.md").read_text()
+    text = contents("kernel_svm")
     mean, lowest, slower = re.search(
         r"^Geometric mean of the ratios: (.*), lowest (.*), highest .*\. Ours is "
         r"slower on: (.*?)\.",
@@ -74,7 +74,7 @@ def kernel_svm():
 
 def constraints():
     """Constrained estimators against plain cvxpy models."""
-    text = (RESULTS / "constraints.md").read_text()
+    text = contents("constraints")
     found = dict(re.findall(r"^\* (.*): (.*, lowest .*)$", text, re.M))
     return (
         "Constrained least squares on 100,000 rows and 20 tasks against the plain "
@@ -85,7 +85,7 @@ def constraints():
 
 def per_task():
     """PerTaskRegressor against Ridge: many tasks, and a complete Y."""
-    rows = table_rows(RESULTS / "per_task.md")
+    rows = table_rows("per_task")
     seconds = {(row[0], row[1]): float(row[2]) for row in rows}
     many, wide = "2000 tasks, 200k x 20", "500 outputs, 20k x 200"
     loop = seconds[many, "loop of scikit-learn Ridge"] / seconds[many, "mtlearn"]
@@ -95,15 +95,14 @@ def per_task():
         f"`PerTaskRegressor` on 2,000 tasks with 200,000 rows: {loop:.0f} times as "
         f"fast as a loop of scikit-learn's Ridge, {limit:.1f} times the time of plain "
         "batched NumPy that checks and sorts nothing. On a complete `Y` of 500 columns "
-        f"it takes {ridge:.2f} times the time of scikit-learn's Ridge, which is where "
-        "we lose."
+        f"it takes {ridge:.2f} times the time of scikit-learn's Ridge."
     )
 
 
 def shared_features():
     """The L2,1 penalty against scikit-learn, celer and skglm."""
     tall, wide, own = (
-        ratios("shared_features.md", f", {kind}")
+        ratios("shared_features", f", {kind}")
         for kind in ("n > d", "d > n", "rows of their own")
     )
     return (
@@ -118,13 +117,13 @@ def cv_path():
     """Whole grids against GridSearchCV."""
     return (
         "100 strengths on 5 folds, against GridSearchCV over the same estimator with "
-        f"the same scores: times as fast, geometric mean {ratios('cv_path.md')}."
+        f"the same scores: times as fast, geometric mean {ratios('cv_path')}."
     )
 
 
 def multi_target():
     """Held-out errors on multi-target sets."""
-    text = (RESULTS / "multi_target.md").read_text()
+    text = contents("multi_target")
     few, every = (
         re.search(rf"^\* {rows} rows, SharedFeatureRegressorCV: (\S+),", text, re.M)[1]
         for rows in ("few", "all")
@@ -141,7 +140,7 @@ def multi_target():
 
 def shared_mapping():
     """Shared layers against the best of torch and scikit-learn."""
-    text = (RESULTS / "shared_mapping.md").read_text()
+    text = contents("shared_mapping")
     mean, reached = re.search(
         r"^\* Geometric mean of the ratios to within 0.01 of the target: (.*); (.*)\.$",
         text,
@@ -156,13 +155,13 @@ def shared_mapping():
 
 def evidence():
     """Mixed models against statsmodels, lme4 and NumPy."""
-    text = (RESULTS / "evidence.md").read_text()
+    text = contents("evidence")
     found = {
         name: re.search(rf"^\* Time of {name} over ours, (.*?); it", text, re.M)
         for name in ("statsmodels", "lme4")
     }
     told = "; ".join(f"{name} {one[1]}" for name, one in found.items() if one)
-    large = [row for row in table_rows(RESULTS / "evidence.md") if len(row) == 6]
+    large = [row for row in table_rows("evidence") if len(row) == 6]
     highest = max(float(row[4]) for row in large)
     return (
         "`MultiTaskBayesianRidge` on classical mixed models, the time of others over "
@@ -174,7 +173,7 @@ def evidence():
 
 def worth():
     """Held-out errors of the learned models, relative to the best of tuned peers."""
-    text = (RESULTS / "worth.md").read_text()
+    text = contents("worth")
     for what, score in (("numbers", "RMSE"), ("two classes", "log loss")):
         told = []
         for part in ("A quarter of the rows", "All rows"):
@@ -194,7 +193,7 @@ def worth():
 
 def first_fits():
     """What a new process waits for."""
-    rows = [row for row in table_rows(RESULTS / "import.md") if len(row) == 3]
+    rows = [row for row in table_rows("import") if len(row) == 3]
     cold, warm = ([float(row[k]) for row in rows] for k in (1, 2))
     return (
         f"The first fit of an estimator in a new process takes {max(warm):.1f} s at "
@@ -205,15 +204,12 @@ def first_fits():
 def ratios(name, kind=""):
     """What a results file says of its geometric mean."""
     pattern = rf"^Geometric mean of the ratios{re.escape(kind)}: (.*)\.$"
-    return re.search(pattern, (RESULTS / name).read_text(), re.M)[1]
+    return re.search(pattern, contents(name), re.M)[1]
 
 
-def table_rows(path):
-    """Cells of the body of all Markdown tables of a file."""
-    lines = [line for line in path.read_text().splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    rules = {k for k, line in enumerate(lines) if line.startswith("|---")}
-    return [row for k, row in enumerate(rows) if not {k, k + 1} & rules]
+def table_rows(name):
+    """Cells of the body of all tables of a results file."""
+    return [row for table in tables(contents(name)) for row in table.rows]
 
 
 def fill(text, name, content):

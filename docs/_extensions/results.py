@@ -2,15 +2,15 @@
 
 ``.. results:: import`` shows the tables of `benchmarks/results/import.md` below the
 directive's own text, and nothing at all if the benchmarks were not run. With the
-option ``:in-words:`` it shows what is said below the tables, under their headings.
+option ``:in-words:`` it shows what is said below the tables, under their headings;
+with ``:below: HEADING`` only the table below that heading.
 """
 
-import re
-from itertools import groupby
 from pathlib import Path
 
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
+from written import tables
 
 
 class Results(SphinxDirective):
@@ -18,7 +18,7 @@ class Results(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"in-words": directives.flag}
+    option_spec = {"in-words": directives.flag, "below": directives.unchanged}
 
     def run(self):
         """Return the introduction and the tables, or nothing."""
@@ -27,13 +27,13 @@ class Results(SphinxDirective):
         if not path.exists():
             return []
         self.env.note_dependency(str(path))
-        lines = [line.strip() for line in path.read_text().splitlines()]
-        text = list(self.content)
+        text, written = list(self.content), path.read_text()
         if "in-words" in self.options:
-            return self.parse_text_to_nodes("\n".join([*text, *_in_words(lines)]))
-        for is_table, block in groupby(lines, lambda line: line.startswith("|")):
-            if is_table:
-                text += ["", *_table([_cells(line) for line in block])]
+            text += _in_words(written.splitlines())
+            return self.parse_text_to_nodes("\n".join(text))
+        for table in tables(written):
+            if self.options.get("below", table.heading) == table.heading:
+                text += ["", *_table([table.head, *table.rows])]
         return self.parse_text_to_nodes("\n".join(text))
 
 
@@ -49,19 +49,11 @@ def _in_words(lines):
             heading = ""
 
 
-def _cells(line):
-    """Cells of a line; a bar with a backslash before it is part of one."""
-    cells = re.split(r"(?<!\\)\|", line[1:-1])
-    return [cell.strip().replace("\\|", "|") for cell in cells]
-
-
 def _table(rows):
     yield ".. list-table::"
     yield "   :header-rows: 1"
     yield ""
     for row in rows:
-        if not set("".join(row)) - set("-: "):
-            continue  # the line under the heads
         for place, cell in enumerate(row):
             yield f"   {' ' if place else '*'} - {cell}"
 
