@@ -11,10 +11,10 @@ _LEAST_NOISE = 1e-6  # of the labels' squares: many columns find an answer to ro
 
 
 class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRidge):
-    r"""Smooth functions for every task, with strengths of sharing that are learned.
+    r"""Smooth functions for each task; how much the tasks share is learned.
 
-    A task's prediction is a sum over the features, of shared functions and of its own
-    deviations from them:
+    A task's prediction is a sum, over the features, of shared functions and of the
+    task's deviations from them:
 
     .. math:: y_i = b + a_t + \sum_j \left( f_j(x_{ij}) + g_{tj}(x_{ij}) \right) + e_i,
               \quad f_j(x) = \beta_j x + h_j(x), \quad
@@ -22,46 +22,46 @@ class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRi
 
     with lines :math:`\beta_j \sim N(0, \rho_j)`, levels :math:`a_t \sim N(0, D_0)`,
     noise :math:`e_i \sim N(0, \sigma^2 / s_i)`, and :math:`g_{tj}` a line and, where
-    it pays, a curve of the same kind with variances of its own. Curves are natural
-    cubic splines. All variances maximise the restricted likelihood of the labels;
-    nothing is left to tune. A variance may come out as zero, exactly: that curve is a
-    line then, or the same in all tasks.
+    the likelihood gains, a curve of the same kind with its own variances. Curves are
+    natural cubic splines. All variances maximise the restricted likelihood of the
+    labels; there is nothing to tune. A variance may be estimated as exactly zero: that
+    curve is then a line, or the same in all tasks.
 
     Parameters
     ----------
     n_knots : int, default=6
         Inner knots of each curve, at quantiles of the feature's distinct values. As the
-        curvature is penalised, more of them change little; where the rows know even the
-        finest wiggle, there are twice or four times as many, if the likelihood gains.
+        curvature is penalised, more knots change little; where the rows determine even
+        the finest detail, twice or four times as many are used if the likelihood gains.
     own_curves : {"auto"}, bool or array-like of str or int, default="auto"
-        Features of which every task has a curve of its own (a level of its own, if they
-        are categories), beside its own slope. "auto": those for which the likelihood
-        gains enough, found one after the other; or all, none, or a list of names or
+        Features for which each task has its own curve (its own levels, for categories)
+        in addition to its own slope. "auto": those for which the likelihood gains
+        enough, found one after the other; or all, none, or a list of names or
         positions.
     interactions : {"auto"}, False or list of pairs of str or int, default="auto"
-        Pairs of features that act together, in all tasks alike: beside the functions of
-        each there are products of their lines, first wiggles and levels. "auto": those
-        for which the likelihood gains enough, if the model then predicts each label
-        better from all others, too; or none, or a list of pairs of names or positions.
+        Pairs of features that interact, in the same way in all tasks: products of their
+        lines, first curves and levels are added to the functions of each. "auto": those
+        for which the likelihood gains enough, if the model then also predicts each
+        label better from all others; or none, or a list of pairs of names or positions.
     knots : dict or list, default=None
         Knots of some features by name or position, the two ends included (of two, the
         function is a line), or levels of a category by name; or a list with an entry
         for each feature. None: from the rows. With knots the terms do not depend on the
         rows.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     fit_intercept : bool, default=True
         A free common level b with each task's own deviation a_t; or neither.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the shared functions, with its
-        own deviations counted in the standard deviation, or refused.
+        Whether a task that was not in `fit` is predicted by the shared functions, with
+        a standard deviation that includes its unknown deviations, or raises an error.
     tol : float, default=1e-6
-        Largest derivative of the log-likelihood in the logarithms of the variances,
-        divided by the number of labels, at which to stop.
+        Stop when no derivative of the log-likelihood with respect to the logarithm of a
+        variance, divided by the number of labels, is larger than this.
     max_iter : int, default=200
-        Most steps of the solver.
+        Maximum number of solver steps.
     verbose : int, default=0
-        1 prints minus the log-likelihood and the certificate of every step.
+        1 prints the negative log-likelihood and the certificate of each step.
 
     Attributes
     ----------
@@ -80,29 +80,30 @@ class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRi
     noise_variance_ : float
         Variance of the noise of a label.
     sharing_ : ndarray of shape (n_terms + 1,)
-        How much of a deviation the tasks' own rows leave open, the intercept last. 1
-        where it is the same in all tasks, 0 where each task finds its own.
+        How much of a deviation the tasks' own rows do not determine, the intercept
+        last. 1 where it is the same in all tasks, 0 where each task finds its own.
     log_likelihood_ : float
         Restricted, with all constants.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_terms)
         Posterior means of the coefficients of the terms.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_terms,)
-        The model of a task not seen in `fit`.
+        The model of a task that was not in `fit`.
     shared_intercept_ : float
         b.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`. The likelihood is not concave: it says
-        that the variances are stationary.
+        The certificate, in the same units as `tol`. The likelihood is not concave, so
+        this certifies a stationary point.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -114,17 +115,16 @@ class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRi
     A numeric feature has no more knots than distinct values: of a few, each may have a
     value of its own. One with a long tail (its farthest value is more than four
     distances of the quartiles from the median) is read on a logarithmic scale, or that
-    of the inverse hyperbolic sine.
-    Beyond the data every function goes on as a line. Columns of a data frame that hold
-    strings or categories become levels that are shrunk towards zero; one that `fit` did
-    not see is zero. Of more than a hundred levels the rarest are zero, too. The
-    log-likelihood is a sum, not a mean, and `sample_weight` counts labels: a row of
-    weight two is two rows (weights that are no counts are better scaled to mean one).
-    `tol` is not relative to an objective. Sparse `X` is made dense. In `summary()` and
-    `task_effects()` lines are of features scaled to variance one, and a variance is the
-    mean one of that part of the function over the rows; the tasks' own curves are in
-    `curve`. Noise of less than
-    a thousandth of the labels' spread is not told from none.
+    of the inverse hyperbolic sine. Beyond the data every function goes on as a line.
+    Columns of a data frame that hold strings or categories become levels that are
+    shrunk towards zero; one that `fit` did not see is zero. Of more than a hundred
+    levels the rarest are zero, too. The log-likelihood is a sum, not a mean, and
+    `sample_weight` counts labels: a row of weight two is two rows (weights that are no
+    counts are better scaled to mean one). `tol` is not relative to an objective. Sparse
+    `X` is made dense. In `summary()` and `task_effects()` lines are of features scaled
+    to variance one, and a variance is the mean one of that part of the function over
+    the rows; the tasks' own curves are in `curve`. Noise of less than a thousandth of
+    the labels' spread cannot be distinguished from none.
 
     References
     ----------
@@ -168,7 +168,7 @@ class MultiTaskAdditiveRegressor(TermStreams, AdditiveModel, MultiTaskBayesianRi
         Parameters
         ----------
         feature : str or int
-            Name, or position without the column of ids.
+            Name, or position not counting the task column.
         values : array-like of shape (n_values,), default=None
             Where; by default a hundred values between the ends of the data, or all
             levels of a category.

@@ -11,10 +11,10 @@ from .problem.losses import Logistic
 
 
 class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
-    r"""Probabilities by smooth functions for every task, with learned sharing.
+    r"""Class probabilities from smooth functions for each task; sharing is learned.
 
-    A task's log-odds are a sum over the features, of shared functions and of its own
-    deviations from them:
+    A task's log-odds are a sum, over the features, of shared functions and of the
+    task's deviations from them:
 
     .. math:: \Pr(y_i = 1) = \sigma(z_i), \quad
               z_i = b + a_t + \sum_j \left( f_j(x_{ij}) + g_{tj}(x_{ij}) \right), \quad
@@ -22,12 +22,12 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
               p(h_j) \propto \exp\left( -\frac{1}{2 \tau_j} \int h_j''(x)^2 dx \right)
 
     with :math:`\sigma(z) = 1 / (1 + e^{-z})`, lines :math:`\beta_j \sim N(0, \rho_j)`,
-    levels :math:`a_t \sim N(0, D_0)`, and :math:`g_{tj}` a line and, where it pays, a
-    curve of the same kind with variances of its own. Curves are natural cubic splines.
-    All variances maximise an approximate likelihood of the labels, times weak priors of
-    the variances; nothing is left to tune. A variance may come out as zero, exactly:
-    that curve is a line then, or the same in all tasks. This is a logistic additive
-    mixed model.
+    levels :math:`a_t \sim N(0, D_0)`, and :math:`g_{tj}` a line and, where the
+    likelihood gains, a curve of the same kind with its own variances. Curves are
+    natural cubic splines. All variances maximise an approximate likelihood of the
+    labels, times weak priors of the variances; there is nothing to tune. A variance may
+    be estimated as exactly zero: that curve is then a line, or the same in all tasks.
+    This is a logistic additive mixed model.
 
     More than two classes are each set against the rest, and their probabilities made to
     sum to one.
@@ -36,37 +36,37 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
     ----------
     n_knots : int, default=6
         Inner knots of each curve, at quantiles of the feature's distinct values. As the
-        curvature is penalised, more of them change little; where the rows know even the
-        finest wiggle, there are twice or four times as many, if the likelihood gains.
+        curvature is penalised, more knots change little; where the rows determine even
+        the finest detail, twice or four times as many are used if the likelihood gains.
     own_curves : {"auto"}, bool or array-like of str or int, default="auto"
-        Features of which every task has a curve of its own (a level of its own, if they
-        are categories), beside its own slope. "auto": those for which the likelihood
-        gains enough, found one after the other; or all, none, or a list of names or
+        Features for which each task has its own curve (its own levels, for categories)
+        in addition to its own slope. "auto": those for which the likelihood gains
+        enough, found one after the other; or all, none, or a list of names or
         positions.
     interactions : {"auto"}, False or list of pairs of str or int, default="auto"
-        Pairs of features that act together, in all tasks alike: beside the functions of
-        each there are products of their lines, first wiggles and levels. "auto": those
-        for which the likelihood gains enough, if the model then predicts each label
-        better from all others, too; or none, or a list of pairs of names or positions.
+        Pairs of features that interact, in the same way in all tasks: products of their
+        lines, first curves and levels are added to the functions of each. "auto": those
+        for which the likelihood gains enough, if the model then also predicts each
+        label better from all others; or none, or a list of pairs of names or positions.
     knots : dict or list, default=None
         Knots of some features by name or position, the two ends included (of two, the
         function is a line), or levels of a category by name; or a list with an entry
         for each feature. None: from the rows. With knots the terms do not depend on the
         rows.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     fit_intercept : bool, default=True
         A free common level b with each task's own deviation a_t; or neither.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the shared functions, with its own
-        deviations averaged over, or refused.
+        Whether a task that was not in `fit` is predicted by the shared functions,
+        averaged over its unknown deviations, or raises an error.
     tol : float, default=1e-6
-        Largest derivative of the log-likelihood in the logarithms of the variances,
-        divided by the number of labels, at which to stop.
+        Stop when no derivative of the log-likelihood with respect to the logarithm of a
+        variance, divided by the number of labels, is larger than this.
     max_iter : int, default=200
-        Most steps of the solver.
+        Maximum number of solver steps.
     verbose : int, default=0
-        1 prints minus the log-likelihood and the certificate of every step.
+        1 prints the negative log-likelihood and the certificate of each step.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     term_names_ : ndarray of shape (n_terms,)
         What the columns are that the functions are made of: a line and some wiggles for
         each numeric feature, a column for each level of a category.
@@ -89,31 +89,32 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
     shared_variance_ : ndarray of shape (n_groups,)
         Of the shared lines, curves and levels, in the order of the terms.
     sharing_ : ndarray of shape (n_terms + 1,)
-        How much of a deviation the tasks' own rows leave open, the intercept last. 1
-        where it is the same in all tasks, 0 where each task finds its own.
+        How much of a deviation the tasks' own rows do not determine, the intercept
+        last. 1 where it is the same in all tasks, 0 where each task finds its own.
     log_likelihood_ : float
         Approximate, with all constants, without the priors of the variances; of all
         classes together.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_terms) or (n_tasks, n_classes, n_terms)
         Posterior modes of the coefficients of the terms. The second shape with more
         than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_terms,) or (n_classes, n_terms)
-        The model of a task not seen in `fit`.
+        The model of a task that was not in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
         b.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`. The likelihood is not concave: it says
-        that the variances are stationary.
+        The certificate, in the same units as `tol`. The likelihood is not concave, so
+        this certifies a stationary point.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -176,7 +177,7 @@ class MultiTaskAdditiveClassifier(AdditiveModel, MultiTaskBayesianClassifier):
         Parameters
         ----------
         feature : str or int
-            Name, or position without the column of ids.
+            Name, or position not counting the task column.
         values : array-like of shape (n_values,), default=None
             Where; by default a hundred values between the ends of the data, or all
             levels of a category.

@@ -54,18 +54,18 @@ def _all_have(method):
 
 
 class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
-    """Give each task the strategy that its own held-out rows prefer.
+    """Choose for each task the strategy that predicts its held-out rows best.
 
-    Strategies are compared on folds, as by `mtlearn.inspection.compare_sharing`. All
-    tasks get the one with the best overall score but those for which another is
-    probably better. How probable that is, is judged in the light of all tasks' gains,
-    so that a task with a few rows does not choose at random; and a task that others
-    hurt goes alone, so that what sharing can cost is bounded.
+    Strategies are compared on folds, as by `mtlearn.inspection.compare_sharing`. A task
+    gets the strategy with the best overall score unless another one is probably better
+    for it. That probability takes the gains of all tasks into account, so that a task
+    with a few rows does not choose at random. A task that sharing would hurt is fitted
+    on its own, which bounds the cost of sharing.
 
     Parameters
     ----------
     estimators : estimator, list of (str, estimator), dict or None, default=None
-        What there is to choose from. An estimator that `compare_sharing` takes, such as
+        The candidates. An estimator that `compare_sharing` takes, such as
         ``PerTaskClassifier()``: the strategies of its kind. A list or a dict of named
         estimators: these, of whatever kind; those that know no ids see their column as
         a feature. None: the strategies of ``PerTaskRegressor()``.
@@ -78,13 +78,14 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         A metric, as in `compare_sharing`. None: the root mean squared error, or the
         accuracy of a classifier.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position. None: that of the
+        Name or position of the column of `X` that holds the task ids. None: that of the
         estimator, if there is one.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     choice_ : ndarray of shape (n_tasks,)
         Name of each task's strategy.
     winner_ : str
@@ -96,9 +97,9 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
     classes_ : ndarray or list of ndarray
         Of a classifier.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -245,9 +246,9 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
             One label per row (long layout, or a single task), or one column per task
             with NaN where a label was not observed.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; rows of weight zero are as if absent.
+            Non-negative weights; rows with weight zero are ignored.
         task : array-like of shape (n_samples,), default=None
-            Task ids, where no column of `X` holds them.
+            Task ids, if no column of `X` holds them.
 
         Returns
         -------
@@ -320,12 +321,12 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         return_std : bool, default=False
             Whether to return standard deviations of new labels, too, which all
             strategies in use must have.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -353,9 +354,9 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -371,9 +372,9 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -389,14 +390,14 @@ class BestSharing(WholeFit, Reported, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             With two dimensions, NaN entries do not count and the result is the plain
             mean over the tasks.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------

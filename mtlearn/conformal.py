@@ -36,25 +36,25 @@ _TINY = 1e-300
 
 
 class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator):
-    """Intervals by held-out errors, in which tasks with few rows borrow their width.
+    """Prediction intervals from held-out errors; small tasks borrow their width.
 
-    The errors of rows that a model has not seen say how wide an interval must be. One
-    width for all tasks covers quiet tasks too often and noisy ones too rarely; a width
-    for each needs many rows of each. Here every task has a width of its own, drawn
-    towards that of all tasks the more, the fewer its rows are.
+    The errors on rows that a model has not seen tell how wide an interval must be. One
+    width for all tasks covers quiet tasks too often and noisy ones too rarely; a
+    separate width needs many rows of each task. Here each task has its own width,
+    shrunk towards that of all tasks; the fewer its rows, the stronger the shrinkage.
 
     Parameters
     ----------
     estimator : estimator or Pipeline, default=None
-        Any regressor, ours or not; it is cloned. None: `MultiTaskBayesianRidge()`.
+        Any regressor; it is cloned. None: `MultiTaskBayesianRidge()`.
     method : {"cv", "split"}, default="cv"
         "cv": errors of all rows, each by a model of the other folds, around a model of
         all rows. "split": errors of the rows that the first fold tests, around the
         model of its other rows; one fit, fewer rows to learn from.
     cv : None, int, splitter or iterable, default=None
-        The folds. None is 5; a number gives as many folds with their share of every
-        task; splitters and (train, test) pairs see the rows as they were passed, with
-        the ids as groups.
+        The folds. None means 5; an integer gives that many folds, each with its share
+        of every task; splitters and (train, test) pairs refer to the rows as passed,
+        and splitters get the ids as groups.
     normalize : bool, default=False
         Whether errors are divided by the standard deviations that the estimator's
         ``predict(X, return_std=True)`` gives, so that intervals are wider where the
@@ -65,7 +65,7 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
         `predict_interval`. Nothing is done for them where all rows are of one task, or
         `y` has two dimensions.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position. None: that of the
+        Name or position of the column of `X` that holds the task ids. None: that of the
         estimator, if it has one.
 
     Attributes
@@ -73,16 +73,17 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
     estimator_ : estimator
         The fitted one that predicts.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     task_scale_ : ndarray of shape (n_tasks,)
         Scale of a new error of each task, in the units of `y` or, with `normalize`, of
         the standard deviations.
     errors_ : ndarray of shape (n_errors,)
         Held-out labels less predictions, with `normalize` over standard deviations.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -196,9 +197,9 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
             One label per row (long layout, or a single task), or one column per task
             with NaN where a label was not observed.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights; rows of weight zero are as if absent.
+            Non-negative weights; rows with weight zero are ignored.
         task : array-like of shape (n_samples,), default=None
-            Task ids, where no column of `X` holds them.
+            Task ids, if no column of `X` holds them.
 
         Returns
         -------
@@ -321,9 +322,9 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -339,11 +340,11 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         coverage : float, default=0.9
             Share of new labels that are inside.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -399,13 +400,13 @@ class TaskConformal(WholeFit, MetaEstimatorMixin, RegressorMixin, BaseEstimator)
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Labels.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------

@@ -50,19 +50,20 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
     method : {"reml", "ml"}, default="reml"
         Restricted maximum likelihood, or plain.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     fit_intercept : bool, default=True
         A free common level b with each task's own deviation a_t; or neither.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the shared coefficients, with its
-        own deviations counted in the standard deviation, or refused.
+        Whether a task that was not in `fit` is predicted by the shared coefficients,
+        with a standard deviation that includes its unknown deviations, or raises an
+        error.
     tol : float, default=1e-6
-        Largest derivative of the log-likelihood in the logarithms of the variances,
-        divided by the number of labels, at which to stop.
+        Stop when no derivative of the log-likelihood with respect to the logarithm of a
+        variance, divided by the number of labels, is larger than this.
     max_iter : int, default=200
-        Most steps of the solver.
+        Maximum number of solver steps.
     verbose : int, default=0
-        1 prints minus the log-likelihood and the certificate of every step.
+        1 prints the negative log-likelihood and the certificate of each step.
 
     Attributes
     ----------
@@ -81,9 +82,10 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
         With all constants; ``method="reml"`` as lme4's ``logLik``, "ml" as the ``llf``
         of statsmodels, where the shared prior is flat.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features)
-        Posterior means m + v_t. The column of ids is not counted.
+        Posterior means m + v_t. The task column is not counted.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
@@ -93,12 +95,12 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`. The likelihood is not concave: it says
-        that the variances are stationary.
+        The certificate, in the same units as `tol`. The likelihood is not concave, so
+        this certifies a stationary point.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -224,11 +226,11 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         return_std : bool, default=False
-            Whether to return standard deviations of new labels, too.
+            Whether to return the standard deviations of new labels as well.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -253,11 +255,11 @@ class MultiTaskBayesianRidge(FromMoments, LearnedModel, TaskRegressor):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         coverage : float, default=0.9
             Probability that a new label of weight one is inside, given the variances.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------

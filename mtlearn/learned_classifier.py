@@ -23,7 +23,7 @@ class _Classes(Solution):
 
 
 class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
-    r"""Logistic regression of every task, with strengths of sharing that are learned.
+    r"""Logistic regression for each task; how much the tasks share is learned.
 
     A task's coefficients vary around shared ones:
 
@@ -33,9 +33,9 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
 
     where g runs over groups of features, b is free and :math:`\sigma(z) = 1 / (1 +
     e^{-z})`. The variances :math:`\tau, D` maximise an approximate likelihood of the
-    labels, times weak priors of the variances; nothing is left to tune. A variance may
-    come out as zero, exactly. This is the logistic mixed model, with random slopes, and
-    with shrunken instead of fixed effects unless `shared_prior` is "flat".
+    labels, times weak priors of the variances; there is nothing to tune. A variance may
+    be estimated as exactly zero. This is the logistic mixed model, with random slopes,
+    and with shrunken instead of fixed effects unless `shared_prior` is "flat".
 
     More than two classes are each set against the rest, and their probabilities made to
     sum to one.
@@ -60,19 +60,19 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     method : {"reml", "ml"}, default="reml"
         Whether flat coefficients are integrated out of the likelihood, too.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     fit_intercept : bool, default=True
         A free common level b with each task's own deviation a_t; or neither.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the shared coefficients, with its
-        own deviations averaged over, or refused.
+        Whether a task that was not in `fit` is predicted by the shared coefficients,
+        averaged over its unknown deviations, or raises an error.
     tol : float, default=1e-6
-        Largest derivative of the log-likelihood in the logarithms of the variances,
-        divided by the number of labels, at which to stop.
+        Stop when no derivative of the log-likelihood with respect to the logarithm of a
+        variance, divided by the number of labels, is larger than this.
     max_iter : int, default=200
-        Most steps of the solver.
+        Maximum number of solver steps.
     verbose : int, default=0
-        1 prints minus the log-likelihood and the certificate of every step.
+        1 prints the negative log-likelihood and the certificate of each step.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     covariance_ : ndarray of shape (n_features + 1, n_features + 1)
         Covariance of the tasks' deviations, the intercept last. With more than two
         classes this and the following have the classes for their first axis.
@@ -95,9 +95,10 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
         Approximate, with all constants, without the priors of the variances; of all
         classes together.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        Posterior modes m + v_t. The column of ids is not counted. The second shape with
+        Posterior modes m + v_t. The task column is not counted. The second shape with
         more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         Intercept of each task.
@@ -108,12 +109,12 @@ class MultiTaskBayesianClassifier(LearnedModel, LogisticClassifier):
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`. The likelihood is not concave: it says
-        that the variances are stationary.
+        The certificate, in the same units as `tol`. The likelihood is not concave, so
+        this certifies a stationary point.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

@@ -280,8 +280,8 @@ class TaskScorer(BaseEstimator):
         A function ``score_func(y_true, y_pred)`` or the name of one, as in
         `task_scores`.
     task_column : str or int, default=None
-        Column of X that holds the task ids, by name or position. None: the target has
-        one column per task, or `task` comes with the data (metadata routing).
+        Name or position of the column of X that holds the task ids. None: the target
+        has one column per task, or `task` comes with the data (metadata routing).
     average : {"macro", "weighted", "worst"}, default="macro"
         Each task counts once, each by its number of rows, or the worst one alone.
         Tasks in which the metric is undefined are left out, with a warning.

@@ -134,10 +134,10 @@ class _TaskFolds(_TaskSplitter):
 class TaskStratifiedKFold(_TaskFolds):
     """K-fold cross-validation in which every fold has its share of every task.
 
-    Of the n_t rows of task t, every fold tests either floor(n_t / k) or
-    ceil(n_t / k), and of all n rows either floor(n / k) or ceil(n / k), with k the
-    number of folds. Tasks with fewer rows than there are folds are welcome: their rows
-    go to different folds, and the next task goes on where the last one ended.
+    Of the n_t rows of task t, every fold tests either floor(n_t / k) or ceil(n_t / k),
+    and of all n rows either floor(n / k) or ceil(n / k), with k the number of folds.
+    Tasks may have fewer rows than there are folds: their rows go to different folds,
+    and the next task goes on where the last one ended.
 
     This is the splitter for predicting new rows of known tasks. For new tasks, take
     `LeaveTasksOut`.
@@ -147,13 +147,13 @@ class TaskStratifiedKFold(_TaskFolds):
     n_splits : int, default=5
         Number of folds, at least 2.
     task_column : str or int, default=None
-        Column of X that holds the task ids, by name or position. None: the ids come
+        Name or position of the column of X that holds the task ids. None: the ids come
         with `groups=` or `task=`, or the target has one column per task.
     shuffle : bool, default=False
         Whether rows of a task (and the tasks, in the order in which they take up the
         remainders) are shuffled. Otherwise each fold tests consecutive rows of a task.
     random_state : int, RandomState instance or None, default=None
-        Seed of the shuffling; an int makes every call give the same folds.
+        Seed of the shuffling; with an int every call gives the same folds.
 
     Raises
     ------
@@ -221,12 +221,12 @@ class LeaveTasksOut(_TaskFolds):
         Number of folds, at least 2 and at most the number of tasks (then each fold
         holds out one task).
     task_column : str or int, default=None
-        Column of X that holds the task ids, by name or position. None: the ids come
+        Name or position of the column of X that holds the task ids. None: the ids come
         with `groups=` or `task=`.
     shuffle : bool, default=False
         Whether each round is dealt at random. The numbers stay within the same bounds.
     random_state : int, RandomState instance or None, default=None
-        Seed of the shuffling; an int makes every call give the same folds.
+        Seed of the shuffling; with an int every call gives the same folds.
 
     Raises
     ------
@@ -298,7 +298,7 @@ class TaskShuffleSplit(_TaskSplitter):
         The same for the training part; an int, say 10, is the way to ask how well the
         tasks are learned from ten rows each. None: what `test_size` leaves.
     task_column : str or int, default=None
-        Column of X that holds the task ids, by name or position. None: the ids come
+        Name or position of the column of X that holds the task ids. None: the ids come
         with `groups=` or `task=`, or the target has one column per task.
     random_state : int, RandomState instance or None, default=None
         Seed; an int makes every call give the same splits.

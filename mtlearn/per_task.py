@@ -34,87 +34,88 @@ _DUAL_ROWS = 3000  # rows up to which their inner products are an alternative
 
 
 class PerTaskRegressor(LinearReports, FromShards, Constrained, TaskRegressor):
-    r"""Ridge regression with coefficients of its own for every task.
+    r"""Ridge regression with separate coefficients for each task.
 
     Minimises over W (a row per task) and the intercepts b
 
     .. math:: \frac12 \sum_t \lambda_t \sum_{i \in t} s_i (y_i - x_i \cdot w_t - b_t)^2
               + \frac{\alpha}{2} \Omega(W)
 
-    where the relation's :math:`\Omega` says how the tasks are tied. The loss is a sum,
-    not a mean: with more rows the same `alpha` shrinks less.
+    where the relation's :math:`\Omega` couples the tasks. The loss is a sum, not a
+    mean: with more rows the same `alpha` shrinks less.
 
     Parameters
     ----------
     alpha : float, default=1.0
-        Strength of the penalty, at least 0. With 0, ordinary least squares; where the
-        rows leave coefficients open, those of smallest Omega.
+        Strength of the penalty, at least 0. With 0, ordinary least squares; if the rows
+        do not determine the coefficients, the solution with the smallest Omega.
     relation : str or relation, default="independent"
-        How the tasks are tied: "independent", "shared_mean", "pooled" (which is
+        How the tasks are related: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
         `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
-        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
-        list of cvxpy constraints.
+        Constraints on the coefficients: objects of `mtlearn.constraints`, or callables
+        that take cvxpy expressions W (rows in the order of `tasks_`) and b, and return
+        a list of cvxpy constraints.
     solver_options : dict, default=None
-        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
-        ``{"solver": "CLARABEL"}``.
+        Keyword arguments of cvxpy's ``Problem.solve``, used where the constraints need
+        cvxpy, such as ``{"solver": "CLARABEL"}``.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": a free common one,
         deviations from it penalised like a coefficient. "shared": one for all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused.
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error.
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
-        How the linear system is solved: from per-task moments (n large against d), from
-        the rows' inner products (wide data), or matrix-free (wide and sparse).
+        How to solve the linear system: from per-task moments (more rows than features),
+        from inner products of rows (wide data), or matrix-free (wide and sparse data).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the best
-        model without features, at which to stop.
+        Stop when the objective is certified to be within this distance of its minimum,
+        relative to the objective of the best model without features.
     max_iter : int, default=100
-        Most steps of the solver.
+        Maximum number of solver steps.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients where a solver iterates.
+        Start from the coefficients of the previous fit, where the solver is iterative.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features)
-        The column of ids is not counted.
+        The task column is not counted.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`.
+        The certificate, in the same units as `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        Only with `relation` "learned": the covariance that was found, its trace the
-        number of tasks with labels; NaN for the others.
+        Only with `relation` "learned": the estimated covariance, scaled so that its
+        trace is the number of tasks with labels; NaN for tasks without labels.
     constraint_duals_ : list of ConstraintDual
         In the order of `constraints`: where each binds (`binding`) and what it costs
         (`price`), the derivative of the smallest objective by its limit; each
         constraint's page gives the shape. Empty without constraints.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -128,8 +129,8 @@ class PerTaskRegressor(LinearReports, FromShards, Constrained, TaskRegressor):
     The rows are read once, for centred second moments of every task; the coupled linear
     system is then solved by its structure (batched Cholesky, elimination of an
     arrowhead, two eigendecompositions, conjugate gradients) and its solution certified
-    by a bound on the distance from the minimum. Where moments are too coarse
-    (collinear columns) the answer comes from the rows. The objective is within 1e-6
+    by a bound on the distance from the minimum. Where moments lose too many digits
+    (collinear columns) the rows are used instead. The objective is within 1e-6
     (relative) of its minimum.
 
     References
@@ -232,7 +233,7 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
 
     with the alpha, the correlation of the relation `SharedMean`, and the intercepts
     whose models of the training parts predict the held-out rows best. The loss is a
-    sum, not a mean. A whole grid costs about as much as a few fits: the rows are read
+    sum, not a mean. A whole grid takes about as long as a few fits: the rows are read
     once for all folds, and for every kind of intercept one eigendecomposition per task
     and fold serves all strengths and correlations.
 
@@ -252,12 +253,13 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
         "pooled", "learned", `SharedMean(0.7)`, `TaskGraph`, `TaskCovariance`) is taken
         as it is.
     cv : None, int, splitter or iterable, default=None
-        The folds. None is 5; a number gives as many folds with their share of every
-        task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
-        (train, test) pairs see the rows as they were passed, with the ids as groups.
+        The folds. None means 5; an integer gives that many folds, each with its share
+        of every task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``;
+        splitters and (train, test) pairs refer to the rows as passed, and splitters get
+        the ids as groups.
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
-        as `TaskScorer`: the larger the better. None: the mean squared error.
+        The name of a scikit-learn scorer, or a callable ``scorer(estimator, X, y)``
+        such as `TaskScorer`; larger is better. None: the mean squared error.
     margin : float, default=1.0
         Independent tasks, with free intercepts where those are tried, are taken unless
         the best model is ahead of them by this many standard errors of the difference,
@@ -265,41 +267,41 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
     one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
         than the best. True: the standard error of the best one's own score. "paired":
-        that of the difference between the two, fold by fold. It is smaller, as a fold
-        that is hard is so for both.
+        that of the difference between the two, fold by fold. It is smaller, because a
+        difficult fold is difficult for both.
     n_jobs : int, default=None
-        Folds that are worked on at the same time.
+        Number of folds processed in parallel.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
-        part), so that every task counts the same; a dict by id (absent ids count 1); an
-        array in the order of `tasks_`.
+        part), so that all tasks have the same total weight; a dict by id (1 for absent
+        ids); an array in the order of `tasks_`.
     fit_intercept : {"auto", True, "free", "shrunk", "shared", False}, or a list
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised. "shared": one for all tasks. A list:
         all of these are tried. "auto": the first three; free ones only, where the
         relation is learned or tasks are made of others.
     intercept_strength : "auto", float or array-like, default="auto"
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        one or several to try. "auto": with independent tasks and `SharedMean` that at
-        which the tasks' levels are most likely in a random-intercept model, whatever
-        the strength of the penalty; with other relations 0.1, 1 and 10.
+        With shrunken intercepts, the factor of the penalty on their deviations, or
+        several to try. "auto": with independent tasks and `SharedMean` that at which
+        the tasks' levels are most likely in a random-intercept model, whatever the
+        strength of the penalty; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused. (In the folds always the former.)
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error. (Within the folds it is always predicted.)
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
-        How the linear system is solved: from per-task moments (n large against d), from
-        the rows' inner products (wide data), or matrix-free (wide and sparse).
+        How to solve the linear system: from per-task moments (more rows than features),
+        from inner products of rows (wide data), or matrix-free (wide and sparse data).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the best
-        model without features, at which to stop.
+        Stop when the objective is certified to be within this distance of its minimum,
+        relative to the objective of the best model without features.
     max_iter : int, default=100
-        Most steps of the solver.
+        Maximum number of solver steps.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients where a solver iterates.
+        Start from the coefficients of the previous fit, where the solver is iterative.
     verbose : int, default=0
-        1 prints objective and certificate of every step of the last fit.
+        1 prints the objective and the certificate of each step of the final fit.
 
     Attributes
     ----------
@@ -314,7 +316,7 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
     fit_intercepts_ : list of str
         The intercepts that were tried, in words.
     alphas_ : ndarray of shape (n_alphas,)
-        The strengths, the largest first.
+        The strengths in decreasing order.
     correlations_ : ndarray of shape (n_correlations,) or None
         The correlations, in the order in which they were given.
     best_index_ : int
@@ -330,26 +332,27 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
         Coefficients of all rows along `alphas_`; None where they would take more than
         256 MB.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features)
-        The column of ids is not counted.
+        The task column is not counted.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate of the last fit, in the units of `tol`.
+        The certificate of the final fit, in the same units as `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        Only with `relation` "learned": the covariance that was found, its trace the
-        number of tasks with labels; NaN for the others.
+        Only with `relation` "learned": the estimated covariance, scaled so that its
+        trace is the number of tasks with labels; NaN for tasks without labels.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -492,7 +495,7 @@ class PerTaskRegressorCV(FromFolds, RelatedSearch, PerTaskRegressor):
 
 
 class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
-    r"""Logistic regression with coefficients of its own for every task.
+    r"""Logistic regression with separate coefficients for each task.
 
     Minimises over W (a row per task) and the intercepts b, with labels -1 and +1,
 
@@ -506,69 +509,71 @@ class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
     Parameters
     ----------
     C : float, default=1.0
-        Strength of the loss, greater than 0; the smaller, the stronger the penalty.
+        Strength of the loss, greater than 0; a smaller value means a stronger penalty.
     relation : str or relation, default="independent"
-        How the tasks are tied: "independent", "shared_mean", "pooled" (which is
+        How the tasks are related: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
         `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised like a coefficient. "shared": one for
         all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused.
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error.
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
-        How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data, two classes only), or matrix-free (wide and sparse).
+        How to solve for a Newton step: with one block per task of the number of
+        features, of the number of rows (wide data, two classes only), or matrix-free
+        (wide and sparse data).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the best
-        model without features, at which to stop.
+        Stop when the objective is certified to be within this distance of its minimum,
+        relative to the objective of the best model without features.
     max_iter : int, default=100
-        Most steps of the solver.
+        Maximum number of solver steps.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Start from the coefficients of the previous fit.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     classes_ : ndarray or list of ndarray
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        The column of ids is not counted. The second with more than two classes.
+        The task column is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`.
+        The certificate, in the same units as `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        Only with `relation` "learned": the covariance that was found, its trace the
-        number of tasks with labels; NaN for the others.
+        Only with `relation` "learned": the estimated covariance, scaled so that its
+        trace is the number of tasks with labels; NaN for tasks without labels.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

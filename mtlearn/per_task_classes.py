@@ -41,12 +41,13 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         "pooled", "learned", `SharedMean(0.7)`, `TaskGraph`, `TaskCovariance`) is taken
         as it is.
     cv : None, int, splitter or iterable, default=None
-        The folds. None is 5; a number gives as many folds with their share of every
-        task, and, where rows belong to tasks, of the classes within it; splitters and
-        (train, test) pairs see the rows as they were passed, with the ids as groups.
+        The folds. None means 5; an integer gives that many folds, each with its share
+        of every task, and, where rows belong to tasks, of the classes within it;
+        splitters and (train, test) pairs refer to the rows as passed, and splitters get
+        the ids as groups.
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
-        as `TaskScorer`: the larger the better. None: the log-loss.
+        The name of a scikit-learn scorer, or a callable ``scorer(estimator, X, y)``
+        such as `TaskScorer`; larger is better. None: the log-loss.
     margin : float, default=1.0
         Independent tasks, with free intercepts where those are tried, are taken unless
         the best model is ahead of them by this many standard errors of the difference,
@@ -56,38 +57,39 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         than the best. True: the standard error of the best one's own score. "paired":
         that of the difference between the two, fold by fold.
     n_jobs : int, default=None
-        Folds that are worked on at the same time.
+        Number of folds processed in parallel.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
-        part), so that every task counts the same; a dict by id (absent ids count 1); an
-        array in the order of `tasks_`.
+        part), so that all tasks have the same total weight; a dict by id (1 for absent
+        ids); an array in the order of `tasks_`.
     fit_intercept : {"auto", True, "free", "shrunk", "shared", False}, or a list
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised. "shared": one for all tasks. A list:
         all of these are tried. "auto": the first three; free ones only, where the
         relation is learned or tasks are made of others.
     intercept_strength : "auto", float or array-like, default="auto"
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        one or several to try. "auto": with independent tasks and `SharedMean` that at
-        which the tasks' levels are most likely in a random-intercept model, whatever
-        the strength of the penalty; with other relations 0.1, 1 and 10.
+        With shrunken intercepts, the factor of the penalty on their deviations, or
+        several to try. "auto": with independent tasks and `SharedMean` that at which
+        the tasks' levels are most likely in a random-intercept model, whatever the
+        strength of the penalty; with other relations 0.1, 1 and 10.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused. (In the folds always the former.)
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error. (Within the folds it is always predicted.)
     solver : {"auto", "newton-cholesky", "newton-dual", "newton-cg"}, default="auto"
-        How a Newton step is solved: by blocks of the size of the features, of the size
-        of the rows (wide data, two classes only), or matrix-free (wide and sparse).
+        How to solve for a Newton step: with one block per task of the number of
+        features, of the number of rows (wide data, two classes only), or matrix-free
+        (wide and sparse data).
     tol : float, default=1e-8
-        A bound on the distance from the minimum, relative to the objective of the best
-        model without features, at which to stop.
+        Stop when the objective is certified to be within this distance of its minimum,
+        relative to the objective of the best model without features.
     max_iter : int, default=100
-        Most steps of the solver.
+        Maximum number of solver steps.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Start from the coefficients of the previous fit.
     verbose : int, default=0
-        1 prints objective and certificate of every step of the last fit.
+        1 prints the objective and the certificate of each step of the final fit.
 
     Attributes
     ----------
@@ -119,32 +121,33 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
         Coefficients of all rows along `Cs_`, with more than two classes (n_Cs, n_tasks,
         n_classes, n_features); None where they would take more than 256 MB.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     classes_ : ndarray or list of ndarray
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        The column of ids is not counted. The second with more than two classes.
+        The task column is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate of the last fit, in the units of `tol`.
+        The certificate of the final fit, in the same units as `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        Only with `relation` "learned": the covariance that was found, its trace the
-        number of tasks with labels; NaN for the others.
+        Only with `relation` "learned": the estimated covariance, scaled so that its
+        trace is the number of tasks with labels; NaN for tasks without labels.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

@@ -59,20 +59,20 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
         alpha / n_tasks^(1/4), midway between alpha / sqrt(n_tasks), up to which the
         shared part vanishes, and alpha, from which the private part does.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused.
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error.
     solver : {"auto", "moments", "rows"}, default="auto"
         What the solver works on: the tasks' second moments (more rows than features),
         or the rows.
@@ -84,16 +84,17 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
     max_iter : int, default=1000
         Most passes over the features ("l21", "dirty") or Newton steps.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Start from the coefficients of the previous fit.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features)
-        The column of ids is not counted.
+        The task column is not counted.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     components_ : ndarray of shape (n_components, n_features)
@@ -114,15 +115,15 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`.
+        The certificate, in the same units as `tol`.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -283,20 +284,20 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         alpha / n_tasks^(1/4), midway between alpha / sqrt(n_tasks), up to which the
         shared part vanishes, and alpha, from which the private part does.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task (and class). "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused.
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error.
     solver : {"auto", "rows"}, default="auto"
         The same: the rows are needed at every step.
     tol : float, default=1e-8
@@ -307,21 +308,22 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
     max_iter : int, default=1000
         Most passes over the features ("l21", "dirty") or Newton steps.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients.
+        Start from the coefficients of the previous fit.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     classes_ : ndarray or list of ndarray
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        The column of ids is not counted. The second with more than two classes.
+        The task column is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         Intercept of each task.
     components_ : ndarray of shape (n_components, n_features)
@@ -343,15 +345,15 @@ class SharedFeatureClassifier(LogisticClassifier, SharedFeatureEstimator):
         Mean of `coef_` over tasks: the model of a task not seen in `fit`. With free
         intercepts over those of two classes or more.
     shared_intercept_ : float or ndarray of shape (n_classes,)
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate, in the units of `tol`.
+        The certificate, in the same units as `tol`.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -468,34 +470,35 @@ class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
         alpha / n_tasks^(1/4), midway between alpha / sqrt(n_tasks), up to which the
         shared part vanishes, and alpha, from which the private part does.
     cv : None, int, splitter or iterable, default=None
-        The folds. None is 5; a number gives as many folds with their share of every
-        task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
-        (train, test) pairs see the rows as they were passed, with the ids as groups.
+        The folds. None means 5; an integer gives that many folds, each with its share
+        of every task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``;
+        splitters and (train, test) pairs refer to the rows as passed, and splitters get
+        the ids as groups.
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
-        as `TaskScorer`: the larger the better. None: the mean squared error.
+        The name of a scikit-learn scorer, or a callable ``scorer(estimator, X, y)``
+        such as `TaskScorer`; larger is better. None: the mean squared error.
     one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
         than the best. True: the standard error of the best one's own score. "paired":
-        that of the difference between the two, fold by fold. It is smaller, as a fold
-        that is hard is so for both.
+        that of the difference between the two, fold by fold. It is smaller, because a
+        difficult fold is difficult for both.
     n_jobs : int, default=None
-        Folds that are worked on at the same time.
+        Number of folds processed in parallel.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
-        part), so that every task counts the same; a dict by id (absent ids count 1); an
-        array in the order of `tasks_`.
+        part), so that all tasks have the same total weight; a dict by id (1 for absent
+        ids); an array in the order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused. (In the folds always the former.)
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error. (Within the folds it is always predicted.)
     solver : {"auto", "moments", "rows"}, default="auto"
         What the solver works on: the tasks' second moments (more rows than features),
         or the rows.
@@ -509,7 +512,7 @@ class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
     warm_start : bool, default=False
         Begin at the last fit's coefficients when all rows are fitted.
     verbose : int, default=0
-        1 prints objective and certificate of every step of the last fit.
+        1 prints the objective and the certificate of each step of the final fit.
 
     Attributes
     ----------
@@ -536,9 +539,10 @@ class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
         Coefficients of all rows along `alphas_`; None where they would take more than
         256 MB.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features)
-        The column of ids is not counted.
+        The task column is not counted.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     components_ : ndarray of shape (n_components, n_features)
@@ -559,15 +563,15 @@ class SharedFeatureRegressorCV(FromFolds, GridFit, SharedFeatureRegressor):
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     n_iter_ : int
         Iterations of the solver.
     optimality_ : float
-        The certificate of the last fit, in the units of `tol`.
+        The certificate of the final fit, in the same units as `tol`.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

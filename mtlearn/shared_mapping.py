@@ -387,8 +387,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         What the tasks have in common. "output": every task has an input layer of its
         own, shrunk towards their mean, and one output layer serves all.
     n_init : int, default=1
-        Random starts. All are followed for a few iterations (on a part of the rows
-        where there are many), the best of them to the end.
+        Number of random starts. All run for a few iterations (on a part of the rows if
+        there are many), and the best one continues to convergence.
     early_stopping : bool, default=False
         Hold out some rows of every task, stop when their loss no longer falls, and keep
         the weights of where it was smallest.
@@ -397,19 +397,19 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     n_iter_no_change : int, default=10
         Iterations without a smaller held-out loss after which `early_stopping` stops.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task, unpenalised. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks. False: none; the
         shared layers keep theirs. With a shared output all of this is said of
         the biases of the tasks' input layers.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads (with a shared
         output of their input layers), or is refused.
@@ -417,24 +417,25 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
         the shared weights. "auto" eliminates them unless many tasks with missing labels
         make that dear. "adam" begins with 30 passes over the rows in random batches,
-        for data of which a pass over all rows is dear.
+        for data on which a pass over all rows is expensive.
     tol : float, default=1e-5
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Most quasi-Newton steps, those on parts of the rows included.
+        Maximum number of quasi-Newton steps, including those on parts of the rows.
     warm_start : bool, default=False
         Begin at the last fit's weights.
     random_state : int, RandomState instance or None, default=None
-        Draws the first weights, the parts of the rows and those that are held out.
+        Seed of the initial weights, of the parts of the rows and of the held-out rows.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
         side in the order of `tasks_`. With a shared output two: the input layers
@@ -456,9 +457,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -558,8 +559,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         What the tasks have in common. "output": every task has an input layer of its
         own, shrunk towards their mean, and one output layer serves all.
     n_init : int, default=1
-        Random starts. All are followed for a few iterations (on a part of the rows
-        where there are many), the best of them to the end.
+        Number of random starts. All run for a few iterations (on a part of the rows if
+        there are many), and the best one continues to convergence.
     early_stopping : bool, default=False
         Hold out some rows of every task, stop when their loss no longer falls, and keep
         the weights of where it was smallest.
@@ -568,43 +569,44 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     n_iter_no_change : int, default=10
         Iterations without a smaller held-out loss after which `early_stopping` stops.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task (and class), unpenalised.
         "shrunk": adds alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
         False: none; the shared layers keep theirs. With a shared output all of this is
         said of the biases of the tasks' input layers.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads (with a shared
         output of their input layers), or is refused.
     solver : {"auto", "lbfgs", "adam"}, default="auto"
         "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
-        begins with 30 passes over the rows in random batches, for data of which a pass
-        over all rows is dear.
+        begins with 30 passes over the rows in random batches, for data on which a pass
+        over all rows is expensive.
     tol : float, default=1e-5
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Most quasi-Newton steps, those on parts of the rows included.
+        Maximum number of quasi-Newton steps, including those on parts of the rows.
     warm_start : bool, default=False
         Begin at the last fit's weights.
     random_state : int, RandomState instance or None, default=None
-        Draws the first weights, the parts of the rows and those that are held out.
+        Seed of the initial weights, of the parts of the rows and of the held-out rows.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     classes_ : ndarray or list of ndarray
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
@@ -632,9 +634,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

@@ -197,55 +197,56 @@ class SharedMappingRegressorCV(MappingGrid, SharedMappingRegressor):
         The strengths to try, in any order; or how many. Then they form a geometric grid
         of four decades, down from a hundred times the variance of the labels.
     cv : None, int, splitter or iterable, default=None
-        The folds. None is 5; a number gives as many folds with their share of every
-        task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``; splitters and
-        (train, test) pairs see the rows as they were passed, with the ids as groups.
+        The folds. None means 5; an integer gives that many folds, each with its share
+        of every task, ``TaskStratifiedKFold(cv, shuffle=True, random_state=0)``;
+        splitters and (train, test) pairs refer to the rows as passed, and splitters get
+        the ids as groups.
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
-        as `TaskScorer`: the larger the better. None: the mean squared error.
+        The name of a scikit-learn scorer, or a callable ``scorer(estimator, X, y)``
+        such as `TaskScorer`; larger is better. None: the mean squared error.
     one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
         than the best. True: the standard error of the best one's own score. "paired":
-        that of the difference between the two, fold by fold. It is smaller, as a fold
-        that is hard is so for both.
+        that of the difference between the two, fold by fold. It is smaller, because a
+        difficult fold is difficult for both.
     n_jobs : int, default=None
-        Folds that are worked on at the same time.
+        Number of folds processed in parallel.
     n_init : int, default=1
-        Random starts. All are followed for a few iterations (on a part of the rows
-        where there are many), the best of them to the end.
+        Number of random starts. All run for a few iterations (on a part of the rows if
+        there are many), and the best one continues to convergence.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
-        part), so that every task counts the same; a dict by id (absent ids count 1); an
-        array in the order of `tasks_`.
+        part), so that all tasks have the same total weight; a dict by id (1 for absent
+        ids); an array in the order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task, unpenalised. "shrunk": adds
         alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks. False: none; the
         shared layers keep theirs.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
-        (In the folds always the former.)
+        (Within the folds it is always predicted.)
     solver : {"auto", "projection", "lbfgs", "adam"}, default="auto"
         "projection" eliminates the heads exactly at every step, "lbfgs" moves them with
         the shared weights. "auto" eliminates them unless many tasks with missing labels
         make that dear. "adam" begins with 30 passes over the rows in random batches,
-        for data of which a pass over all rows is dear.
+        for data on which a pass over all rows is expensive.
     tol : float, default=1e-5
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Most quasi-Newton steps, those on parts of the rows included.
+        Maximum number of quasi-Newton steps, including those on parts of the rows.
     warm_start : bool, default=False
         Begin at the last fit's weights when all rows are fitted.
     random_state : int, RandomState instance or None, default=None
-        Draws the first weights, the parts of the rows and those that are held out.
+        Seed of the initial weights, of the parts of the rows and of the held-out rows.
     verbose : int, default=0
-        1 prints objective and certificate of every step of the last fit.
+        1 prints the objective and the certificate of each step of the final fit.
 
     Attributes
     ----------
@@ -254,7 +255,7 @@ class SharedMappingRegressorCV(MappingGrid, SharedMappingRegressor):
     hidden_layer_sizes_ : tuple of int
         The chosen layers.
     alphas_ : ndarray of shape (n_alphas,)
-        The strengths, the largest first.
+        The strengths in decreasing order.
     best_index_ : int
         Position of `alpha_` in `alphas_`.
     mse_path_ : ndarray of shape (n_alphas, n_folds)
@@ -265,7 +266,8 @@ class SharedMappingRegressorCV(MappingGrid, SharedMappingRegressor):
     score_path_ : ndarray of shape (n_alphas, n_folds)
         Only with `scoring`: the scores, for the chosen layers.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
         side in the order of `tasks_`.
@@ -281,9 +283,9 @@ class SharedMappingRegressorCV(MappingGrid, SharedMappingRegressor):
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -350,54 +352,55 @@ class SharedMappingClassifierCV(ClassGrid, MappingGrid, SharedMappingClassifier)
         The strengths to try, in any order; or how many. Then they form a geometric grid
         of four decades, down from 100.
     cv : None, int, splitter or iterable, default=None
-        The folds. None is 5; a number gives as many folds with their share of every
-        task, and, where rows belong to tasks, of the classes within it; splitters and
-        (train, test) pairs see the rows as they were passed, with the ids as groups.
+        The folds. None means 5; an integer gives that many folds, each with its share
+        of every task, and, where rows belong to tasks, of the classes within it;
+        splitters and (train, test) pairs refer to the rows as passed, and splitters get
+        the ids as groups.
     scoring : str, callable or None, default=None
-        A scorer of scikit-learn by name, or a callable ``scorer(estimator, X, y)`` such
-        as `TaskScorer`: the larger the better. None: the log-loss.
+        The name of a scikit-learn scorer, or a callable ``scorer(estimator, X, y)``
+        such as `TaskScorer`; larger is better. None: the log-loss.
     one_standard_error : bool or "paired", default=False
         Take the largest alpha that is at most one standard error (over the folds) worse
         than the best. True: the standard error of the best one's own score. "paired":
-        that of the difference between the two, fold by fold. It is smaller, as a fold
-        that is hard is so for both.
+        that of the difference between the two, fold by fold. It is smaller, because a
+        difficult fold is difficult for both.
     n_jobs : int, default=None
-        Folds that are worked on at the same time.
+        Number of folds processed in parallel.
     n_init : int, default=1
-        Random starts. All are followed for a few iterations (on a part of the rows
-        where there are many), the best of them to the end.
+        Number of random starts. All run for a few iterations (on a part of the rows if
+        there are many), and the best one continues to convergence.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
         The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows (of the training
-        part), so that every task counts the same; a dict by id (absent ids count 1); an
-        array in the order of `tasks_`.
+        part), so that all tasks have the same total weight; a dict by id (1 for absent
+        ids); an array in the order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         Biases of the heads. True or "free": one per task (and class), unpenalised.
         "shrunk": adds alpha / 2 sum_t (b_t - mean b)^2. "shared": one for all tasks.
         False: none; the shared layers keep theirs.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
         A task that `fit` never saw gets the mean of the tasks' heads, or is refused.
-        (In the folds always the former.)
+        (Within the folds it is always predicted.)
     solver : {"auto", "lbfgs", "adam"}, default="auto"
         "auto" and "lbfgs" are the same, quasi-Newton steps of all weights; "adam"
-        begins with 30 passes over the rows in random batches, for data of which a pass
-        over all rows is dear.
+        begins with 30 passes over the rows in random batches, for data on which a pass
+        over all rows is expensive.
     tol : float, default=1e-5
         When to stop: two steps in a row have lowered the objective by less than this,
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Most quasi-Newton steps, those on parts of the rows included.
+        Maximum number of quasi-Newton steps, including those on parts of the rows.
     warm_start : bool, default=False
         Begin at the last fit's weights when all rows are fitted.
     random_state : int, RandomState instance or None, default=None
-        Draws the first weights, the parts of the rows and those that are held out.
+        Seed of the initial weights, of the parts of the rows and of the held-out rows.
     verbose : int, default=0
-        1 prints objective and certificate of every step of the last fit.
+        1 prints the objective and the certificate of each step of the final fit.
 
     Attributes
     ----------
@@ -406,7 +409,7 @@ class SharedMappingClassifierCV(ClassGrid, MappingGrid, SharedMappingClassifier)
     hidden_layer_sizes_ : tuple of int
         The chosen layers.
     alphas_ : ndarray of shape (n_alphas,)
-        The strengths, the largest first.
+        The strengths in decreasing order.
     best_index_ : int
         Position of `alpha_` in `alphas_`.
     log_loss_path_ : ndarray of shape (n_alphas, n_folds)
@@ -418,12 +421,13 @@ class SharedMappingClassifierCV(ClassGrid, MappingGrid, SharedMappingClassifier)
     score_path_ : ndarray of shape (n_alphas, n_folds)
         Only with `scoring`: the scores, for the chosen layers.
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     classes_ : ndarray or list of ndarray
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
         Weights of the layers, as in scikit-learn's MLP; the last are all heads side by
         side in the order of `tasks_`, one column for two classes (the score of the
@@ -440,9 +444,9 @@ class SharedMappingClassifierCV(ClassGrid, MappingGrid, SharedMappingClassifier)
         The certificate, in the units of `tol`: the decrease that the last step
         promised. With "relu", which has kinks, that of a step of the heads alone.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

@@ -88,9 +88,9 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
     .. math:: C \sum_t \lambda_t \sum_{i \in t} s_i
               \max(0, 1 - y_i (x_i \cdot w_t + b_t))^2 + \frac12 \Omega(W)
 
-    where the relation's :math:`\Omega` says how the tasks are tied; by default they
-    vary around a common model. With ``loss="hinge"`` the loss is not squared. More than
-    two classes are fitted one against the rest. The loss is a sum, not a mean.
+    where the relation's :math:`\Omega` couples the tasks; by default they vary around a
+    common model. With ``loss="hinge"`` the loss is not squared. More than two classes
+    are fitted one against the rest. The loss is a sum, not a mean.
 
     With a kernel other than "linear" the same is minimised in the feature space of
     K[s, t] k(x, z), K the task kernel of the relation: the function of task t is
@@ -102,9 +102,9 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
     Parameters
     ----------
     C : float, default=1.0
-        Strength of the loss, greater than 0; the smaller, the stronger the penalty.
+        Strength of the loss, greater than 0; a smaller value means a stronger penalty.
     relation : str or relation, default="shared_mean"
-        How the tasks are tied: "independent", "shared_mean", "pooled" (which is
+        How the tasks are related: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
         `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     loss : {"squared_hinge", "hinge"}, default="squared_hinge"
@@ -128,29 +128,29 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
         Factor of the weight of each class's rows. "balanced": total weight over
         (n_classes times the class's weight), over all tasks together.
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
-        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
-        list of cvxpy constraints. With more than two classes they hold for each of the
-        one-against-the-rest models.
+        Constraints on the coefficients: objects of `mtlearn.constraints`, or callables
+        that take cvxpy expressions W (rows in the order of `tasks_`) and b, and return
+        a list of cvxpy constraints. With more than two classes they hold for each of
+        the one-against-the-rest models.
     solver_options : dict, default=None
-        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
-        ``{"solver": "CLARABEL"}``.
+        Keyword arguments of cvxpy's ``Problem.solve``, used where the constraints need
+        cvxpy, such as ``{"solver": "CLARABEL"}``.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task (and class). "shrunk": a free
         common one, deviations from it penalised like a coefficient. "shared": one for
         all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused.
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error.
     solver : str, default="auto"
         How a Newton step is solved, whatever the loss: "newton-cholesky" by blocks of
         the size of the features, "newton-dual" of the size of the rows (wide data),
@@ -158,42 +158,43 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
         start where there are intercepts. Kernels other than "linear" have "auto" only.
     tol : float, default=None
-        A bound on the distance from the minimum, relative to the objective of the best
-        model without features, at which to stop. None: 1e-8 for a squared loss, 1e-6
-        for the others.
-        Up to a thousand rows cost little: losses without a square are then solved
-        to the limits of rounding, whatever `tol`.
+        Stop when the objective is certified to be within this distance of its minimum,
+        relative to the objective of the best model without features. None: 1e-8 for a
+        squared loss, 1e-6 for the others. Up to a thousand rows cost little: losses
+        without a square are then solved to the limits of rounding, whatever `tol`.
     max_iter : int, default=100
-        Most Newton steps; with a kinked loss, most updates of its multipliers; with a
-        kernel, tens of passes over the rows.
+        Maximum number of Newton steps; with a kinked loss, of updates of its
+        multipliers; with a kernel, tens of passes over the rows.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients; not with a kernel.
+        Start from the coefficients of the previous fit; not with a kernel.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     classes_ : ndarray or list of ndarray
         The union of the labels over all tasks; with a two-dimensional `y`
         ``arange(n_tasks)`` if all tasks share two labels, else a list with each task's.
     task_classes_ : list of ndarray
-        The labels that each task has.
+        The labels that occur in each task.
     coef_ : ndarray of shape (n_tasks, n_features) or (n_tasks, n_classes, n_features)
-        The column of ids is not counted. The second with more than two classes.
+        The task column is not counted. The second with more than two classes.
     intercept_ : ndarray of shape (n_tasks,) or (n_tasks, n_classes)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,) or (n_classes, n_features)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float or ndarray of shape (n_classes,)
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     support_ : ndarray of shape (n_support,)
-        Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
-        say in any task. `coef_` and `shared_coef_` do not exist then.
+        Kernels other than "linear": positions, in the rows given to `fit`, of the
+        support vectors of any task. `coef_` and `shared_coef_` do not exist then.
     dual_coef_ : ndarray of shape (1, n_support) or (n_classes, n_support)
-        Kernels other than "linear": the beta of these rows. With a two-dimensional `y`
-        of shape (n_tasks, n_support) or (n_tasks, n_classes, n_support).
+        Kernels other than "linear": the coefficients beta of these rows. With a
+        two-dimensional `y` of shape (n_tasks, n_support) or (n_tasks, n_classes,
+        n_support).
     n_iter_ : int
         Newton steps, updates of the multipliers, or passes over the rows of
         "dual-descent"; with a kernel, tens of passes.
@@ -205,9 +206,9 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
         constraint's page gives the shape, to which more than two classes add a
         second axis. Empty without constraints.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------
@@ -343,16 +344,16 @@ class MultiTaskSVM(LinearReports, _Margins, TaskClassifier):
 
 
 class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
-    r"""Support vector regression with a function of its own for every task.
+    r"""Support vector regression with a separate function for each task.
 
     Minimises over W (a row per task) and the intercepts b
 
     .. math:: C \sum_t \lambda_t \sum_{i \in t} s_i
               \max(0, |y_i - x_i \cdot w_t - b_t| - \epsilon)^2 + \frac12 \Omega(W)
 
-    where the relation's :math:`\Omega` says how the tasks are tied; by default they
-    vary around a common model. With ``loss="epsilon_insensitive"`` the loss is not
-    squared. The loss is a sum, not a mean.
+    where the relation's :math:`\Omega` couples the tasks; by default they vary around a
+    common model. With ``loss="epsilon_insensitive"`` the loss is not squared. The loss
+    is a sum, not a mean.
 
     With a kernel other than "linear" the same is minimised in the feature space of
     K[s, t] k(x, z), K the task kernel of the relation: the function of task t is
@@ -364,12 +365,12 @@ class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
     Parameters
     ----------
     C : float, default=1.0
-        Strength of the loss, greater than 0; the smaller, the stronger the penalty.
+        Strength of the loss, greater than 0; a smaller value means a stronger penalty.
     epsilon : float, default=0.0
         Errors up to this size cost nothing, in the units of `y`. With 0 the loss is the
         plain square (twice that of `PerTaskRegressor`), or the absolute error.
     relation : str or relation, default="shared_mean"
-        How the tasks are tied: "independent", "shared_mean", "pooled" (which is
+        How the tasks are related: "independent", "shared_mean", "pooled" (which is
         `SharedMean(1.0)`), "learned" (`LearnedCovariance`), or an object:
         `Independent`, `SharedMean`, `TaskGraph`, `TaskCovariance`, `Composition`.
     loss : str, default="squared_epsilon_insensitive"
@@ -390,27 +391,27 @@ class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
     coef0 : float, default=0.0
         Constant term of the kernels "poly" and "sigmoid".
     constraints : list, default=None
-        What the coefficients must obey: objects of `mtlearn.constraints`, or callables
-        that get cvxpy expressions W (rows in the order of `tasks_`) and b, and return a
-        list of cvxpy constraints.
+        Constraints on the coefficients: objects of `mtlearn.constraints`, or callables
+        that take cvxpy expressions W (rows in the order of `tasks_`) and b, and return
+        a list of cvxpy constraints.
     solver_options : dict, default=None
-        Keywords of cvxpy's ``Problem.solve`` where the constraints need it, such as
-        ``{"solver": "CLARABEL"}``.
+        Keyword arguments of cvxpy's ``Problem.solve``, used where the constraints need
+        cvxpy, such as ``{"solver": "CLARABEL"}``.
     task_column : str or int, default=None
-        Column of `X` that holds the task ids, by name or position.
+        Name or position of the column of `X` that holds the task ids.
     task_weight : None, "balanced", dict or array-like, default=None
-        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that every task
-        counts the same; a dict by id (absent ids count 1); an array in the order of
-        `tasks_`.
+        The lambda_t. "balanced": n / (n_tasks n_t) in labelled rows, so that all tasks
+        have the same total weight; a dict by id (1 for absent ids); an array in the
+        order of `tasks_`.
     fit_intercept : {True, "free", "shrunk", "shared", False}, default=True
         True or "free": one unpenalised intercept per task. "shrunk": a free common one,
         deviations from it penalised like a coefficient. "shared": one for all tasks.
     intercept_strength : float, default=1.0
-        With shrunken intercepts, what the penalty of their deviations is multiplied by,
-        greater than 0: near 0 they are almost free, the larger the more alike.
+        With shrunken intercepts, a factor of the penalty on their deviations, greater
+        than 0: near 0 they are almost free, a larger value makes them more alike.
     handle_unknown : {"shared", "error"}, default="shared"
-        A task that `fit` never saw is predicted by the mean of the tasks' models, or
-        refused.
+        Whether a task that was not in `fit` is predicted by the mean of the tasks'
+        models or raises an error.
     solver : str, default="auto"
         How a Newton step is solved, whatever the loss: "newton-cholesky" by blocks of
         the size of the features, "newton-dual" of the size of the rows (wide data),
@@ -418,53 +419,53 @@ class MultiTaskSVR(LinearReports, _Margins, TaskRegressor):
         the dual, for sparse `X` without intercepts; "auto" takes it there, and as a
         start where there are intercepts. Kernels other than "linear" have "auto" only.
     tol : float, default=None
-        A bound on the distance from the minimum, relative to the objective of the best
-        model without features, at which to stop. None: 1e-8 for a squared loss, 1e-6
-        for the others.
-        Up to a thousand rows cost little: losses without a square are then solved
-        to the limits of rounding, whatever `tol`.
+        Stop when the objective is certified to be within this distance of its minimum,
+        relative to the objective of the best model without features. None: 1e-8 for a
+        squared loss, 1e-6 for the others. Up to a thousand rows cost little: losses
+        without a square are then solved to the limits of rounding, whatever `tol`.
     max_iter : int, default=100
-        Most Newton steps; with a kinked loss, most updates of its multipliers; with a
-        kernel, tens of passes over the rows.
+        Maximum number of Newton steps; with a kinked loss, of updates of its
+        multipliers; with a kernel, tens of passes over the rows.
     warm_start : bool, default=False
-        Begin at the last fit's coefficients; not with a kernel.
+        Start from the coefficients of the previous fit; not with a kernel.
     verbose : int, default=0
-        1 prints objective and certificate of every step.
+        1 prints the objective and the certificate of each step.
 
     Attributes
     ----------
     tasks_ : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     coef_ : ndarray of shape (n_tasks, n_features)
-        The column of ids is not counted.
+        The task column is not counted.
     intercept_ : ndarray of shape (n_tasks,)
         Intercept of each task.
     shared_coef_ : ndarray of shape (n_features,)
         Mean of `coef_` over tasks: the model of a task not seen in `fit`.
     shared_intercept_ : float
-        Intercept for tasks that `fit` did not see.
+        Intercept for tasks that were not in `fit`.
     support_ : ndarray of shape (n_support,)
-        Kernels other than "linear": numbers of the rows, as given to `fit`, that have a
-        say in any task. `coef_` and `shared_coef_` do not exist then.
+        Kernels other than "linear": positions, in the rows given to `fit`, of the
+        support vectors of any task. `coef_` and `shared_coef_` do not exist then.
     dual_coef_ : ndarray of shape (1, n_support)
-        Kernels other than "linear": the beta of these rows. With a two-dimensional `y`
-        of shape (n_tasks, n_support).
+        Kernels other than "linear": the coefficients beta of these rows. With a
+        two-dimensional `y` of shape (n_tasks, n_support).
     n_iter_ : int
         Newton steps, updates of the multipliers, or passes over the rows of
         "dual-descent"; with a kernel, tens of passes.
     optimality_ : float
-        The certificate, in the units of `tol`.
+        The certificate, in the same units as `tol`.
     task_covariance_ : ndarray of shape (n_tasks, n_tasks)
-        Only with `relation` "learned": the covariance that was found, its trace the
-        number of tasks with labels; NaN for the others.
+        Only with `relation` "learned": the estimated covariance, scaled so that its
+        trace is the number of tasks with labels; NaN for tasks without labels.
     constraint_duals_ : list of ConstraintDual
         In the order of `constraints`: where each binds (`binding`) and what it costs
         (`price`), the derivative of the smallest objective by its limit; each
         constraint's page gives the shape. Empty without constraints.
     n_features_in_ : int
-        Columns of `X`, that of the ids included.
+        Number of columns of `X`, including the task column.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only where `X` has string column names.
+        Only if all columns of `X` have string names.
 
     See Also
     --------

@@ -36,7 +36,7 @@ def features_only(transformer, task_column):
     transformer : transformer or "passthrough"
         Sees X without the id column. A pipeline of several is one, too.
     task_column : str or int
-        Column of X that holds the task ids, by name or position.
+        Name or position of the column of X that holds the task ids.
 
     Returns
     -------
@@ -62,7 +62,7 @@ class FeaturesOnly(WholeFit, TransformerMixin, BaseEstimator):
     transformer : transformer or "passthrough"
         Sees X without the id column; it is cloned, not changed.
     task_column : str or int
-        Column of X that holds the task ids, by name or position.
+        Name or position of the column of X that holds the task ids.
 
     Attributes
     ----------

@@ -95,10 +95,10 @@ class TaskEstimator(WholeFit, Reported, Related, MultiOutputMixin, BaseEstimator
             One label per row (long layout, or a single task), or one column per task
             with NaN where a label was not observed.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Non-negative weights; rows of weight zero are as if absent. Two-dimensional
+            Non-negative weights; rows with weight zero are ignored. Two-dimensional
             only with a two-dimensional `y`.
         task : array-like of shape (n_samples,), default=None
-            Task ids, where no column of `X` holds them.
+            Task ids, if no column of `X` holds them.
 
         Returns
         -------
@@ -481,9 +481,9 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -498,14 +498,14 @@ class TaskRegressor(RegressorMixin, TaskEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             With two dimensions, NaN entries do not count and the result is the plain
             mean over the tasks.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------

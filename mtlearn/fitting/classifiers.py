@@ -69,9 +69,9 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -93,9 +93,9 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -113,14 +113,14 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             With two dimensions the score is the share of correct entries (not of
             correct rows); NaN entries do not count.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -177,9 +177,9 @@ class LogisticClassifier(TaskClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------
@@ -209,9 +209,9 @@ class LogisticClassifier(TaskClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_columns)
-            As in `fit`, the column of ids included.
+            As in `fit`, including the task column.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------

@@ -91,10 +91,10 @@ class GridFit:
             One label per row (long layout, or a single task), or one column per task
             with NaN where a label was not observed.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Non-negative weights; rows of weight zero are as if absent. Two-dimensional
+            Non-negative weights; rows with weight zero are ignored. Two-dimensional
             only with a two-dimensional `y`.
         task : array-like of shape (n_samples,), default=None
-            Task ids, where no column of `X` holds them.
+            Task ids, if no column of `X` holds them.
 
         Returns
         -------

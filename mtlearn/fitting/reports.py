@@ -14,7 +14,7 @@ class Reported:
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             Their labels.
         task : array-like of shape (n_samples,), default=None
-            Task ids, if `fit` had them in `task`.
+            Task ids, if they were passed to `fit` as `task`.
 
         Returns
         -------

@@ -55,13 +55,13 @@ class CurveDisplay:
         estimator : MultiTaskAdditiveRegressor or Pipeline that ends with one
             Fitted.
         feature : str or int
-            Name, or position without the column of ids.
+            Name, or position not counting the task column.
         values : array-like of shape (n_values,), default=None
             Where; by default between the ends of the data, or all levels of a category.
         coverage : float, default=0.9
             Of the band around the shared curve, given the variances.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         max_tasks : int, default=200
             Of more tasks, so many, evenly spaced in their order, are drawn.
 
@@ -84,7 +84,7 @@ class CurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         max_tasks : int, default=200
             Of more tasks, so many, evenly spaced in their order, are drawn.
 

@@ -102,7 +102,7 @@ MultiTaskAdditiveRegressor or Pipeline that ends with one
         coverage : float, default=0.95
             Of the intervals, given the variances.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         n_labels : int, default=5
             How many tasks are named at either end where there is no room for all.
 
@@ -135,7 +135,7 @@ MultiTaskAdditiveRegressor or Pipeline that ends with one
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         n_labels : int, default=5
             How many tasks are named at either end where there is no room for all.
 

@@ -72,7 +72,7 @@ class SharingDisplay:
         estimator, X, y, task, cv, scoring : object
             As in `compare_sharing`.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         n_labels : int, default=3
             How many tasks are named at either end.
 
@@ -93,7 +93,7 @@ class SharingDisplay:
         comparison : SharingComparison
             What `compare_sharing` returned.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         n_labels : int, default=3
             How many tasks are named at either end.
 
@@ -109,7 +109,7 @@ class SharingDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         n_labels : int, default=3
             How many tasks are named at either end.
 

@@ -67,7 +67,7 @@ class TaskSimilarityDisplay:
             out each task's mean over its coefficients; or the cosine between their
             deviations from `shared_coef_`, for tasks that have most in common.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
 
         Returns
         -------
@@ -94,7 +94,7 @@ class TaskSimilarityDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            Axes to draw on; None creates a new figure.
         cmap : str or Colormap, default=None
             Colours. None: two hues around 0, or one where all tasks are alike.
 

@@ -67,7 +67,8 @@ class TaskMoments:
     Parameters
     ----------
     tasks : ndarray of shape (n_tasks,)
-        Sorted ids; with a two-dimensional `y` the columns' names or 0, 1, ...
+        Sorted task ids; with a two-dimensional `y` the names or positions of its
+        columns.
     counts : ndarray of shape (n_tasks,), int
         Labelled rows of each task.
     n_samples : int
@@ -149,11 +150,11 @@ class TaskMoments:
             One label per row, or one column per task with NaN where a label was not
             observed.
         task : array-like of shape (n_samples,), default=None
-            Task ids, where no column of `X` holds them.
+            Task ids, if no column of `X` holds them.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks)
-            Non-negative weights; rows of weight zero are as if absent.
+            Non-negative weights; rows with weight zero are ignored.
         task_column : str or int, default=None
-            Column of `X` that holds the task ids, by name or position.
+            Name or position of the column of `X` that holds the task ids.
         folds : int or array-like of shape (n_samples,), default=None
             Into how many folds the rows are dealt, by a hash of their positions; or the
             fold of each row, numbered from 0.

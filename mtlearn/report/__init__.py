@@ -41,7 +41,7 @@ def make_report(
     y : array-like of shape (n_samples,) or (n_samples, n_tasks)
         Their labels, given with `X`.
     task : array-like of shape (n_samples,), default=None
-        Task ids, where no column of `X` holds them.
+        Task ids, if no column of `X` holds them.
     comparison : SharingComparison, default=None
         What `compare_sharing` returned.
     reading : list of str, default=None
