@@ -105,7 +105,7 @@ def test_one_row_per_task_is_not_worse_than_one_model():
     gain = []
     for level in (0.0, 1.2):
         for seed in range(2):
-            X, y, task, _ = drawn(1500, 6, 4, slopes=0.0, level=level, seed=seed)
+            X, y, task, _ = drawn(800, 6, 4, slopes=0.0, level=level, seed=seed)
             first = np.arange(len(y)) % 6 == 0
             pooled = LogisticRegression(C=0.1).fit(X[first], y[first])
             one = pooled.predict_proba(X[~first])[:, 1]

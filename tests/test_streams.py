@@ -730,8 +730,7 @@ def assert_same_search(found, expected):
 
 
 @pytest.mark.parametrize("model", SEARCHES, ids=repr)
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("wide", "weighted"), [(False, True), (True, False)])
 def test_folds_of_a_stream(rows, model, wide, weighted):
     weight = rows.weight if weighted else np.ones(400)
     y, task = rows.y, rows.task
