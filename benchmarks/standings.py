@@ -237,6 +237,11 @@ COMPARED = [
 # ---------------------------------------------------------------- the file
 
 
+def short(ratio):
+    """Three digits, without an exponent."""
+    return f"{ratio:.3g}" if ratio < 1000 else f"{ratio:,.0f}"
+
+
 def standing(ratio, kind):
     """Ahead, level or behind."""
     if abs(np.log(ratio)) <= np.log1p(LEVEL[kind]):
@@ -253,7 +258,7 @@ def summary(kind):
         where = [standing(ratio, kind) for ratio in ratios]
         mean = np.exp(np.log(ratios).mean())
         counts = (str(where.count(word)) for word in ("ahead", "level", "behind"))
-        told = (f"{value:.3g}" for value in (mean, ratios.min(), ratios.max()))
+        told = map(short, (mean, ratios.min(), ratios.max()))
         table.add(one.job, one.peer, str(len(ratios)), *told, *counts)
     return table
 
@@ -273,7 +278,7 @@ def extremes(kind):
         head = ("job", "problem", "against", "ratio")
         table = Table(head, f"{TITLES[kind]}: {word}")
         for ratio, *words in rows:
-            table.add(*words, f"{ratio:.3g}")
+            table.add(*words, short(ratio))
         yield table
 
 
