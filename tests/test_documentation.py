@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import mtlearn
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [*DOCS.glob("*.rst"), *(DOCS / "guide").glob("*.rst")]
 PAGES = [path for path in PAGES if not path.name.startswith("sg_")]  # the gallery's
@@ -83,6 +85,11 @@ def test_formulas_become_mathml():
     for page, text in TEXTS.items():
         for formula in targets("math", text):
             assert "\\" not in convert(formula), (page, formula)
+
+
+def test_the_reference_lists_every_name_once():
+    lines = [line.strip() for line in (DOCS / "api.rst").read_text().splitlines()]
+    assert [lines.count(name) for name in mtlearn.__all__] == [1] * len(mtlearn.__all__)
 
 
 def test_no_page_asks_the_network():
