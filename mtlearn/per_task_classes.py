@@ -8,6 +8,7 @@ from .fitting.folds import scatter
 from .fitting.grid import in_batches
 from .fitting.related_search import RelatedSearch
 from .per_task import PerTaskClassifier
+from .solvers.related.compact import CompactRows
 from .solvers.related.steps import SOLVERS
 
 _FOLD_TOL = 1e-6  # accuracy at which the models of the folds are told apart
@@ -234,18 +235,35 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
 
     def _paths(self, part, variants, grids):
         tol = max(self.tol, _FOLD_TOL)
+        compact = self._compact(part, variants)
         for relation, Cs in zip(variants, grids):
-            path = self._path(self._tied(part, relation), relation, Cs, tol)
+            path = self._path(self._tied(part, relation), relation, Cs, tol, compact)
             yield in_batches(path, tol)
 
-    def _path(self, part, relation, Cs, tol):
+    def _compact(self, part, variants):
+        """The rows ready for all fits along all paths, where these are small."""
+        if self.solver not in ("auto", "newton-cholesky"):
+            return None
+        data, loss = self._log_loss(part)
+        forms = [part.tied(relation).form for relation in variants]
+        if not all(CompactRows.fits(data, loss, form) for form in forms):
+            return None
+        return CompactRows(data, loss, part.intercept)
+
+    def _path(self, part, relation, Cs, tol, compact):
         """Solutions along the strengths, each from where the last one ended."""
         start, model = None, self._base(relation, 1.0)
         model.tol = tol
         for C in Cs.tolist():
             model.C = C
-            solution = self._at(model, part, start)
-            start = solution.coef, solution.intercept
+            if compact is not None:
+                mode = self._as_shrunken(part.intercept, part.form, 1.0 / C)
+                how = 1.0 / C, mode, tol, self.max_iter, start
+                solution, solved = compact.solve(part.form, *how)
+                start = solution.coef, solution.intercept
+            if compact is None or not solved:
+                solution = self._at(model, part, start)
+                start = solution.coef, solution.intercept
             yield solution
 
     def _at(self, model, part, start):

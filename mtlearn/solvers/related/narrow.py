@@ -12,6 +12,7 @@ from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE
 from ...problem.tasks import TaskData
 from ...problem.threads import WORTH
+from .compact import CompactRows
 from .newton import solve_newton
 from .passes import solve_by_passes
 from .steps import choose_solver
@@ -44,6 +45,12 @@ def solve_smooth(
     -------
     Solution
     """
+    if solver in ("auto", "newton-cholesky") and CompactRows.fits(data, loss, form):
+        rows = CompactRows(data, loss, intercept)
+        found, solved = rows.solve(form, alpha, intercept, tol, max_iter, start)
+        if solved:
+            return found
+        start = found.coef, found.intercept
     if solver == "auto":
         solver = choose_solver(data, loss.n_scores, intercept)
     how = {"intercept": intercept, "tol": tol, "max_iter": max_iter, "start": start}
