@@ -158,7 +158,7 @@ class CompactRows:
 
     def _unknowns(self, form, intercept, tie, start):
         """Where to begin: a given model, or zero."""
-        n, (n_rows, d), q = form.n_tasks, self.rows.X.shape, self.q
+        n, d, q = form.n_tasks, self.rows.X.shape[1], self.q
         n_coef, U = q * d, np.zeros((form.n_tasks + 1, len(tie.private)))
         if start is None:
             if intercept.own and isinstance(self.loss, Logistic):
