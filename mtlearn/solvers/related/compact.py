@@ -150,9 +150,8 @@ class CompactRows:
         if self.q == 1:
             coef, b = coef[:, 0], b[:, 0]
         least = max(scale, 1e-300)
-        history[:, 1] /= least
         done = Status.MAX_ITER if status == _MAX_ITER else Status.CONVERGED
-        steps = list(map(tuple, history[: n_iter + 1].tolist()))
+        steps = [(one, gap / least) for one, gap in history[: n_iter + 1].tolist()]
         found = coef.copy(), b.copy(), value, bound / least, max(n_iter, 1), done
         return Solution(*found, history=steps), status != _HANDED_BACK
 
