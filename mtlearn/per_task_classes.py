@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from .fitting import checks
 from .fitting.class_grid import ClassGrid
 from .fitting.folds import scatter
@@ -9,7 +11,7 @@ from .fitting.grid import in_batches
 from .fitting.related_search import RelatedSearch
 from .per_task import PerTaskClassifier
 from .solvers.related.compact import CompactRows
-from .solvers.related.steps import SOLVERS
+from .solvers.related.steps import SOLVERS, LazyStep
 
 _FOLD_TOL = 1e-6  # accuracy at which the models of the folds are told apart
 
@@ -235,9 +237,10 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
 
     def _paths(self, part, variants, grids):
         tol = max(self.tol, _FOLD_TOL)
-        compact = self._compact(part, variants)
+        compact, lazy = self._compact(part, variants), LazyStep()
         for relation, Cs in zip(variants, grids):
-            path = self._path(self._tied(part, relation), relation, Cs, tol, compact)
+            tied = self._tied(part, relation)
+            path = self._path(tied, relation, Cs, tol, compact, lazy)
             yield in_batches(path, tol)
 
     def _compact(self, part, variants):
@@ -250,27 +253,26 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
             return None
         return CompactRows(data, loss, part.intercept)
 
-    def _path(self, part, relation, Cs, tol, compact):
-        """Solutions along the strengths, each from where the last one ended."""
-        start, model = None, self._base(relation, 1.0)
+    def _path(self, part, relation, Cs, tol, compact, lazy):
+        """Solutions along the strengths, each from where the last two point to."""
+        last, model = [], self._base(relation, 1.0)
         model.tol = tol
         for C in Cs.tolist():
-            model.C = C
+            model.C, start, solved = C, _ahead(last, C), False
             if compact is not None:
                 mode = self._as_shrunken(part.intercept, part.form, 1.0 / C)
                 how = 1.0 / C, mode, tol, self.max_iter, start
                 solution, solved = compact.solve(part.form, *how)
-                start = solution.coef, solution.intercept
-            if compact is None or not solved:
-                solution = self._at(model, part, start)
-                start = solution.coef, solution.intercept
+            if not solved:
+                solution = self._at(model, part, start, lazy)
+            last = [*last[-1:], (C, solution.coef, solution.intercept)]
             yield solution
 
-    def _at(self, model, part, start):
+    def _at(self, model, part, start, lazy=None):
         """The solution of the base estimator, its penalty divided by C."""
         mode = self._as_shrunken(part.intercept, part.form, 1.0 / model.C)
         part = replace(part, intercept=mode)
-        return model._solve(part, start, 1.0 / model.C)
+        return model._solve(part, start, 1.0 / model.C, lazy)
 
     def _solve_whole(self, model, fit, whole, space, start):
         whole = replace(whole.tied(model._relation()), intercept=fit.intercept)
@@ -282,3 +284,12 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
             objective=model.C * solution.objective,
             history=history,
         )
+
+
+def _ahead(last, C):
+    """Where to begin at a C: on the line in log C through the last two solutions."""
+    if len(last) < 2:
+        return last[0][1:] if last else None
+    (C0, *one), (C1, *two) = last
+    ratio = min(np.log(C / C1) / np.log(C1 / C0), 2.0) if C1 > C0 else 0.0
+    return tuple(b + ratio * (b - a) for a, b in zip(one, two, strict=True))

@@ -33,12 +33,13 @@ def solve_smooth(
     max_iter=100,
     solver="auto",
     start=None,
+    lazy=None,
 ):
     """Minimise a smooth loss plus 1/2 alpha Omega(W), by what suits the rows.
 
     Parameters
     ----------
-    data, loss, form, alpha, intercept, tol, max_iter, solver, start
+    data, loss, form, alpha, intercept, tol, max_iter, solver, start, lazy
         As in `solve_newton`.
 
     Returns
@@ -55,7 +56,8 @@ def solve_smooth(
         solver = choose_solver(data, loss.n_scores, intercept)
     how = {"intercept": intercept, "tol": tol, "max_iter": max_iter, "start": start}
     if solver != "newton-cholesky" or not are_many(data, loss):
-        return solve_newton(data, loss, form, alpha, solver=solver, **how)
+        how |= {"solver": solver, "lazy": lazy}
+        return solve_newton(data, loss, form, alpha, **how)
     rows = NarrowRows.of(data, loss, intercept, together=form.composed)
     at_zero = rows.sums(_zero_model(data))
     how["scale"] = base_objective(data, loss, form, intercept, at_zero.value)
