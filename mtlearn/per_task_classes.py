@@ -158,8 +158,8 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     Notes
     -----
     The log-losses are those of `PerTaskClassifier` fitted to the training parts, one
-    strength after the other, each from where the last one ended, with a `tol` of 1e-6
-    at least. Several kinds of intercept are compared at some of the strengths and
+    strength after the other, each from where the last two point to, with a `tol` of
+    1e-6 at least. Several kinds of intercept are compared at some of the strengths and
     correlations; the grid is then filled with the best. A label to which a model gives
     no probability at all, such as a class that the task did not have in the training
     part, counts as one of 2e-16.
