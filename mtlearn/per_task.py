@@ -644,7 +644,7 @@ class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
     def _loss_strength(self):
         return float(self.C)
 
-    def _solve(self, fit, start, alpha=1.0):
+    def _solve(self, fit, start, alpha=1.0, lazy=None):
         data, loss = self._log_loss(fit)
         solver = self.solver
         if fit.form.learned:
@@ -673,4 +673,5 @@ class PerTaskClassifier(LinearReports, FromPartitions, LogisticClassifier):
             max_iter=self.max_iter,
             solver=solver,
             start=start,
+            lazy=lazy,
         )

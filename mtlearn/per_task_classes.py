@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from .fitting import checks
 from .fitting.class_grid import ClassGrid
 from .fitting.folds import scatter
 from .fitting.grid import in_batches
 from .fitting.related_search import RelatedSearch
 from .per_task import PerTaskClassifier
-from .solvers.related.steps import SOLVERS
+from .solvers.related.compact import CompactRows
+from .solvers.related.steps import SOLVERS, LazyStep
 
 _FOLD_TOL = 1e-6  # accuracy at which the models of the folds are told apart
 
@@ -158,8 +161,8 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
     Notes
     -----
     The log-losses are those of `PerTaskClassifier` fitted to the training parts, one
-    strength after the other, each from where the last one ended, with a `tol` of 1e-6
-    at least. Several kinds of intercept are compared at some of the strengths and
+    strength after the other, each from where the last two point to, with a `tol` of
+    1e-6 at least. Several kinds of intercept are compared at some of the strengths and
     correlations; the grid is then filled with the best. A label to which a model gives
     no probability at all, such as a class that the task did not have in the training
     part, counts as one of 2e-16.
@@ -237,25 +240,42 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
 
     def _paths(self, part, variants, grids):
         tol = max(self.tol, _FOLD_TOL)
+        compact, lazy = self._compact(part, variants), LazyStep()
         for relation, Cs in zip(variants, grids):
-            path = self._path(self._tied(part, relation), relation, Cs, tol)
+            tied = self._tied(part, relation)
+            path = self._path(tied, relation, Cs, tol, compact, lazy)
             yield in_batches(path, tol)
 
-    def _path(self, part, relation, Cs, tol):
-        """Solutions along the strengths, each from where the last one ended."""
-        start, model = None, self._base(relation, 1.0)
+    def _compact(self, part, variants):
+        """The rows ready for all fits along all paths, where these are small."""
+        if self.solver not in ("auto", "newton-cholesky"):
+            return None
+        data, loss = self._log_loss(part)
+        forms = [part.tied(relation).form for relation in variants]
+        if not all(CompactRows.fits(data, loss, form) for form in forms):
+            return None
+        return CompactRows(data, loss, part.intercept)
+
+    def _path(self, part, relation, Cs, tol, compact, lazy):
+        """Solutions along the strengths, each from where the last two point to."""
+        last, model = [], self._base(relation, 1.0)
         model.tol = tol
         for C in Cs.tolist():
-            model.C = C
-            solution = self._at(model, part, start)
-            start = solution.coef, solution.intercept
+            model.C, start, solved = C, _ahead(last, C), False
+            if compact is not None:
+                mode = self._as_shrunken(part.intercept, part.form, 1.0 / C)
+                how = 1.0 / C, mode, tol, self.max_iter, start
+                solution, solved = compact.solve(part.form, *how)
+            if not solved:
+                solution = self._at(model, part, start, lazy)
+            last = [*last[-1:], (C, solution.coef, solution.intercept)]
             yield solution
 
-    def _at(self, model, part, start):
+    def _at(self, model, part, start, lazy=None):
         """The solution of the base estimator, its penalty divided by C."""
         mode = self._as_shrunken(part.intercept, part.form, 1.0 / model.C)
         part = replace(part, intercept=mode)
-        return model._solve(part, start, 1.0 / model.C)
+        return model._solve(part, start, 1.0 / model.C, lazy)
 
     def _solve_whole(self, model, fit, whole, space, start):
         whole = replace(whole.tied(model._relation()), intercept=fit.intercept)
@@ -267,3 +287,12 @@ class PerTaskClassifierCV(ClassGrid, RelatedSearch, PerTaskClassifier):
             objective=model.C * solution.objective,
             history=history,
         )
+
+
+def _ahead(last, C):
+    """Where to begin at a C: on the line in log C through the last two solutions."""
+    if len(last) < 2:
+        return last[0][1:] if last else None
+    (C0, *one), (C1, *two) = last
+    ratio = min(np.log(C / C1) / np.log(C1 / C0), 2.0) if C1 > C0 else 0.0
+    return tuple(b + ratio * (b - a) for a, b in zip(one, two, strict=True))

@@ -31,10 +31,7 @@ from .compiling import tell_when_compiling
 from .part import Part
 from .partitions import by_partition, in_memory, is_collection, refuse_partitions
 from .reports import Reported
-from .shared_model import (
-    mean_where,
-    settle_intercepts,
-)
+from .shared_model import intercepts_of_all_tasks, of_all_tasks
 from .whole import WholeFit
 
 
@@ -329,17 +326,16 @@ class TaskEstimator(WholeFit, Reported, Related, MultiOutputMixin, BaseEstimator
 
     def _keep_model(self, fit, solution):
         """Store the model; tasks that took no part get the shared one."""
-        coef, own = solution.coef, self._determined(fit)
-        shared = mean_where(coef, own, coef.mean(axis=0))
-        self.coef_, self.shared_coef_ = fit.fill(coef, shared), shared
-        self._keep_intercepts(fit, solution.intercept)
+        known = self._determined(fit), self._featureless(fit)
+        model = of_all_tasks(fit, solution.coef, solution.intercept, *known)
+        self.coef_, self.shared_coef_ = model[:2]
+        self.intercept_, self.shared_intercept_ = model[2:]
 
     def _keep_intercepts(self, fit, found):
         """Store the intercepts; undetermined ones are the mean of the others."""
-        own, otherwise = self._determined(fit), self._featureless(fit)
-        found = settle_intercepts(fit, found, own, otherwise)
-        shared = mean_where(found, own, otherwise)
-        self.intercept_, self.shared_intercept_ = fit.fill(found, shared), shared
+        known = self._determined(fit), self._featureless(fit)
+        levels = intercepts_of_all_tasks(fit, found, *known)
+        self.intercept_, self.shared_intercept_ = levels
 
     def _determined(self, fit):
         """Models that enter the shared one: (n_part,), or (n_part, n_classes)."""

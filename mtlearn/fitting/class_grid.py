@@ -9,7 +9,8 @@ from ..model_selection import TaskStratifiedKFold
 from ..moments import gather_moments
 from ..problem.solution import Solution, Status
 from ..problem.tasks import some_rows
-from .grid import Batch, check_strengths
+from .grid import check_strengths
+from .shared_model import of_all_tasks
 
 _LEAST = float(np.finfo(float).eps)  # probability below which none is counted
 
@@ -74,26 +75,27 @@ class ClassGrid:
         return HeldOutLabels(some_rows(rows, index))
 
     def _errors(self, fold, part, point, batch):
-        models = self._models_of(part, point, batch)
-        return np.array([fold.test.log_loss(model) for model in models])
+        own = None
+        if batch.coef.ndim == 4:
+            own = self._model(*point)._classes_of_all(part)
+        both = zip(*self._filled(part, point, batch), strict=True)
+        return np.array([fold.test.log_loss(*one, own) for one in both])
 
     def _filled(self, part, point, batch):
-        models = self._models_of(part, point, batch)
-        both = zip(*((one.coef_, one.intercept_) for one in models), strict=True)
-        return tuple(np.array(each) for each in both)
-
-    def _fitted(self, part, point, coef, intercept):
-        (model,) = self._models_of(part, point, Batch(coef[None], intercept[None]))
-        return model
-
-    def _models_of(self, part, point, batch):
-        """Yield the base estimator with each model of a batch, one and the same."""
         model = self._model(*point)
         tied = part.tied(model._relation())
-        for coef, intercept in zip(batch.coef, batch.intercept, strict=True):
-            found = Solution(coef, intercept, 0.0, 0.0, 1, Status.CONVERGED)
-            model._keep(tied, found)
-            yield model
+        known = model._determined(tied), model._featureless(tied)
+        models = [
+            of_all_tasks(tied, *one, *known)[::2]
+            for one in zip(batch.coef, batch.intercept, strict=True)
+        ]
+        return tuple(map(np.array, zip(*models, strict=True)))
+
+    def _fitted(self, part, point, coef, intercept):
+        model = self._model(*point)
+        found = Solution(coef, intercept, 0.0, 0.0, 1, Status.CONVERGED)
+        model._keep(part.tied(model._relation()), found)
+        return model
 
     def _n_scores(self, whole):
         n_labels = len(whole.labels)
@@ -120,21 +122,26 @@ class HeldOutLabels:
     def __init__(self, data):
         self.data = data
 
-    def log_loss(self, model):
-        """Mean of minus the logarithms of the probabilities, those of zero bounded."""
+    def log_loss(self, coef, intercept, own=None):
+        """Mean of minus the logarithms of the probabilities, those of zero bounded.
+
+        Parameters
+        ----------
+        coef, intercept : ndarray
+            Of all tasks, as the estimators have them.
+        own : ndarray of shape (n_tasks, n_classes), default=None
+            With more than two classes, which of them each task has.
+        """
         data = self.data
         if not len(data.rows):
             return np.nan
         labels = data.labels.astype(np.intp)
-        if model.coef_.ndim == 2:
-            z = data.forward(model.coef_, model.intercept_)
+        if own is None:
+            z = data.forward(coef, intercept)
             loss = np.logaddexp(0.0, np.where(labels > 0, -z, z))
         else:
-            loss = -self._log_shares(model)[np.arange(len(labels)), labels]
+            each = zip(np.moveaxis(coef, 1, 0), intercept.T, strict=True)
+            z = np.column_stack([data.forward(*one) for one in each])
+            shares = log_softmax(np.where(own[data.task_of], z, -np.inf), axis=1)
+            loss = -shares[np.arange(len(labels)), labels]
         return float(np.minimum(loss, -np.log(_LEAST)).mean())
-
-    def _log_shares(self, model):
-        """Logarithms of the probabilities of more than two classes."""
-        each = zip(np.moveaxis(model.coef_, 1, 0), model.intercept_.T, strict=True)
-        z = np.column_stack([self.data.forward(*one) for one in each])
-        return log_softmax(np.where(model._own[self.data.task_of], z, -np.inf), axis=1)

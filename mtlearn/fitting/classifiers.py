@@ -35,9 +35,7 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
         """Store the model, the classes of all tasks and those of each."""
         super()._keep(fit, solution)
         labels = fit.labels
-        own = np.ones((len(self.tasks_), len(labels)), dtype=bool)
-        own[fit.part] = self._classes_of(fit)
-        own[~own.any(axis=1)] = True
+        own = self._classes_of_all(fit)
         self._own, self._labels = own, labels
         self.task_classes_ = [labels[row] for row in own]
         if self._layout != "wide":
@@ -46,6 +44,13 @@ class TaskClassifier(ClassifierMixin, TaskEstimator):
             self.classes_ = np.arange(len(self.tasks_))
         else:
             self.classes_ = self.task_classes_
+
+    def _classes_of_all(self, fit):
+        """The same of all tasks: those without a label may have any."""
+        own = np.ones((len(self.tasks_), len(fit.labels)), dtype=bool)
+        own[fit.part] = self._classes_of(fit)
+        own[~own.any(axis=1)] = True
+        return own
 
     def _classes_of(self, fit):
         """Classes that each task may have, (n_part, n_classes) bool."""

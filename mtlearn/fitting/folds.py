@@ -7,11 +7,13 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from numba import njit
 
 from ..moments import Moments, gather_moments, grams_fit, replay, same_rows
 from ..problem.intercepts import weighted_mean
 from ..problem.tasks import some_rows
 
+_NARROW = 32  # features up to which BLAS per task is slower than our own loops
 _EXACT = 1e-8  # squared errors, relative, below which moments cancel too much
 
 
@@ -120,6 +122,22 @@ class HeldOutMoments:
 
 def _squares(moments, coef, intercept):
     """Sums of squared residuals by moments, and whether they lost digits."""
+    total, size = np.empty(len(coef)), np.empty(len(coef))
+    if len(moments.weight) < len(moments.group) or coef.shape[2] > _NARROW:
+        total, size = _squares_by_blocks(moments, coef)
+    else:
+        coef = np.ascontiguousarray(coef)
+        _squares_by_tasks(moments.gram, moments.group, moments.cross, coef, total, size)
+    u = moments.group
+    offset = moments.y_mean - intercept
+    offset -= np.einsum("tj,ktj->kt", moments.mean[u], coef)
+    total += moments.y_square.sum() + offset**2 @ moments.weight[u]
+    # what the terms of the sums above amount to before they cancel
+    return total, ~(total > _EXACT * (moments.y_square.sum() + size))
+
+
+def _squares_by_blocks(moments, coef):
+    """sum_t w_t' G_t w_t - 2 w_t' c_t, and the size of its terms, by BLAS."""
     u = moments.group
     if len(moments.weight) == len(u):
         product = np.matmul(coef.transpose(1, 0, 2), moments.gram[u]).transpose(1, 0, 2)
@@ -128,16 +146,28 @@ def _squares(moments, coef, intercept):
         for block, gram in enumerate(moments.gram):
             tasks = np.flatnonzero(u == block)
             product[:, tasks] = coef[:, tasks] @ gram
-    offset = moments.y_mean - intercept
-    offset -= np.einsum("tj,ktj->kt", moments.mean[u], coef)
     product -= 2.0 * moments.cross
-    total = moments.y_square.sum() + np.einsum("ktj,ktj->k", product, coef)
-    total += offset**2 @ moments.weight[u]
-    # what the terms of the sums above amount to before they cancel
+    total = np.einsum("ktj,ktj->k", product, coef)
     diagonal = np.einsum("ujj->uj", moments.gram)
     squares = np.square(coef).reshape(len(coef), -1)
-    size = squares @ diagonal[u].ravel() * coef.shape[2]
-    return total, ~(total > _EXACT * (moments.y_square.sum() + size))
+    return total, squares @ diagonal[u].ravel() * coef.shape[2]
+
+
+@njit(cache=True, nogil=True)
+def _squares_by_tasks(gram, group, cross, coef, total, size):
+    """The same where tasks have few features, and no two of them the same rows."""
+    n_models, n_tasks, d = coef.shape
+    for k in range(n_models):
+        both, terms = 0.0, 0.0
+        for t in range(n_tasks):
+            G, w, c = gram[group[t]], coef[k, t], cross[t]
+            for i in range(d):
+                product = 0.5 * G[i, i] * w[i] - c[i]
+                for j in range(i):
+                    product += G[i, j] * w[j]
+                both += 2.0 * w[i] * product
+                terms += w[i] * w[i] * G[i, i]
+        total[k], size[k] = both, d * terms
 
 
 # ---------------------------------------------------------------- moments of folds

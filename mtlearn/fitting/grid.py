@@ -370,16 +370,21 @@ class GridFit:
         every, variants = np.arange(len(table.grids[0])), np.arange(len(table.variants))
         modes = range(len(table.modes))
         if len(modes) == 1:
-            return self._tried(table, modes, variants, every, parts, judge)
-        few = _some(variants, 1 + len(variants) // 2), _some(every, self._coarse)
-        found = self._tried(table, modes, *few, parts, judge)
-        modes = [self._mode_of(table, found)]
-        return found.joined(self._tried(table, modes, variants, every, parts, judge))
+            whole = dict.fromkeys(variants, every)
+            return self._tried(table, modes, whole, parts, judge)
+        some = _some(every, self._coarse)
+        few = dict.fromkeys(_some(variants, 1 + len(variants) // 2), some)
+        found = self._tried(table, modes, few, parts, judge)
+        mode = self._mode_of(table, found)
+        open_points = np.isnan(found.errors[mode]).all(axis=-1)
+        rest = {v: np.flatnonzero(open_points[v]) for v in variants}
+        rest = {v: picked for v, picked in rest.items() if len(picked)}
+        return found.joined(self._tried(table, [mode], rest, parts, judge))
 
-    def _tried(self, table, modes, variants, picked, parts, judge):
-        """Results of some intercepts and variants at some of the strengths."""
+    def _tried(self, table, modes, picked, parts, judge):
+        """Results of some intercepts, with some variants at some strengths each."""
         results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_cross_validate)(self, fold, table, modes, variants, picked, judge)
+            delayed(_cross_validate)(self, fold, table, modes, picked, judge)
             for fold in parts()
         )
         errors, scores, stuck = zip(*results, strict=True)
@@ -563,21 +568,24 @@ class Search(NamedTuple):
     level: np.ndarray
 
 
-def _cross_validate(estimator, fold, table, modes, chosen, picked, judge):
-    """Errors and scores of one fold, and failed solves; NaN where nothing is tried."""
+def _cross_validate(estimator, fold, table, modes, picked, judge):
+    """Errors and scores of one fold, and failed solves; NaN where nothing is tried.
+
+    `picked` has positions of strengths for each position of a variant.
+    """
     shape = len(table.modes), len(table.variants), len(table.grids[0])
     errors, scores, stuck = np.full(shape, np.nan), np.full(shape, np.nan), 0
-    variants = [table.variants[v] for v in chosen]
-    grids = [table.grids[v][picked] for v in chosen]
+    variants = [table.variants[v] for v in picked]
+    grids = [table.grids[v][places] for v, places in picked.items()]
     train = fold.train.read()
     scored = judge is not None and judge.scorer is not None
     for m in modes if estimator._tells(train) else ():
         part = replace(train, intercept=table.modes[m])
-        paths = zip(chosen, variants, grids, estimator._paths(part, variants, grids))
+        paths = zip(picked, variants, grids, estimator._paths(part, variants, grids))
         for v, variant, grid, path in paths:
             at = 0
             for batch in path:
-                here = picked[at : at + len(batch.coef)]
+                here = picked[v][at : at + len(batch.coef)]
                 point = variant, grid[at]
                 errors[m, v, here] = estimator._errors(fold, part, point, batch)
                 for k in range(len(here) if scored else 0):

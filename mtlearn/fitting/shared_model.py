@@ -59,6 +59,35 @@ def settle_intercepts(fit, intercept, own=None, otherwise=0.0):
     return fit.form.expand(free)
 
 
+def of_all_tasks(fit, coef, intercept, own, otherwise):
+    """A model of every task, and the shared one, of what was found for some.
+
+    Parameters
+    ----------
+    fit : Part
+    coef : ndarray of shape (n_part, ...)
+    intercept : ndarray of shape (n_part,) or (n_part, n_classes)
+    own : ndarray of bool, of the shape of `intercept`, or (n_part,)
+        Which enter the shared model.
+    otherwise : float or ndarray
+        The shared intercept where none does.
+
+    Returns
+    -------
+    coef, shared_coef, intercept, shared_intercept : ndarray or float
+    """
+    shared = mean_where(coef, own, coef.mean(axis=0))
+    levels = intercepts_of_all_tasks(fit, intercept, own, otherwise)
+    return fit.fill(coef, shared), shared, *levels
+
+
+def intercepts_of_all_tasks(fit, intercept, own, otherwise):
+    """An intercept of every task, and the shared one: see `of_all_tasks`."""
+    found = settle_intercepts(fit, intercept, own, otherwise)
+    level = mean_where(found, own, otherwise)
+    return fit.fill(found, level), level
+
+
 def present_classes(data, n_labels):
     """Which classes each task of `data` has labels of, (n_tasks, n_labels) bool."""
     present = np.zeros((data.n_tasks, n_labels), dtype=bool)

@@ -12,6 +12,7 @@ from ...problem.baseline import base_objective
 from ...problem.intercepts import FREE
 from ...problem.tasks import TaskData
 from ...problem.threads import WORTH
+from .compact import CompactRows
 from .newton import solve_newton
 from .passes import solve_by_passes
 from .steps import choose_solver
@@ -32,23 +33,31 @@ def solve_smooth(
     max_iter=100,
     solver="auto",
     start=None,
+    lazy=None,
 ):
     """Minimise a smooth loss plus 1/2 alpha Omega(W), by what suits the rows.
 
     Parameters
     ----------
-    data, loss, form, alpha, intercept, tol, max_iter, solver, start
+    data, loss, form, alpha, intercept, tol, max_iter, solver, start, lazy
         As in `solve_newton`.
 
     Returns
     -------
     Solution
     """
+    if solver in ("auto", "newton-cholesky") and CompactRows.fits(data, loss, form):
+        rows = CompactRows(data, loss, intercept)
+        found, solved = rows.solve(form, alpha, intercept, tol, max_iter, start)
+        if solved:
+            return found
+        start = found.coef, found.intercept
     if solver == "auto":
         solver = choose_solver(data, loss.n_scores, intercept)
     how = {"intercept": intercept, "tol": tol, "max_iter": max_iter, "start": start}
     if solver != "newton-cholesky" or not are_many(data, loss):
-        return solve_newton(data, loss, form, alpha, solver=solver, **how)
+        how |= {"solver": solver, "lazy": lazy}
+        return solve_newton(data, loss, form, alpha, **how)
     rows = NarrowRows.of(data, loss, intercept, together=form.composed)
     at_zero = rows.sums(_zero_model(data))
     how["scale"] = base_objective(data, loss, form, intercept, at_zero.value)

@@ -20,7 +20,7 @@ from ..linalg import ground, ground_whole
 from ..linesearch import find_step
 from .coupled import sum_blocks
 from .least_squares import augmented, fits_one_factor
-from .steps import STEPPERS, Point, State, choose_solver
+from .steps import STEPPERS, LazyStep, Point, State, choose_solver
 
 _PATIENCE = 30  # steps after which a small problem is given to the QR of its rows
 
@@ -170,6 +170,7 @@ def solve_newton(
     max_iter=100,
     solver="auto",
     start=None,
+    lazy=None,
 ):
     """Minimise a smooth loss plus 1/2 alpha Omega(W) by (semismooth) Newton steps.
 
@@ -191,6 +192,8 @@ def solve_newton(
         of the rows, or matrix-free.
     start : (coef, intercept), default=None
         Where to begin; the zero model by default.
+    lazy : LazyStep, default=None
+        With blocks of an earlier fit to the same rows, which it goes on from.
 
     Returns
     -------
@@ -202,7 +205,10 @@ def solve_newton(
     problem = Problem(data, loss, form, alpha, intercept)
     if solver == "auto":
         solver = choose_solver(data, problem.q, intercept)
-    stepper = STEPPERS[solver](problem)
+    if solver == "newton-cholesky" and LazyStep.suits(data, loss, form):
+        stepper = LazyStep() if lazy is None else lazy
+    else:
+        stepper = STEPPERS[solver](problem)
     if start is not None:
         start = shift_intercepts(start, means, 1.0, problem.q)
     state = problem.start(*(start or ()))

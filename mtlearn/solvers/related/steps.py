@@ -8,6 +8,7 @@ from numba import njit
 from scipy import linalg
 
 from ...moments import GRAM_BYTES
+from ...problem.losses import Logistic, Softmax
 from ...problem.tasks import gram_chunk
 from ...problem.threads import OWN_THREADS, WORTH, in_threads, task_ranges
 from ..linalg import add_scaled, conjugate_gradient, factor_spd, solve_spd
@@ -15,6 +16,8 @@ from .coupled import Blocks, Change, coupled_solver
 
 SOLVERS = ("auto", "newton-cholesky", "newton-dual", "newton-cg")
 _DUAL_ROWS = 6000
+_DEAR = 96  # unknowns of a task from which blocks are dearer than products with rows
+_FEW, _MANY = 8, 14  # products after which other blocks are made next time, or at once
 
 
 @dataclass
@@ -302,11 +305,18 @@ class ConjugateStep:
 
     def direction(self, problem, point):
         """Inexact Newton direction, the more exact the closer the minimum is."""
+        return self.follow(problem, point, self._diagonal(problem, point.h))
+
+    def follow(self, problem, point, precondition, max_iter=1000):
+        """The direction that conjugate gradients find with a preconditioner.
+
+        Sets `n_products`, how many products with the rows that took.
+        """
         gradient, h, accuracy = point.gradient, point.h, point.accuracy
-        precondition = self._diagonal(problem, h)
-        still = np.zeros_like(gradient.beta)
+        still, self.n_products = np.zeros_like(gradient.beta), 0
 
         def curvature(theta):
+            self.n_products += 1
             u = problem.scores(State(theta, still))
             if problem.free:
                 u = u - problem.spread(self._shift(problem, gradient, h, u))
@@ -315,9 +325,7 @@ class ConjugateStep:
 
         forcing = max(1e-12, min(0.1, 0.3 * accuracy**0.5))
         rhs = -gradient.reduced
-        theta = conjugate_gradient(
-            curvature, rhs, precondition, tol=forcing, max_iter=1000
-        )
+        theta = conjugate_gradient(curvature, rhs, precondition, forcing, max_iter)
         u = problem.scores(State(theta, still))
         moved = self._shift(problem, gradient, h, u)
         return State(theta, -gradient.shift - moved)
@@ -342,6 +350,52 @@ class ConjugateStep:
             bends += [square * sums(column)[:, None] for column in diagonal]
         H = np.concatenate(bends, axis=1)
         return problem.form.solve_features(problem.alpha, H)
+
+
+class LazyStep(ConjugateStep):
+    """Conjugate gradients, preconditioned by the blocks of an earlier step.
+
+    Blocks of many features cost more than several products with the rows. Those of an
+    earlier step of the same rows serve as long as few products do: along a path of
+    strengths, too, where this goes on from fit to fit.
+    """
+
+    def __init__(self):
+        self.hessians = self.arrow = None
+        self.stale = True
+
+    @staticmethod
+    def suits(data, loss, form):
+        """Whether curvatures change smoothly, and blocks are dear."""
+        smooth = isinstance(loss, Logistic | Softmax) and form.arrow is not None
+        return smooth and not data.wide and loss.n_scores * data.n_features > _DEAR
+
+    def direction(self, problem, point):
+        """Newton direction, exact with new blocks."""
+        if self.stale or problem.form.arrow != self.arrow:
+            return self._renew(problem, point)
+        found = self.follow(problem, point, self._earlier(problem), _MANY)
+        if self.n_products == _MANY:
+            return self._renew(problem, point)
+        self.stale = self.n_products > _FEW
+        return found
+
+    def _earlier(self, problem):
+        """Preconditioner: the earlier blocks, intercepts in the unit of now."""
+        blocks, none = self.solver, np.zeros(self.solver.blocks.border.shape[2])
+        scale = np.ones(problem.p)
+        scale[problem.n_coef :] = self.hessians.constant / problem.intercept.unit
+        return lambda r: scale * blocks.solve(scale * r, none)[0]
+
+    def _renew(self, problem, point):
+        unit = problem.intercept.unit
+        if self.hessians is None or unit != self.hessians.constant:
+            self.hessians = RowHessians(problem)
+        self.stale, self.arrow = False, problem.form.arrow
+        self.solver = coupled_solver(problem.form, problem.alpha)
+        change = self.hessians.compare(problem, point.h)
+        full = self.hessians.full
+        return block_step(self.solver, problem, point.gradient, full, change)
 
 
 STEPPERS = {
