@@ -24,6 +24,7 @@ from ..problem.values import (
     check_size,
     check_targets,
     drop_weightless,
+    is_complete,
 )
 from ..relations import Independent, Related, check_relation
 from . import checks
@@ -572,8 +573,11 @@ def _count_labels(y, codes, weight, n_tasks):
     """Labelled rows of positive weight of each task."""
     if codes is not None:
         return np.bincount(codes, minlength=n_tasks)
+    weighted = weight is not None and weight.ndim == 2
+    if not weighted and is_complete(y):
+        return np.full(n_tasks, len(y))
     seen = ~np.isnan(y)
-    if weight is not None and weight.ndim == 2:
+    if weighted:
         seen &= weight > 0
     return seen.sum(axis=0)
 

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numba import njit
 
 from .threads import in_threads, row_blocks, task_ranges
+from .values import is_complete
 
 _THREADLESS = 9000  # entries of a matrix up to which BLAS multiplies it on one thread
 _PIECE = 1 << 18  # observations that are looked at together
@@ -69,7 +70,8 @@ class TaskData:
         return self._shared["observed"]
 
     def _find_observed(self):
-        observed = ~np.isnan(self.y)
+        whole = is_complete(self.y)
+        observed = np.ones(self.y.shape, dtype=bool) if whole else ~np.isnan(self.y)
         if self.sample_weight is not None:
             weight = self.sample_weight
             observed &= (weight if weight.ndim == 2 else weight[:, None]) > 0

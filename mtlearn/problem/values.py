@@ -192,10 +192,17 @@ def check_targets(y, some=True):
         ensure_min_samples=int(some),
         ensure_all_finite="allow-nan" if wide else True,
     )
-    if some:
+    # most often the first row says it, and the others need not be looked at
+    if some and np.isnan(y[:1]).all():
         require_a_label(~np.isnan(y))
     check_size("`y`", y)
     return y
+
+
+def is_complete(y):
+    """Whether no label is NaN, by a sum over all of them that it would spoil."""
+    flat = y.ravel(order="K")
+    return not np.isnan(np.vdot(flat, flat))
 
 
 def require_a_label(observed):
