@@ -144,8 +144,9 @@ def solve_mapping(
     if solver == "adam":
         x, memory, spent = _by_batches(network, starts, rng, max_iter - 1)
     else:
-        fresh = not start and stop is None
-        x, memory, spent = _grow(network, starts, rng, max_iter - 1, enough, fresh)
+        fresh, early = not start, stop is not None
+        how = rng, max_iter - 1, enough, fresh, early
+        x, memory, spent = _grow(network, starts, *how)
     end = minimise(network, x, enough, max_iter - spent, watch, memory)
     n_iter = end.n_iter + spent
     promised, status = _judge(network, end, enough, n_iter >= max_iter)
@@ -339,13 +340,13 @@ class Network:
 # ---------------------------------------------------------------- rows by and by
 
 
-def _grow(network, starts, rng, max_iter, enough, fresh):
+def _grow(network, starts, rng, max_iter, enough, fresh, early):
     """Where to begin on all rows in double precision: after most of the way.
 
     Parameters
     ----------
-    fresh : bool
-        Whether starts are random, and their end a minimum of these rows.
+    fresh, early : bool
+        Whether starts are random; whether held-out rows may end it before that.
 
     Returns
     -------
@@ -354,9 +355,10 @@ def _grow(network, starts, rng, max_iter, enough, fresh):
     n_iter : int
     """
     n = network.X.shape[0]
-    if n < _MANY or not isinstance(network.X, np.ndarray):
+    low = n >= _MANY and isinstance(network.X, np.ndarray)
+    if not low:
         parts = []
-    elif fresh and n >= _GROWTH * _PART:
+    elif fresh and not early and n >= _GROWTH * _PART:
         x, spent = _naturally(network, starts, rng, max_iter)
         return _nearly(network, x, max_iter, spent, enough)
     else:
@@ -370,7 +372,10 @@ def _grow(network, starts, rng, max_iter, enough, fresh):
         spent += end.n_iter
         left = max(max_iter - spent, 0)
         end = minimise(part, end.x, _rough, left, memory=end.memory)
-    return end.x, end.memory, spent + end.n_iter
+    spent += end.n_iter
+    if early or not low:
+        return end.x, end.memory, spent
+    return _nearly(network, end.x, max_iter, spent, enough)
 
 
 def _naturally(network, starts, rng, max_iter):
