@@ -6,7 +6,7 @@ Nocedal, J. and Wright, S., Numerical Optimization, 2006, chapters 3 and 7.
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs  # without the checks of scipy.linalg
 
 _MEMORY = 30  # pairs of steps and changes of the gradient
 _CALM = 2  # iterations in a row that promise and bring next to nothing
@@ -140,9 +140,9 @@ class Memory:
         S, Y, R, YY = self._S[:n], self._Y[:n], self._SY[:n, :n], self._YY[:n, :n]
         curvature = np.diag(R)
         level = curvature[-1] / YY[-1, -1]
-        u = solve_triangular(R, S @ g, check_finite=False)
+        u = dtrtrs(R, S @ g)[0]
         v = curvature * u + level * (YY @ u - Y @ g)
-        v = solve_triangular(R, v, trans=1, check_finite=False)
+        v = dtrtrs(R, v, trans=1)[0]
         return level * self._first(g) + v @ S - level * (u @ Y)
 
 
