@@ -278,12 +278,13 @@ class MappingRace:
         Of all points of the peers' first curves from `EARLY` on; 0 where ours does not
         get there.
         """
-        return min(
+        found = [
             (seconds / _until([self.drawn], value), seconds, name)
             for name in self.peers
             for seconds, value in self.curves[name][0]
             if seconds >= EARLY
-        )
+        ]
+        return min(found, default=(np.nan, np.nan, "none"))
 
 
 def _until(curves, level):
