@@ -423,7 +423,8 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Maximum number of quasi-Newton steps, including those on parts of the rows.
+        Maximum number of quasi-Newton steps, including those on parts of the rows and
+        the passes over random batches.
     warm_start : bool, default=False
         Begin at the last fit's weights.
     random_state : int, RandomState instance or None, default=None
@@ -471,13 +472,15 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
     With the heads at their best for the shared layers, the objective is a function of
     the shared weights alone (variable projection), and its gradient that of the whole
     at those heads; limited-memory quasi-Newton steps need no learning rate. From 1,000
-    rows on the first steps are in single precision, from 8,192 on they see a growing
-    share of the rows; the last ones see all of them in double precision. The end is a
-    point at which a step promises next to nothing: a stationary point, not a bound on
-    the distance from the minimum. The strengths that "auto" tries are followed from
-    strong to weak until two in a row (with a shared output four) are no better.
-    Features are centred, scaled and turned inside, which changes nothing of the
-    objective.
+    rows on most steps are in single precision, the last ones in double precision. From
+    8,192 on 15 passes over random batches of the rows come first: natural gradient
+    steps in Kronecker factors of the Gauss-Newton matrix, whose length follows from the
+    noise of the batches. (With `early_stopping` or a warm start it is a growing share
+    of the rows instead, without batches.) The end is a point at which a step promises
+    next to nothing: a stationary point, not a bound on the distance from the minimum.
+    The strengths that "auto" tries are followed from strong to weak until two in a row
+    (with a shared output four) are no better. Features are centred, scaled and turned
+    inside, which changes nothing of the objective.
 
     References
     ----------
@@ -489,6 +492,9 @@ class SharedMappingRegressor(TaskRegressor, SharedMappingEstimator):
 
     Liu, D. and Nocedal, J., On the limited memory BFGS method for large scale
     optimization, Mathematical Programming 45, 1989.
+
+    Martens, J. and Grosse, R., Optimizing neural networks with Kronecker-factored
+    approximate curvature, ICML 2015.
 
     Examples
     --------
@@ -594,7 +600,8 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Maximum number of quasi-Newton steps, including those on parts of the rows.
+        Maximum number of quasi-Newton steps, including those on parts of the rows and
+        the passes over random batches.
     warm_start : bool, default=False
         Begin at the last fit's weights.
     random_state : int, RandomState instance or None, default=None
@@ -646,15 +653,16 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
     Notes
     -----
     Limited-memory quasi-Newton steps of all weights from heads that are zero but for
-    the frequencies of the classes; they need no learning rate. From 1,000 rows on the
-    first steps are in single precision, from 8,192 on they see a growing share of the
-    rows. The end is a point at which a step promises next to nothing: a stationary
-    point, not a bound on the distance from the minimum. The strengths that "auto" tries
-    are followed from strong to weak until two in a row (with a shared output four) are
-    no better. With shared hidden layers a task that has one class of several predicts
-    it with certainty (of two only where intercepts are free), and does not enter the
-    mean head then. Where there are more than two classes in all, a task with two of
-    them still has a single logistic score, and pays for its coefficients as such.
+    the frequencies of the classes; they need no learning rate. From 1,000 rows on most
+    steps are in single precision, and from 8,192 on natural gradient steps on random
+    batches of the rows come first, as in the regressor. The end is a point at which a
+    step promises next to nothing: a stationary point, not a bound on the distance from
+    the minimum. The strengths that "auto" tries are followed from strong to weak until
+    two in a row (with a shared output four) are no better. With shared hidden layers a
+    task that has one class of several predicts it with certainty (of two only where
+    intercepts are free), and does not enter the mean head then. Where there are more
+    than two classes in all, a task with two of them still has a single logistic score,
+    and pays for its coefficients as such.
 
     References
     ----------
@@ -662,6 +670,9 @@ class SharedMappingClassifier(LogisticClassifier, SharedMappingEstimator):
 
     Liu, D. and Nocedal, J., On the limited memory BFGS method for large scale
     optimization, Mathematical Programming 45, 1989.
+
+    Martens, J. and Grosse, R., Optimizing neural networks with Kronecker-factored
+    approximate curvature, ICML 2015.
 
     Examples
     --------

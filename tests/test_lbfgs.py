@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import rosen, rosen_der
 
-from mtlearn.solvers.mapping.lbfgs import minimise
+from mtlearn.solvers.mapping.lbfgs import Memory, minimise
 
 
 def rosenbrock(x):
@@ -54,6 +54,21 @@ def test_what_is_told_of_every_step():
     assert (np.diff(values) < 0).all()
     promises = [promised for _, promised in end.history]
     assert min(promises) >= 0 and promises[-1] == end.promised
+
+
+def test_a_metric_takes_the_place_of_a_memory():
+    rng = np.random.default_rng(0)
+    scale, centre = np.logspace(-3, 3, 12), rng.normal(size=12)
+    known = Memory(12, lambda g: g / scale)
+    end = minimise(bowl(scale, centre), np.zeros(12), below(1e-14), 50, memory=known)
+    assert end.n_iter <= 3 and end.converged
+    assert_allclose(end.x, centre, atol=1e-8)
+    # what it does not know the steps find out
+    rough = Memory(12, lambda g: g / scale**0.8)
+    end = minimise(bowl(scale, centre), np.zeros(12), below(1e-14), 500, memory=rough)
+    plain = minimise(bowl(scale, centre), np.zeros(12), below(1e-14), 500)
+    assert_allclose(end.x, centre, atol=1e-4)
+    assert end.n_iter < plain.n_iter
 
 
 def test_a_start_is_left_alone():

@@ -1,6 +1,7 @@
 """The solver of shared mappings: gradients, both ways to move the heads, early ends."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -253,45 +254,80 @@ def test_with_and_without_elimination_from_one_start(layout):
     assert_allclose(back.history[0][0], first.objective, rtol=1e-9)
 
 
-def test_parts_of_the_rows_come_first(monkeypatch):
+def some_rows_first(monkeypatch):
+    """400 rows count as many; what every step saw, in a list."""
     monkeypatch.setattr(mapping, "_MANY", 100)
     monkeypatch.setattr(mapping, "_PART", 25)
+    seen, inner = [], Network.__call__
+
+    def spy(self, x):
+        seen.append((self.X.shape[0], self.X.dtype.name))
+        return inner(self, x)
+
+    monkeypatch.setattr(Network, "__call__", spy)
+    return seen
+
+
+def many_rows(layout, classes):
+    """Data of 400 rows, and their classes or None."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3))
     codes = np.repeat(np.arange(5), 80)
     f = np.sin(X[:, 0]) * (1 + codes) + X[:, 1]
-    for own, y in ((None, f), (np.ones((5, 2), bool), (f > 0.5).astype(float))):
-        for layout in ("wide", "long"):
-            if layout == "wide":
-                Y = np.column_stack([y, -y if own is None else 1 - y])
-                data = TaskData(X, Y, 2, None, None, None)
-            else:
-                data = TaskData(X, y, 5, codes, None, None)
-            some = own if own is None else own[: data.n_tasks]
-            sizes = []
-            inner = Network.__call__
+    y = (f > 0.5).astype(float) if classes else f
+    if layout == "wide":
+        data = TaskData(X, np.column_stack([y, 1 - y if classes else -y]), 2)
+    else:
+        data = TaskData(X, y, 5, codes)
+    return data, np.ones((data.n_tasks, 2), bool) if classes else None
 
-            def spy(self, x, sizes=sizes, inner=inner):
-                sizes.append((self.X.shape[0], self.X.dtype.name))
-                return inner(self, x)
 
-            monkeypatch.setattr(Network, "__call__", spy)
-            solution = solve_mapping(
-                data, some, (4,), "tanh", 0.1, rng=np.random.default_rng(0), tol=1e-6
-            )
-            monkeypatch.setattr(Network, "__call__", inner)
-            steps = list(dict.fromkeys(sizes))
-            assert steps[-2:] == [(400, "float32"), (400, "float64")]
-            assert steps[0][0] < 100 and steps[0][1] == "float32"
-            assert [n for n, _ in steps] == sorted(n for n, _ in steps)
-            assert solution.status is Status.CONVERGED
-            monkeypatch.setattr(mapping, "_MANY", 10**9)
-            plain = solve_mapping(
-                data, some, (4,), "tanh", 0.1, rng=np.random.default_rng(0), tol=1e-6
-            )
-            monkeypatch.setattr(mapping, "_MANY", 100)
-            assert solution.objective < plain.history[0][0]
-            assert_allclose(solution.objective, plain.objective, rtol=0.2)
+@pytest.mark.parametrize("layout", ["wide", "long"])
+@pytest.mark.parametrize("classes", [False, True])
+def test_batches_of_the_rows_come_first(layout, classes, monkeypatch):
+    data, own = many_rows(layout, classes)
+
+    def fit():
+        rng = np.random.default_rng(0)
+        return solve_mapping(data, own, (4,), "tanh", 0.1, rng=rng, tol=1e-6)
+
+    plain = fit()
+    seen = some_rows_first(monkeypatch)
+    solution = fit()
+    steps = [step for step, _ in groupby(seen)]
+    assert steps[-2:] == [(400, "float32"), (400, "float64")]
+    assert {n for n, dtype in steps[:-2] if dtype == "float32"} == {256, 400}
+    assert seen.count((256, "float32")) >= mapping._PASSES
+    assert solution.status is Status.CONVERGED
+    # another minimum, and none that is much worse
+    gain = plain.history[0][0] - plain.objective
+    assert abs(solution.objective - plain.objective) < 0.2 * gain
+
+
+def test_batches_leave_little_to_do(monkeypatch):
+    data, own = many_rows("wide", False)
+    rng = np.random.default_rng(0)
+    network, units = mapping._build(
+        data, own, ((4,), "tanh"), 0.1, INTERCEPTS["free"], "auto"
+    )
+    start = network.begin(rng, units)
+    x, spent = mapping._naturally(network, [start], rng, 100)
+    end = solve_mapping(data, own, (4,), "tanh", 0.1, rng=rng, tol=1e-8)
+    assert spent == mapping._PASSES
+    first, there = network(start)[0], network(x)[0]
+    assert there - end.objective < 0.3 * (first - end.objective)
+
+
+def test_a_given_start_is_followed_on_parts_of_the_rows(monkeypatch):
+    data, own = many_rows("wide", False)
+    first = solve_mapping(data, own, (4,), "tanh", 0.1, tol=1e-2)
+    seen = some_rows_first(monkeypatch)
+    start = first.coef, first.intercept
+    again = solve_mapping(data, own, (4,), "tanh", 0.1, tol=1e-6, start=start)
+    steps = [step for step, _ in groupby(seen)]
+    assert steps[0] == (25, "float32") and steps[-1] == (400, "float64")
+    assert [n for n, _ in steps] == sorted(n for n, _ in steps)
+    assert again.status is Status.CONVERGED
 
 
 def test_steps_of_all_parts_are_counted(monkeypatch):

@@ -100,6 +100,16 @@ class Heads:
         return np.repeat(np.arange(self.data.n_tasks), self._sizes[0])
 
     @property
+    def mass(self):
+        """Weight of all labels that every column sees."""
+        if self.data.wide:
+            total = self.weight.sum(axis=0, dtype=np.float64)
+        else:
+            n_tasks = self.data.n_tasks
+            total = np.bincount(self.data.codes, self.weight, minlength=n_tasks)
+        return total[self.task_of_column]
+
+    @property
     def task_weight(self):
         given = self.data.task_weight
         return np.ones(self.data.n_tasks) if given is None else given
@@ -119,8 +129,8 @@ class Heads:
         scale = self.weight.sum() / there if there > 0 else 1.0
         row = self.row_weight
         if self.alike and (row is not None or index is not None):
-            row = scale * take(np.ones(len(self.y)) if row is None else row)
-            row = row.astype(dtype)
+            row = np.ones(len(self.y)) if row is None else row
+            row = (scale * take(row)).astype(dtype)
         return replace(
             self,
             data=self.data if self._fast else self._narrow(take, scale),
@@ -129,6 +139,18 @@ class Heads:
             row_weight=row,
             plain=self.plain and scale == 1.0,
         )
+
+    def part(self, rows, scale):
+        """The heads on a slice of the rows, as `evaluate` wants them.
+
+        Rows may be in any order; all of them weigh `scale` times as much.
+        """
+        data = self.data
+        if not data.wide:
+            data = replace(data, codes=data.codes[rows], _shared={})
+        weight = self.weight[rows] * self.weight.dtype.type(scale)
+        kept = {"y": self.y[rows], "weight": weight, "row_weight": None}
+        return replace(self, data=data, plain=False, **kept)
 
     def _narrow(self, take, scale):
         """What the general solver wants to see of some of the rows."""
@@ -279,9 +301,10 @@ class Heads:
         C, G = C.astype(np.float64), G.astype(np.float64)
         if free:
             total = float(len(H)) if weight is None else float(weight.sum())
-            mean = heavy.sum(axis=0, dtype=np.float64) / total
-            y = self.y if weight is None else weight[:, None] * self.y
-            y_mean = y.sum(axis=0, dtype=np.float64) / total
+            # sums by BLAS, which is much faster
+            row = np.ones(len(H), H.dtype) if weight is None else weight
+            mean = (row @ H).astype(np.float64) / total
+            y_mean = (row @ self.y).astype(np.float64) / total
             G -= total * np.outer(mean, mean)
             C -= total * np.outer(mean, y_mean)
         V = np.empty((len(C.T), len(G)))

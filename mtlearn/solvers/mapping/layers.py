@@ -72,6 +72,13 @@ class Layers:
             outputs.append(activate(self.activation, Z))
         return outputs
 
+    def slopes(self, outputs):
+        """Derivatives of every layer's activation, at what `forward` returned."""
+        found = [np.ones_like(H) for H in outputs[1:]]
+        for H, D in zip(outputs[1:], found):
+            fold(self.activation, H, D)
+        return found
+
     def backward(self, theta, outputs, D):
         """Gradient of a function with derivatives D in the last layer's outputs.
 

@@ -6,7 +6,7 @@ Nocedal, J. and Wright, S., Numerical Optimization, 2006, chapters 3 and 7.
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs  # without the checks of scipy.linalg
 
 _MEMORY = 30  # pairs of steps and changes of the gradient
 _CALM = 2  # iterations in a row that promise and bring next to nothing
@@ -72,7 +72,8 @@ def minimise(function, x, enough, max_iter, watch=None, memory=None):
         end.converged = calm >= _CALM or end.promised == 0.0
         if end.converged or end.n_iter >= max_iter:
             return end
-        found = _search(function, end.x, end.value, g, direction, memory.empty)
+        first = memory.empty and memory.metric is None
+        found = _search(function, end.x, end.value, g, direction, first)
         if found is None and not memory.empty:
             memory.clear()
             continue
@@ -93,12 +94,22 @@ class Memory:
 
     In the compact form of Byrd, Nocedal and Schnabel (Mathematical Programming 63,
     1994): two products with all pairs at once.
+
+    Parameters
+    ----------
+    size : int
+    metric : callable, default=None
+        The inverse Hessian, up to a factor, of which nothing is known yet: a symmetric
+        matrix times a vector. The identity if None.
     """
 
-    def __init__(self, size):
-        self.empty, self._n = True, 0
+    def __init__(self, size, metric=None):
+        self.empty, self.metric, self._n = True, metric, 0
         self._S, self._Y = np.empty((_MEMORY, size)), np.empty((_MEMORY, size))
         self._SY, self._YY = np.zeros((_MEMORY, _MEMORY)), np.zeros((_MEMORY, _MEMORY))
+
+    def _first(self, g):
+        return g if self.metric is None else self.metric(g)
 
     def clear(self):
         """Forget all pairs."""
@@ -115,7 +126,8 @@ class Memory:
                 table[:-1, :-1] = table[1:, 1:]
             self._n -= 1
         k = self._n
-        self._S[k], self._Y[k] = s, y
+        # changes of the gradient are kept as the metric turns them
+        self._S[k], self._Y[k] = s, self._first(y)
         self._n, self.empty = k + 1, False
         self._SY[: k + 1, k] = self._S[: k + 1] @ y
         self._YY[: k + 1, k] = self._YY[k, : k + 1] = self._Y[: k + 1] @ y
@@ -123,15 +135,15 @@ class Memory:
     def apply(self, g):
         """The inverse Hessian times g."""
         if self.empty:
-            return g.copy()
+            return self._first(g).copy()
         n = self._n
         S, Y, R, YY = self._S[:n], self._Y[:n], self._SY[:n, :n], self._YY[:n, :n]
         curvature = np.diag(R)
         level = curvature[-1] / YY[-1, -1]
-        u = solve_triangular(R, S @ g, check_finite=False)
+        u = dtrtrs(R, S @ g)[0]
         v = curvature * u + level * (YY @ u - Y @ g)
-        v = solve_triangular(R, v, trans=1, check_finite=False)
-        return level * g + v @ S - level * (u @ Y)
+        v = dtrtrs(R, v, trans=1)[0]
+        return level * self._first(g) + v @ S - level * (u @ Y)
 
 
 def _search(function, x, value, g, direction, first):

@@ -25,7 +25,8 @@ from ..linalg import factor_spd, solve_spd
 from .distinct import distinct
 from .heads import SQUARED, Heads
 from .layers import KINKED, Layers
-from .lbfgs import descend, minimise
+from .lbfgs import Memory, descend, minimise
+from .natural import Metric, descend_naturally
 from .own_layers import OwnLayers, as_one_task, in_rows
 from .units import Units
 
@@ -33,6 +34,8 @@ _MANY = 1000  # rows from which the first steps are in single precision
 _PART = 2048  # rows of the smallest part, at least: parts come first where they fit
 _GROWTH = 4
 _ROUGH = 1e-3  # tolerance on parts of the rows, relative to the objective
+_FINE = 1e-5  # the same, of the last steps in single precision
+_PASSES = 15  # over the rows, in natural gradient steps on batches
 _SHORT = 100  # iterations on the first part, or of every start, at most
 _EPOCHS = 30  # passes over the rows in batches
 _DEAR = 20.0  # times the work of a step, from which heads are not eliminated
@@ -138,8 +141,12 @@ def solve_mapping(
         starts = [x]
     else:
         starts = [network.begin(rng, units) for _ in range(n_init)]
-    first = _by_batches if solver == "adam" else _grow
-    x, memory, spent = first(network, starts, rng, max_iter - 1)
+    if solver == "adam":
+        x, memory, spent = _by_batches(network, starts, rng, max_iter - 1)
+    else:
+        fresh, early = not start, stop is not None
+        how = rng, max_iter - 1, enough, fresh, early
+        x, memory, spent = _grow(network, starts, *how)
     end = minimise(network, x, enough, max_iter - spent, watch, memory)
     n_iter = end.n_iter + spent
     promised, status = _judge(network, end, enough, n_iter >= max_iter)
@@ -248,6 +255,18 @@ class Network:
         heads = self.heads.rows(index, dtype)
         return Network(self.layers, heads, X, self.decay, self.projected)
 
+    def part(self, rows, scale):
+        """The same on a slice of the rows, which weigh `scale` times as much."""
+        heads = self.heads.part(rows, scale)
+        return Network(self.layers, heads, self.X[rows], self.decay, False)
+
+    def with_heads(self, x):
+        """The same with the heads as unknowns, and its vector to begin with."""
+        if self.projected:
+            b = self.heads.start()
+            x = np.concatenate([x, np.zeros(len(b) * self.layers.sizes[-1]), b])
+        return Network(self.layers, self.heads, self.X, self.decay, False), x
+
     def begin(self, rng, units):
         """Random shared weights; heads at zero, or the best."""
         theta = self.layers.draw(rng)
@@ -275,19 +294,14 @@ class Network:
     def model(self, x):
         """Lists of weights and of biases, the heads last."""
         pairs = self.layers.unpack(x[: self.layers.n_params])
-        if self.projected:
-            H = self.layers.forward(x, self.X)[-1]
-            V, b = self.heads.project(H)
-        else:
-            _, V, b = self._split(x)
+        _, V, b = self.outputs(x) if self.projected else self._split(x)
         weights = [W.copy() for W, _ in pairs]
         return [*weights, V.T.copy()], [*(b.copy() for _, b in pairs), b.copy()]
 
     def head_promise(self, x):
         """Decrease that a step of the heads alone promises: 1/2 g' H^-1 g."""
         heads = self.heads
-        H = self.layers.forward(x[: self.layers.n_params], self.X)[-1]
-        V, b = heads.project(H) if self.projected else self._split(x)[1:]
+        (*_, H), V, b = self.outputs(x)
         _, dV, db, _ = heads.evaluate(H, V, b)
         _, pV, pb = heads.penalty(V, b)
         g = np.column_stack([dV + pV, heads.confine(db + pb)])
@@ -297,14 +311,20 @@ class Network:
         step = solve_spd(factor_spd(curvature), g.T)
         return 0.5 * float(np.sum(g.T * step))
 
+    def outputs(self, x):
+        """What every layer makes of the rows; the heads and their intercepts."""
+        theta = x[: self.layers.n_params].astype(self.X.dtype, copy=False)
+        outputs = self.layers.forward(theta, self.X)
+        if self.projected:
+            return outputs, *self.heads.project(outputs[-1])
+        return outputs, *self._split(x)[1:]
+
     def __call__(self, x):
         """Value and gradient."""
         heads, cut = self.heads, self.layers.n_params
+        outputs, V, b = self.outputs(x)
+        value, dV, db, D = heads.evaluate(outputs[-1], V, b, best=self.projected)
         theta = x[:cut].astype(self.X.dtype, copy=False)
-        outputs = self.layers.forward(theta, self.X)
-        H = outputs[-1]
-        V, b = heads.project(H) if self.projected else self._split(x)[1:]
-        value, dV, db, D = heads.evaluate(H, V, b, best=self.projected)
         gradient = self.layers.backward(theta, outputs, D).astype(np.float64)
         push = self.decay * x[:cut]
         value = float(value) + 0.5 * float(push @ x[:cut])
@@ -320,8 +340,13 @@ class Network:
 # ---------------------------------------------------------------- rows by and by
 
 
-def _grow(network, starts, rng, max_iter):
-    """Where to begin on all rows: the best start after a part of the way.
+def _grow(network, starts, rng, max_iter, enough, fresh, early):
+    """Where to begin on all rows in double precision: after most of the way.
+
+    Parameters
+    ----------
+    fresh, early : bool
+        Whether starts are random; whether held-out rows may end it before that.
 
     Returns
     -------
@@ -329,16 +354,51 @@ def _grow(network, starts, rng, max_iter):
     memory : Memory or None
     n_iter : int
     """
-    parts, spent = _parts(network, rng), 0
+    n = network.X.shape[0]
+    low = n >= _MANY and isinstance(network.X, np.ndarray)
+    if not low:
+        parts = []
+    elif fresh and not early and n >= _GROWTH * _PART:
+        x, spent = _naturally(network, starts, rng, max_iter)
+        return _nearly(network, x, max_iter, spent, enough)
+    else:
+        parts = _parts(network, rng)
     if not parts and len(starts) == 1:
         return starts[0], None, 0
-    first, *parts = parts or [network]
+    spent, (first, *parts) = 0, parts or [network]
     ends = [minimise(first, x, _rough, min(_SHORT, max_iter)) for x in starts]
     end = min(ends, key=lambda end: end.value)
     for part in parts:
         spent += end.n_iter
         left = max(max_iter - spent, 0)
         end = minimise(part, end.x, _rough, left, memory=end.memory)
+    spent += end.n_iter
+    if early or not low:
+        return end.x, end.memory, spent
+    return _nearly(network, end.x, max_iter, spent, enough)
+
+
+def _naturally(network, starts, rng, max_iter):
+    """The best start after natural gradient steps on batches of rows."""
+    n_epochs, ends = min(_PASSES, max_iter), []
+    for start in starts:
+        x = descend_naturally(*network.with_heads(start), rng, n_epochs)
+        ends.append(x[: len(start)])
+    if len(ends) > 1:
+        ends = [min(ends, key=lambda x: network(x)[0])]
+    return ends[0], n_epochs
+
+
+def _nearly(network, x, max_iter, spent, enough):
+    """Quasi-Newton steps in single precision, nearly to the end."""
+    low, metric = network.rows(None, np.float32), Metric()
+    metric.update(low, x)
+
+    def nearly(value):
+        return max(enough(value), _FINE * value)
+
+    left, memory = max(max_iter - spent, 0), Memory(len(x), metric)
+    end = minimise(low, x, nearly, left, memory=memory)
     return end.x, end.memory, spent + end.n_iter
 
 
@@ -378,8 +438,6 @@ def _rough(value):
 def _parts(network, rng):
     """Problems on growing shares of the rows, in single precision."""
     n = network.X.shape[0]
-    if n < _MANY or not isinstance(network.X, np.ndarray):
-        return []
     order, parts, size = rng.permutation(n), [], n
     while size >= _GROWTH * _PART:
         size //= _GROWTH
