@@ -17,8 +17,8 @@ import numpy as np
 from scipy import linalg
 
 from ...problem.solution import Solution, Status, goal
-from ..linalg import take
-from .smooth import duality_gap, residual_dual
+from ..linalg import conjugate_gradient, take
+from .smooth import RowLoss, duality_gap, residual_dual
 
 _RATE = 0.15  # of convergence, above which new factors are made
 _DAMPINGS = (1e-11, 1e-9, 1e-7, 1e-5, 1e-3)  # of the diagonal
@@ -190,9 +190,16 @@ def _place(square, eta, alpha, used, factor, Z, inner):
 
 def square_of(loss):
     """The quadratic of a loss whose tasks are alike; None where they are not."""
-    alike = loss.coupling is None and len(loss.hessian) == 1
-    alike = alike and np.all(loss.scale == loss.scale[0]) and loss.scale[0] > 0
-    return GramSquare(loss) if alike else None
+    if isinstance(loss, RowLoss):
+        data, mode = loss.data, loss.intercept
+        alike = loss.squared and data.wide and data.common and not data.sparse
+        alike = alike and not mode.common and data.sample_weight is None
+        scale = loss.weight[:: data.X.shape[0]]
+    else:
+        alike, scale = loss.coupling is None and len(loss.hessian) == 1, loss.scale
+    if not alike or np.any(scale != scale[0]) or not scale[0] > 0:
+        return None
+    return RowSquare(loss) if isinstance(loss, RowLoss) else GramSquare(loss)
 
 
 # ---------------------------------------------------------------- on a Gram
@@ -320,3 +327,81 @@ class _Core:
 
     def _inverted(self, right):
         return linalg.lapack.dpotrs(self._factor, right, lower=1)[0]
+
+
+# ---------------------------------------------------------------- on the rows
+
+
+class RowSquare:
+    """The quadratic on rows, fewer than features: systems are of their number.
+
+    Parameters
+    ----------
+    loss : RowLoss
+        Squared, complete labels of one weight; free intercepts, or none.
+    """
+
+    def __init__(self, loss):
+        self.unit = float(loss.weight[0])
+        self._X = np.ascontiguousarray(loss.data.X.T)
+        self._y = np.ascontiguousarray(loss.y.reshape(loss.n_rows, -1).T)
+        self._square = float(np.vdot(self._y, self._y))
+        self.constant = 0.5 * self._square
+        diagonal = np.einsum("ji,ji->j", self._X, self._X)
+        self._diagonal = np.maximum(diagonal, 1e-300)
+
+    def at(self, eta, alpha):
+        """Solve the ridge."""
+        used = np.flatnonzero(eta)
+        part = self._X[used] * np.sqrt(eta[used])[:, None]
+        K = part.T @ part
+        K[np.diag_indices(len(K))] += alpha
+        factor = _factor(K)
+        dual = linalg.lapack.dpotrs(factor, self._y, lower=1)[0]
+        Z = np.ascontiguousarray((self._X @ dual).T)
+        inner = self._square - alpha * float(np.vdot(self._y, dual))
+        return _place(self, eta, alpha, used, factor, Z, inner)
+
+    def core(self, place, free):
+        """What solves with the Hessian of the free lengths."""
+        columns = np.flatnonzero(free)
+        alone = place.alpha / self._diagonal[columns] + place.eta[columns]
+        return _Products(columns, self._X[columns], place, alone)
+
+
+class _Products:
+    """Conjugate gradients with the Hessian of some lengths.
+
+    alone: the inverse of each column's own curvature, if it were alone.
+    """
+
+    def __init__(self, columns, X, place, alone):
+        self.columns, self._X, self._factor = columns, X, place.factor
+        self._Z = np.ascontiguousarray(place.Z[:, columns].T)
+        self._inverse = alone / np.maximum(place.sizes[columns] ** 2, 1e-300)
+        self._ease = min(_EASE, place.error)
+
+    def serves(self, free):
+        """Whether it is worth while once more: it is made anew at no cost."""
+        return False
+
+    def solve(self, right, free):
+        """The step of those that are free; the others stay."""
+        return conjugate_gradient(
+            lambda x: np.where(free, self._bend(x), 0.0),
+            np.where(free, right, 0.0),
+            lambda r: self._inverse * r,
+            tol=self._ease,
+            max_iter=_CG_STEPS,
+        )
+
+    def _bend(self, x):
+        moved = (x[:, None] * self._Z).T @ self._X
+        moved = linalg.lapack.dpotrs(self._factor, moved.T, lower=1)[0]
+        return np.einsum("jt,jt->j", self._X @ moved, self._Z)
+
+    def held(self, step, out, values):
+        """The step with some entries at given values."""
+        step = step.copy()
+        step[out] = values
+        return step
