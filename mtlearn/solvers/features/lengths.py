@@ -27,6 +27,7 @@ _HALVINGS = 8
 _TURNS = 3  # rounds in which columns that would turn round are held
 _PATIENCE = 4  # steps without a smaller gap
 _EASE = 0.1  # accuracy of a step by conjugate gradients
+_LEAST = 1e-4
 _CG_STEPS = 40
 _STRIDE = 0.3  # of the last strength, on the way to a smaller one
 
@@ -347,8 +348,9 @@ class RowSquare:
         self._y = np.ascontiguousarray(loss.y.reshape(loss.n_rows, -1).T)
         self._square = float(np.vdot(self._y, self._y))
         self.constant = 0.5 * self._square
-        diagonal = np.einsum("ji,ji->j", self._X, self._X)
-        self._diagonal = np.maximum(diagonal, 1e-300)
+        lengths = np.sqrt(np.einsum("ji,ji->j", self._X, self._X))
+        self._lengths = np.maximum(lengths, 1e-150)
+        self._directions = (self._X / self._lengths[:, None]).astype(np.float32)
 
     def at(self, eta, alpha):
         """Solve the ridge."""
@@ -365,21 +367,27 @@ class RowSquare:
     def core(self, place, free):
         """What solves with the Hessian of the free lengths."""
         columns = np.flatnonzero(free)
-        alone = place.alpha / self._diagonal[columns] + place.eta[columns]
-        return _Products(columns, self._X[columns], place, alone)
+        return _Products(
+            columns, self._directions[columns], self._lengths[columns], place
+        )
 
 
 class _Products:
     """Conjugate gradients with the Hessian of some lengths.
 
-    alone: the inverse of each column's own curvature, if it were alone.
+    A step is rough anyway: its products are of single precision, in units in which
+    features are of length one and the ridge is the identity where they do not matter.
     """
 
-    def __init__(self, columns, X, place, alone):
-        self.columns, self._X, self._factor = columns, X, place.factor
-        self._Z = np.ascontiguousarray(place.Z[:, columns].T)
-        self._inverse = alone / np.maximum(place.sizes[columns] ** 2, 1e-300)
-        self._ease = min(_EASE, place.error)
+    def __init__(self, columns, X, lengths, place):
+        self.columns, self._X, self._lengths = columns, X, lengths
+        root = np.sqrt(place.alpha)
+        self._root, self._factor = root, (place.factor / root).astype(np.float32)
+        self._Z = place.Z[:, columns].T.astype(np.float32, order="C")
+        # the curvature of each column, if it were alone
+        scaled = 1.0 + (place.eta[columns] * lengths / place.alpha) * lengths
+        self._inverse = scaled / np.maximum(place.sizes[columns] ** 2, 1e-300)
+        self._ease = min(_EASE, max(place.error, _LEAST))
 
     def serves(self, free):
         """Whether it is worth while once more: it is made anew at no cost."""
@@ -387,18 +395,22 @@ class _Products:
 
     def solve(self, right, free):
         """The step of those that are free; the others stay."""
-        return conjugate_gradient(
+        unit = self._root / self._lengths
+        step = conjugate_gradient(
             lambda x: np.where(free, self._bend(x), 0.0),
-            np.where(free, right, 0.0),
+            np.where(free, unit * right, 0.0),
             lambda r: self._inverse * r,
             tol=self._ease,
             max_iter=_CG_STEPS,
         )
+        return unit * step
 
     def _bend(self, x):
-        moved = (x[:, None] * self._Z).T @ self._X
-        moved = linalg.lapack.dpotrs(self._factor, moved.T, lower=1)[0]
-        return np.einsum("jt,jt->j", self._X @ moved, self._Z)
+        size = max(np.abs(x).max(initial=0.0), 1e-300)
+        moved = ((x / size)[:, None].astype(np.float32) * self._Z).T @ self._X
+        moved = linalg.lapack.spotrs(self._factor, moved.T, lower=1)[0]
+        out = np.einsum("jt,jt->j", self._X @ moved, self._Z)
+        return size * out.astype(np.float64)
 
     def held(self, step, out, values):
         """The step with some entries at given values."""

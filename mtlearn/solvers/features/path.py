@@ -45,16 +45,35 @@ def follow_features(losses, penalties, *, tol=1e-8, max_iter=1000):
     ------
     Solution
     """
-    path, start = None, None
+    path = None
     for loss, penalty in zip(losses, penalties):
-        if isinstance(loss, MomentLoss):
-            path = path or _Path(loss)
-            yield path.solve(loss, penalty, tol, max_iter)
-        else:
-            how = {"tol": tol, "max_iter": max_iter, "start": start}
+        if path is None:
+            path = _Path(loss) if isinstance(loss, MomentLoss) else _RowPath()
+        yield path.solve(loss, penalty, tol, max_iter)
+
+
+class _RowPath:
+    """Where a path on the rows is."""
+
+    def __init__(self):
+        self.loss, self.lengths, self.W = None, None, None
+
+    def solve(self, loss, penalty, tol, max_iter):
+        """The solution of the next strength."""
+        if loss is not self.loss:
+            self.loss, square = loss, square_of(loss)
+            W = np.zeros(loss.target.shape) if self.W is None else self.W
+            self.lengths = None if square is None else Lengths(square, W)
+        solution = None
+        if self.lengths is not None and isinstance(penalty, L21):
+            solution = self.lengths.solve(loss, penalty, tol, max_iter)
+        if solution is None:
+            how = {"tol": tol, "max_iter": max_iter, "start": self.W}
             solution = solve_block_descent(loss, penalty, **how)
-            start = solution.coef
-            yield solution
+            if self.lengths is not None:
+                self.lengths = Lengths(self.lengths.square, solution.coef)
+        self.W = solution.coef
+        return solution
 
 
 class _Look(NamedTuple):
