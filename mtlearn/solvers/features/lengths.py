@@ -32,6 +32,34 @@ _CG_STEPS = 40
 _STRIDE = 0.3  # of the last strength, on the way to a smaller one
 
 
+def solve_lengths(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
+    """Minimise the squared loss of alike tasks plus L2,1, more features than rows.
+
+    Parameters
+    ----------
+    loss : RowLoss
+    penalty : L21
+    tol, max_iter, start
+        As in `solve_block_descent`; `max_iter` counts steps.
+
+    Returns
+    -------
+    Solution, or None
+        None where tasks are not alike, or steps fail.
+    """
+    square = square_of(loss)
+    if square is None:
+        return None
+    W = np.zeros(loss.target.shape) if start is None else start
+    lengths = Lengths(square, W)
+    if start is None:
+        strong = _STRIDE * penalty.zero_strength(loss.target)
+        while strong > penalty.alpha:
+            lengths.approach(strong)
+            strong *= _STRIDE
+    return lengths.solve(loss, penalty, tol, max_iter)
+
+
 class Lengths:
     """Lengths of the columns of W along strengths, and the factors of the last step.
 
@@ -86,6 +114,14 @@ class Lengths:
             dual=point.gradient,
             history=history,
         )
+
+    def approach(self, strength):
+        """A step at a strength on the way, which only tells where to go on."""
+        place = self.square.at(self.eta, strength / self.square.unit)
+        place = self._step(place, False)
+        self.core = None
+        if place is not None:
+            self.eta = place.eta
 
     def at(self, alpha):
         """Whether the lengths are those of a strength."""
