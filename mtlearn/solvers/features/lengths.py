@@ -50,10 +50,10 @@ def solve_lengths(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     square = square_of(loss)
     if square is None:
         return None
-    W = np.zeros(loss.target.shape) if start is None else start
+    W = np.zeros(square.target.shape) if start is None else start
     lengths = Lengths(square, W)
     if start is None:
-        strong = _STRIDE * penalty.zero_strength(loss.target)
+        strong = _STRIDE * square.unit * penalty.zero_strength(square.target)
         while strong > penalty.alpha:
             lengths.approach(strong)
             strong *= _STRIDE
@@ -380,32 +380,31 @@ class RowSquare:
 
     def __init__(self, loss):
         self.unit = float(loss.weight[0])
-        self._X = np.ascontiguousarray(loss.data.X.T)
+        self._X = loss.data.X
         self._y = np.ascontiguousarray(loss.y.reshape(loss.n_rows, -1).T)
         self._square = float(np.vdot(self._y, self._y))
+        self.target = self._y.T @ self._X
         self.constant = 0.5 * self._square
-        lengths = np.sqrt(np.einsum("ji,ji->j", self._X, self._X))
+        lengths = np.sqrt(np.einsum("ij,ij->j", self._X, self._X))
         self._lengths = np.maximum(lengths, 1e-150)
-        self._directions = (self._X / self._lengths[:, None]).astype(np.float32)
 
     def at(self, eta, alpha):
         """Solve the ridge."""
         used = np.flatnonzero(eta)
-        part = self._X[used] * np.sqrt(eta[used])[:, None]
-        K = part.T @ part
+        part = self._X.take(used, axis=1) * np.sqrt(eta[used])
+        K = part @ part.T
         K[np.diag_indices(len(K))] += alpha
         factor = _factor(K)
         dual = linalg.lapack.dpotrs(factor, self._y, lower=1)[0]
-        Z = np.ascontiguousarray((self._X @ dual).T)
         inner = self._square - alpha * float(np.vdot(self._y, dual))
-        return _place(self, eta, alpha, used, factor, Z, inner)
+        return _place(self, eta, alpha, used, factor, dual.T @ self._X, inner)
 
     def core(self, place, free):
         """What solves with the Hessian of the free lengths."""
         columns = np.flatnonzero(free)
-        return _Products(
-            columns, self._directions[columns], self._lengths[columns], place
-        )
+        lengths = self._lengths[columns]
+        part = self._X.take(columns, axis=1) / lengths
+        return _Products(columns, part.astype(np.float32), lengths, place)
 
 
 class _Products:
@@ -417,9 +416,9 @@ class _Products:
 
     def __init__(self, columns, X, lengths, place):
         self.columns, self._X, self._lengths = columns, X, lengths
-        root = np.sqrt(place.alpha)
-        self._root, self._factor = root, (place.factor / root).astype(np.float32)
-        self._Z = place.Z[:, columns].T.astype(np.float32, order="C")
+        root = self._root = np.sqrt(place.alpha)
+        self._factor = (place.factor / root).astype(np.float32)
+        self._Z = place.Z[:, columns].astype(np.float32)
         # the curvature of each column, if it were alone
         scaled = 1.0 + (place.eta[columns] * lengths / place.alpha) * lengths
         self._inverse = scaled / np.maximum(place.sizes[columns] ** 2, 1e-300)
@@ -443,9 +442,9 @@ class _Products:
 
     def _bend(self, x):
         size = max(np.abs(x).max(initial=0.0), 1e-300)
-        moved = ((x / size)[:, None].astype(np.float32) * self._Z).T @ self._X
-        moved = linalg.lapack.spotrs(self._factor, moved.T, lower=1)[0]
-        out = np.einsum("jt,jt->j", self._X @ moved, self._Z)
+        moved = self._X @ ((x / size).astype(np.float32) * self._Z).T
+        moved = linalg.lapack.spotrs(self._factor, moved, lower=1)[0]
+        out = np.einsum("tj,tj->j", moved.T @ self._X, self._Z)
         return size * out.astype(np.float64)
 
     def held(self, step, out, values):

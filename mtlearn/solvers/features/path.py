@@ -62,7 +62,7 @@ class _RowPath:
         """The solution of the next strength."""
         if loss is not self.loss:
             self.loss, square = loss, square_of(loss)
-            W = np.zeros(loss.target.shape) if self.W is None else self.W
+            W = np.zeros((loss.n_rows, loss.n_features)) if self.W is None else self.W
             self.lengths = None if square is None else Lengths(square, W)
         solution = None
         if self.lengths is not None and isinstance(penalty, L21):
