@@ -3,12 +3,13 @@
     min over W of L(W) + alpha sum_j |W_j|
         = min over eta >= 0, W of L(W) + alpha / 2 sum_j (|W_j|^2 / eta_j + eta_j)
 
-For given lengths eta the best W is a ridge solution, one factorization for all tasks:
-W_j = eta_j Z_j with Z = -gradient / alpha. What is left is smooth and convex in eta, a
-length of zero included: its derivative is alpha / 2 (1 - |Z_j|^2), its Hessian alpha
-times the entrywise product of Z' Z and Q = (alpha + H diag(eta))^-1 H. So a step moves
-all lengths, lets columns in and takes others out at once. Along a path its factors
-serve as long as they lead on.
+(Argyriou, Evgeniou and Pontil, Convex multi-task feature learning, Machine Learning
+73, 2008). For given lengths eta the best W is a ridge solution, one factorization for
+all tasks: W_j = eta_j Z_j with Z = -gradient / alpha. What is left is smooth and convex
+in eta, a length of zero included: its derivative is alpha / 2 (1 - |Z_j|^2), its
+Hessian alpha times the entrywise product of Z' Z and Q = (alpha + H diag(eta))^-1 H. So
+a step moves all lengths, lets columns in and takes others out at once. Along a path its
+factors serve as long as they lead on.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _DAMPINGS = (1e-11, 1e-9, 1e-7, 1e-5, 1e-3)  # of the diagonal
 _ROUNDING = 1e-12  # of the objective, by which it may rise
 _HALVINGS = 8
 _TURNS = 3  # rounds in which columns that would turn round are held
+_AIM = 0.9  # of the gap to reach
 _PATIENCE = 4  # steps without a smaller gap
 _EASE = 0.1  # accuracy of a step by conjugate gradients
 _LEAST = 1e-4
@@ -73,7 +75,7 @@ class Lengths:
 
     def __init__(self, square, W):
         self.square, self.eta = square, np.sqrt(np.einsum("tj,tj->j", W, W))
-        self.alpha, self.core = None, None
+        self.alpha, self.strength, self.core = None, None, None
 
     def solve(self, loss, penalty, tol, max_iter):
         """The solution at a strength; None where it is not reached."""
@@ -84,7 +86,8 @@ class Lengths:
         while True:
             value, gap = unit * place.value, unit * place.gap
             history.append((value, gap / max(scale, 1e-300)))
-            if gap <= goal(tol, scale, value) or len(history) >= max_iter:
+            # the gap of the coefficients themselves may differ by rounding
+            if gap <= _AIM * goal(tol, scale, value) or len(history) >= max_iter:
                 break
             stuck = 0 if gap < 0.9 * least else stuck + 1
             least = min(gap, least)
@@ -94,7 +97,7 @@ class Lengths:
                 self.alpha = self.core = None
                 return None
             last = error
-        self.eta, self.alpha = place.eta, alpha
+        self.eta, self.alpha, self.strength = place.eta, alpha, penalty.alpha
         # the certificate is that of the coefficients alone
         point = loss.at(place.W)
         value, gap = duality_gap(loss, penalty, point, penalty.gauge(point.gradient))
@@ -122,10 +125,6 @@ class Lengths:
         self.core = None
         if place is not None:
             self.eta = place.eta
-
-    def at(self, alpha):
-        """Whether the lengths are those of a strength."""
-        return self.alpha is not None and self.alpha * self.square.unit == alpha
 
     def ahead(self, alpha):
         """Lengths at another strength, along the tangent of the path."""

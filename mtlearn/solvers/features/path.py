@@ -2,7 +2,8 @@
 
 For penalties of single features the working set follows the strong rule (Tibshirani et
 al., JRSS B 74, 2012), the solution is extrapolated along the path, and moments of the
-working set are kept as long as they serve. The certificates are those of the solvers of
+working set are kept as long as they serve; where many features come and go, steps are
+those of `lengths`. The certificates are those of the solvers of
 one strength.
 """
 
@@ -145,8 +146,9 @@ class _Path:
 
     def _by_lengths(self, look, penalty, tol, max_iter):
         """The solution by steps of the lengths; None if they fail."""
-        lengths = self.lengths
-        if lengths is None or not lengths.at(self.trail.last(penalty.alpha)):
+        lengths, last = self.lengths, self.trail.last(penalty.alpha)
+        if lengths is None or lengths.strength != last:
+            # others have gone on: from where they are
             lengths = Lengths(self.square, look.point.W)
         solution = lengths.solve(self.loss, penalty, tol, max_iter)
         self.lengths = None if solution is None else lengths
