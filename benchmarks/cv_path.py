@@ -5,7 +5,7 @@ from functools import cached_property, partial
 from statistics import median
 
 import numpy as np
-from data import complete, own_rows, rows_name
+from data import Rows, complete, open_data, own_rows, rows_name
 from races import timed
 from report import Table, mean_ratio
 from sklearn.model_selection import GridSearchCV
@@ -27,7 +27,8 @@ last fit to all rows included in both. "ratio" is how many times longer the latt
 takes. "difference" is the largest relative difference of the held-out mean squared
 errors, over the whole grid and all folds. GridSearchCV is run once, the other takes the
 median over repeats; both estimators have their default tolerances. "l21" is
-SharedFeatureRegressorCV(penalty="l21") down to a thousandth of the largest strength;
+SharedFeatureRegressorCV(penalty="l21") down to a thousandth of the largest strength,
+"nuclear" the same with that penalty;
 "ridge" is PerTaskRegressorCV, over rows of their own with 3 correlations as well: 300
 points of a grid.
 """
@@ -78,17 +79,46 @@ def problems(quick=False):
             _problem, kind, make, size
         )
         for make, size in ((complete, table), (own_rows, own))
-        for kind in ("ridge", "l21")
+        for kind in ("ridge", "l21", "nuclear")
+    } | ({} if quick else _more())
+
+
+def _more():
+    """Grids of hard paths: collinear features of a real set, more than rows."""
+    wide = 400, 1000, 10
+    return {
+        f"l21, {REAL}": _real,
+        f"l21, {rows_name(False, *wide, 0.6)}": partial(
+            _problem, "l21", complete, wide
+        ),
     }
+
+
+REAL = "osales, 639 x 401, 12 tasks"
+
+
+def _real():
+    """Sales of products, missing features at their means, features standardised."""
+    with open_data("osales") as file:
+        X, Y = file["X"].astype(float), file["Y"].astype(float)
+    X = np.where(np.isnan(X), np.nanmean(X, axis=0), X)
+    spread = X.std(axis=0)
+    rows = Rows(REAL, (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0), Y)
+    return GridProblem(f"l21, {REAL}", rows.X, Y, _falling(rows, "l21"), "l21")
+
+
+def _falling(rows, penalty):
+    """A hundred strengths, from the one from which on all is zero."""
+    largest = rows.largest if penalty == "l21" else rows.largest_nuclear
+    return largest * np.geomspace(1.0, 1e-3, 100)
 
 
 def _problem(kind, make, size):
     rows = make(*size, 0.6)
     X = rows.X if rows.task is None else np.column_stack([rows.task, rows.X])
     name = f"{kind}, {rows.name}"
-    if kind == "l21":
-        alphas = rows.largest * np.geomspace(1.0, 1e-3, 100)
-        return GridProblem(name, X, rows.y, alphas, kind)
+    if kind != "ridge":
+        return GridProblem(name, X, rows.y, _falling(rows, kind), kind)
     tied = () if rows.task is None else (0.0, 0.5, 0.9)
     return GridProblem(name, X, rows.y, np.geomspace(1e5, 1e-2, 100), None, tied)
 

@@ -181,15 +181,23 @@ class Rows:
         return np.sqrt(square.max(axis=1))
 
     @cached_property
-    def largest(self):
-        """The strength from which on all coefficients are zero."""
+    def pull(self):
+        """Minus the gradient of the squared loss at zero, a row per feature."""
         if self.task is None:
             X, Y = self.centred
-            return float(np.linalg.norm(X.T @ Y, axis=1).max())
+            return X.T @ Y
         D, y = self.design
-        return float(
-            np.linalg.norm((D.T @ y).reshape(self.X.shape[1], -1), axis=1).max()
-        )
+        return (D.T @ y).reshape(self.X.shape[1], -1)
+
+    @cached_property
+    def largest(self):
+        """The strength of L2,1 from which on all coefficients are zero."""
+        return float(np.linalg.norm(self.pull, axis=1).max())
+
+    @cached_property
+    def largest_nuclear(self):
+        """That of the nuclear norm."""
+        return float(np.linalg.norm(self.pull, 2))
 
 
 def rows_name(own, first, second, third, neighbour):

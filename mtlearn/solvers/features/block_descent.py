@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ...problem.penalties import shrink
+from ...problem.penalties import L21, shrink
 from ...problem.solution import Solution, Status, goal
 from .columns import _DAMPINGS, NewtonStep
+from .lengths import solve_lengths
 from .smooth import (
     MomentLoss,
     Point,
@@ -55,6 +56,11 @@ def solve_block_descent(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         `dual` holds the gradient of the loss.
     """
     n_rows, d = loss.n_rows, loss.n_features
+    if isinstance(loss, RowLoss) and isinstance(penalty, L21) and _flat(loss):
+        how = {"tol": tol, "max_iter": max_iter, "start": start}
+        solution = solve_lengths(loss, penalty, **how)
+        if solution is not None:
+            return solution
     W = np.zeros((n_rows, d)) if start is None else np.array(start, dtype=np.float64)
     scale, n_iter, history = loss.zero_objective, 0, []
     best = (np.inf, np.inf)
@@ -98,6 +104,12 @@ def solve_block_descent(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
         dual=point.gradient,
         history=history,
     )
+
+
+def _flat(loss):
+    """Whether there are more features than rows, which all tasks have in common."""
+    data = loss.data
+    return data.wide and data.X.shape[0] < loss.n_features
 
 
 def _part(loss, chosen):

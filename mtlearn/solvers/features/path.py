@@ -2,7 +2,8 @@
 
 For penalties of single features the working set follows the strong rule (Tibshirani et
 al., JRSS B 74, 2012), the solution is extrapolated along the path, and moments of the
-working set are kept as long as they serve. The certificates are those of the solvers of
+working set are kept as long as they serve; where many features come and go, steps are
+those of `lengths`. The certificates are those of the solvers of
 one strength.
 """
 
@@ -15,6 +16,7 @@ from ...problem.penalties import L21, Nuclear
 from ...problem.solution import Solution, Status, goal
 from .block_descent import GramPart, solve_block_descent, solve_part
 from .columns import Chord, affordable
+from .lengths import Lengths, square_of
 from .low_rank import solve_low_rank, solve_nuclear
 from .smooth import MomentLoss, Point, duality_gap
 
@@ -24,6 +26,7 @@ _FAILURES = 2  # of chords, after which passes and Newton steps are left alone
 _FAR = 1e3  # times the gap to reach: old factors would lead nowhere
 _EASY = 0.1  # of the gap to reach: a step less would do next time
 _SPARE = 4  # times the features needed that a working set may have
+_MANY = 64  # features, from which on changes of those in use are dear
 _FAINT = 1e-9  # singular values, relative to the largest, that do not count as rank
 
 
@@ -43,16 +46,35 @@ def follow_features(losses, penalties, *, tol=1e-8, max_iter=1000):
     ------
     Solution
     """
-    path, start = None, None
+    path = None
     for loss, penalty in zip(losses, penalties):
-        if isinstance(loss, MomentLoss):
-            path = path or _Path(loss)
-            yield path.solve(loss, penalty, tol, max_iter)
-        else:
-            how = {"tol": tol, "max_iter": max_iter, "start": start}
+        if path is None:
+            path = _Path(loss) if isinstance(loss, MomentLoss) else _RowPath()
+        yield path.solve(loss, penalty, tol, max_iter)
+
+
+class _RowPath:
+    """Where a path on the rows is."""
+
+    def __init__(self):
+        self.loss, self.lengths, self.W = None, None, None
+
+    def solve(self, loss, penalty, tol, max_iter):
+        """The solution of the next strength."""
+        if loss is not self.loss:
+            self.loss, square = loss, square_of(loss)
+            W = np.zeros((loss.n_rows, loss.n_features)) if self.W is None else self.W
+            self.lengths = None if square is None else Lengths(square, W)
+        solution = None
+        if self.lengths is not None and isinstance(penalty, L21):
+            solution = self.lengths.solve(loss, penalty, tol, max_iter)
+        if solution is None:
+            how = {"tol": tol, "max_iter": max_iter, "start": self.W}
             solution = solve_block_descent(loss, penalty, **how)
-            start = solution.coef
-            yield solution
+            if self.lengths is not None:
+                self.lengths = Lengths(self.lengths.square, solution.coef)
+        self.W = solution.coef
+        return solution
 
 
 class _Look(NamedTuple):
@@ -73,12 +95,14 @@ class _Path:
         self.trail = Trail(loss.n_rows, loss.n_features)
         self.inside = np.zeros(loss.n_features, dtype=bool)
         self.part, self.chord, self.usual = None, None, 1
+        self.lengths, self.square = None, square_of(loss)
 
     def solve(self, loss, penalty, tol, max_iter):
         """The solution of the next strength."""
         alike = loss is self.loss
         if not alike:
             self.loss, self.part, self.chord = loss, None, None
+            self.lengths, self.square = None, square_of(loss)
         before = self.trail.last(penalty.alpha)
         # the strong rule: the gradient of a feature moves no faster than the strength
         self.threshold = 2.0 - before / penalty.alpha
@@ -98,6 +122,10 @@ class _Path:
                 # chords have led astray: from where they left, without them
                 self.failures = _FAILURES
             last, least = look, min(look.gap, least)
+            if self._changes(look, penalty):
+                solution = self._by_lengths(look, penalty, tol, max_iter)
+                if solution is not None:
+                    return solution
             W, used = self._improve(look, penalty, max_iter - n_iter)
             n_iter += used
         self.usual = max(self.steps - (look.gap < _EASY * look.enough), 1)
@@ -105,6 +133,28 @@ class _Path:
         b, certificate = loss.intercepts(W, look.point), history[-1][1]
         n_iter = max(n_iter, 1)
         return Solution(W, b, look.value, certificate, n_iter, status, None, history)
+
+    def _changes(self, look, penalty):
+        """Whether many features are in use, and not those of the last strength."""
+        if self.square is None or not isinstance(penalty, L21):
+            return False
+        used = look.point.W.any(axis=0)
+        if np.count_nonzero(used | (look.gauges > 1.0)) < _MANY:
+            return False
+        lost = self.before is None and look.gap > _FAR * look.enough
+        return lost or self.failures > 0 or np.any(look.gauges[~used] > 1.0)
+
+    def _by_lengths(self, look, penalty, tol, max_iter):
+        """The solution by steps of the lengths; None if they fail."""
+        lengths, last = self.lengths, self.trail.last(penalty.alpha)
+        if lengths is None or lengths.strength != last:
+            # others have gone on: from where they are
+            lengths = Lengths(self.square, look.point.W)
+        solution = lengths.solve(self.loss, penalty, tol, max_iter)
+        self.lengths = None if solution is None else lengths
+        if solution is not None:
+            self.trail.add(penalty.alpha, solution.coef, solution.dual)
+        return solution
 
     def _begin(self, penalty, alike):
         """Where the path leads, and from there by chords as often as it took last."""
