@@ -20,11 +20,14 @@ from scipy import linalg
 
 from .working_set import violations
 
-_ROUNDS = 12
-_JITTER = 1e-11  # of the mean diagonal: equal rows are no obstacle
+_ROUNDS = 20
+# of the mean diagonal, by precision of the factor: equal rows are no obstacle
+_JITTER = {np.float32: 1e-6, np.float64: 1e-11}
 _SHRINK = 0.7  # changes of a round, relative to the last, above which it leads nowhere
 _EDGE = 1e-11  # slopes and excesses below this share of their scale are rounding
-_ACCEPT = 1e-8  # the same for what solving again does not make better
+_LAST = 1e-14  # misses that are as good as none
+# misses, by precision of the factor, that do where solving again makes nothing better
+_ACCEPT = {np.float32: 1e-11, np.float64: 1e-8}
 _BORDER = 0.2  # changes, relative to the free, from which a new factor is cheaper
 
 
@@ -49,9 +52,12 @@ def finish(problem, point):
         changed = state.correct()
         if changed == 0:
             last, missed = missed, state.miss()
-            if missed <= _EDGE or 0.5 * last <= missed <= _ACCEPT:
+            slow = missed > 0.5 * last
+            if missed <= _LAST or (slow and missed <= state.allowed):
                 point.beta, point.f = state.beta, state.f
                 return True
+            if slow and not state.sharpen():
+                return False
             continue
         if changed < 0 or changed > max(_SHRINK * before, 8):
             return False
@@ -84,7 +90,8 @@ class _ActiveSet:
         self._take_side(np.flatnonzero(bent & (self.beta < 0.0)), -1.0)
         inside = (self.beta > self.low) & (self.beta < self.high)
         self.free = inside & ~(bent & (self.beta == 0.0))
-        self.factor = None
+        self.factor, self.precision = None, np.float32
+        self.b = np.zeros(problem.n_groups)
         self.size = _EDGE * max(np.abs(self.beta).max(initial=0.0), 1e-300)
         self.flat = _EDGE * float(np.abs(dual.linear).max(initial=0.0) + 1e-300)
 
@@ -119,7 +126,9 @@ class _ActiveSet:
         groups = np.unique(p.group[free])
         groups = groups[groups >= 0]
         slope = self.f + dual.diagonal * self.beta + dual.width * self.side
-        aim = dual.linear - slope
+        b = np.nan_to_num(self.b)
+        # only what is new is solved for, and errs by digits of that
+        aim = dual.linear - slope - np.append(b, 0.0)[p.group]
         sums = self._sums(self.beta)
         step, own = self._bordered(changed, groups, aim, -sums[groups])
         if step is None and len(changed) and self._factorise(free):
@@ -131,7 +140,7 @@ class _ActiveSet:
         p.gram.push(rows, step[rows], self.f)
         self.beta += step
         self.b = np.full(p.n_groups, np.nan)
-        self.b[groups] = own
+        self.b[groups] = b[groups] + own
         return True
 
     def _sums(self, values):
@@ -154,22 +163,49 @@ class _ActiveSet:
         return max(off, top)
 
     def _factorise(self, free):
-        """Factor of the free block, to be bordered from now on."""
-        H = self.problem.gram.sub(free)
-        diagonal = np.diag_indices(len(free))
-        H[diagonal] += self.dual.diagonal[free]
-        H[diagonal] += _JITTER * np.abs(H[diagonal]).mean()
-        try:
-            self.factor = linalg.cho_factor(
-                H, lower=True, overwrite_a=True, check_finite=False
-            )
-        except linalg.LinAlgError:
-            return False
+        """Factor of the free block, to be bordered from now on.
+
+        In single precision at first: what its solutions miss, those after them add.
+        """
+        while True:
+            H = self.problem.gram.below(free, self.precision)
+            diagonal = np.diag_indices(len(free))
+            H[diagonal] += self.dual.diagonal[free].astype(self.precision)
+            H[diagonal] += _JITTER[self.precision] * np.abs(H[diagonal]).mean()
+            try:
+                # of the transpose, which is in the order of columns: nothing is copied
+                self.factor = linalg.cho_factor(
+                    H.T, lower=False, overwrite_a=True, check_finite=False
+                )
+            except linalg.LinAlgError:
+                if not self.sharpen():
+                    return False
+                continue
+            break
         self.base = free
         self.place = np.full(self.problem.n, -1)
         self.place[free] = np.arange(len(free))
         self.columns = {}
         return True
+
+    @property
+    def allowed(self):
+        """What may be missed at the end."""
+        return _ACCEPT[self.precision]
+
+    def sharpen(self):
+        """Factorise in double precision from now on; whether that is something new."""
+        new = self.precision is np.float32
+        self.precision, self.factor = np.float64, None
+        return new
+
+    def _apart(self, right):
+        """Solution for the factorised block."""
+        right = right.astype(self.precision, order="F")
+        found = linalg.cho_solve(
+            self.factor, right, overwrite_b=True, check_finite=False
+        )
+        return found.astype(np.float64, copy=False)
 
     def _changed(self):
         """Observations that are free now and were not, or the other way round."""
@@ -193,7 +229,7 @@ class _ActiveSet:
             new[own[left], left] = 1.0
             ends = np.flatnonzero(fresh < 0)
             new[:, ends] = self._ends(self.base, -1 - fresh[ends])
-            solved = linalg.cho_solve(self.factor, new, check_finite=False)
+            solved = self._apart(new)
             pairs = zip(new.T, solved.T, strict=True)
             self.columns.update(zip(fresh.tolist(), pairs, strict=True))
         if not keys:
@@ -205,6 +241,7 @@ class _ActiveSet:
         """Step of the free beta, and intercepts of the groups."""
         base, n_changed = self.base, len(changed)
         U, V = self._borders(changed, groups)
+        aim = np.where(self.free, aim, 0.0)
         new = self.place[changed] < 0
         added = changed[new]
         corner = np.zeros((U.shape[1], U.shape[1]))
@@ -218,7 +255,7 @@ class _ActiveSet:
         right = np.zeros(U.shape[1])
         right[where] = aim[added]
         right[n_changed:] = sums
-        plain = linalg.cho_solve(self.factor, aim[base], check_finite=False)
+        plain = self._apart(aim[base])
         step = np.zeros(self.problem.n)
         own = np.empty(0)
         if U.shape[1]:
