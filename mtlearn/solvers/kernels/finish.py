@@ -15,6 +15,8 @@ Hintermueller, M., Ito, K. and Kunisch, K., The primal-dual active set strategy 
 semismooth Newton method, SIAM Journal on Optimization 13, 2002.
 """
 
+import warnings
+
 import numpy as np
 from scipy import linalg
 
@@ -25,10 +27,10 @@ _ROUNDS = 20
 _JITTER = {np.float32: 1e-6, np.float64: 1e-11}
 _SHRINK = 0.7  # changes of a round, relative to the last, above which it leads nowhere
 _EDGE = 1e-11  # slopes and excesses below this share of their scale are rounding
-_LAST = 1e-14  # misses that are as good as none
+_LAST = 1e-13  # misses that are as good as none
 # misses, by precision of the factor, that do where solving again makes nothing better
 _ACCEPT = {np.float32: 1e-11, np.float64: 1e-8}
-_BORDER = 0.2  # changes, relative to the free, from which a new factor is cheaper
+_BORDER = 0.1  # changes, relative to the free, from which a new factor is cheaper
 
 
 def finish(problem, point):
@@ -185,7 +187,7 @@ class _ActiveSet:
         self.base = free
         self.place = np.full(self.problem.n, -1)
         self.place[free] = np.arange(len(free))
-        self.columns = {}
+        self.columns, self.cornered = {}, None
         return True
 
     @property
@@ -237,36 +239,54 @@ class _ActiveSet:
         pairs = [self.columns[key] for key in keys]
         return tuple(np.column_stack(part) for part in zip(*pairs, strict=True))
 
-    def _bordered(self, changed, groups, aim, sums):
-        """Step of the free beta, and intercepts of the groups."""
-        base, n_changed = self.base, len(changed)
+    def _corner(self, changed, groups):
+        """Borders, solved borders and factor of what they leave of the corner.
+
+        The same as last time where the same rows have changed: then it is only the
+        right side that is new.
+        """
+        keys = changed.tobytes(), groups.tobytes()
+        if self.cornered is not None and self.cornered[0] == keys:
+            return self.cornered[1:]
+        n_changed = len(changed)
         U, V = self._borders(changed, groups)
-        aim = np.where(self.free, aim, 0.0)
-        new = self.place[changed] < 0
-        added = changed[new]
+        where = np.flatnonzero(self.place[changed] < 0)
+        added = changed[where]
         corner = np.zeros((U.shape[1], U.shape[1]))
         block = self.problem.gram.block(added, added)
         block[np.diag_indices(len(added))] += self.dual.diagonal[added]
-        where = np.flatnonzero(new)
         corner[np.ix_(where, where)] = block
         ends = self._ends(added, groups)
         corner[where, n_changed:] = ends
         corner[n_changed:, where] = ends.T
-        right = np.zeros(U.shape[1])
-        right[where] = aim[added]
-        right[n_changed:] = sums
+        corner -= U.T @ V
+        with warnings.catch_warnings():
+            # one that is singular has a zero in its factor
+            warnings.simplefilter("ignore", linalg.LinAlgWarning)
+            factor = linalg.lu_factor(corner, overwrite_a=True, check_finite=False)
+        self.cornered = keys, V, U.T, factor
+        return self.cornered[1:]
+
+    def _bordered(self, changed, groups, aim, sums):
+        """Step of the free beta, and intercepts of the groups."""
+        base, n_changed = self.base, len(changed)
+        aim = np.where(self.free, aim, 0.0)
         plain = self._apart(aim[base])
         step = np.zeros(self.problem.n)
         own = np.empty(0)
-        if U.shape[1]:
-            try:
-                found = np.linalg.solve(corner - U.T @ V, right - U.T @ plain)
-            except np.linalg.LinAlgError:
+        if n_changed + len(groups):
+            V, across, factor = self._corner(changed, groups)
+            where = np.flatnonzero(self.place[changed] < 0)
+            right = np.zeros(len(across))
+            right[where] = aim[changed[where]]
+            right[n_changed:] = sums
+            if not np.all(np.diag(factor[0])):
                 return None, own
+            found = linalg.lu_solve(factor, right - across @ plain, check_finite=False)
             plain = plain - V @ found
-            step[added], own = found[where], found[n_changed:]
+            step[changed[where]], own = found[where], found[n_changed:]
         step[base] = plain
-        step[changed[~new]] = 0.0
+        step[changed[self.place[changed] >= 0]] = 0.0
         return step, own
 
     # ------------------------------------------------------------ the guess
