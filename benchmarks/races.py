@@ -63,6 +63,8 @@ class Contest:
         The suboptimality that is raced for, and that below which a curve ends.
     tolerances : ndarray
         What the libraries are given, from loose to tight.
+    again : bool
+        Whether fast fits are repeated on the way there too.
     beside : tuple of str
         Libraries that are shown, but do not count as peers.
     by_steps : bool
@@ -76,6 +78,7 @@ class Contest:
     target: float = TARGET
     floor: float = 1e-9
     tolerances: np.ndarray = field(default_factory=lambda: TOLERANCES)
+    again: bool = True
     beside: tuple = ()
     by_steps: bool = False
 
@@ -187,7 +190,8 @@ def scan(contest, name, problem, best, cap):
     """
     fit, points, max_iter = contest.libraries[name], [], 1000
     for tol in contest.tolerances:
-        run = fit_again(fit, problem, tol, max_iter)
+        args = problem, tol, max_iter
+        run = fit_again(fit, *args) if contest.again else fit(*args)
         value = contest.objective(problem, run)
         points.append((run.seconds, value, (tol, max_iter)))
         cut = run.n_iter >= max_iter and run.seconds > cap / 2
