@@ -189,7 +189,7 @@ def relative_gap(problem, run):
         b = _kth(np.concatenate([y - f - epsilon, y - f + epsilon]), len(y))
         loss = np.maximum(0.0, np.abs(y - f - b) - epsilon)
     primal = C * float(loss.sum()) + half
-    return (primal - dual) / primal
+    return max(primal - dual, 0.0) / primal
 
 
 def _kth(values, k):
