@@ -30,6 +30,7 @@ _EDGE = 1e-11  # slopes and excesses below this share of their scale are roundin
 _LAST = 1e-13  # misses that are as good as none
 # misses, by precision of the factor, that do where solving again makes nothing better
 _ACCEPT = {np.float32: 1e-11, np.float64: 1e-8}
+_ROUGH = 1e-3  # misses after which single precision is given up
 _BORDER = 0.1  # changes, relative to the free, from which a new factor is cheaper
 
 
@@ -51,6 +52,8 @@ def finish(problem, point):
     for _ in range(_ROUNDS):
         if not np.any(state.free) or not state.solve():
             return False
+        if not state.miss() <= _ROUGH and state.sharpen():
+            continue
         changed = state.correct()
         if changed == 0:
             last, missed = missed, state.miss()
@@ -138,6 +141,8 @@ class _ActiveSet:
             step, own = self._bordered(changed[:0], groups, aim, -sums[groups])
         if step is None:
             return False
+        if not np.all(np.isfinite(step)):
+            return self.sharpen() and self.solve()
         rows = np.flatnonzero(step)
         p.gram.push(rows, step[rows], self.f)
         self.beta += step
@@ -169,25 +174,32 @@ class _ActiveSet:
 
         In single precision at first: what its solutions miss, those after them add.
         """
-        while True:
-            H = self.problem.gram.below(free, self.precision)
-            diagonal = np.diag_indices(len(free))
-            H[diagonal] += self.dual.diagonal[free].astype(self.precision)
-            H[diagonal] += _JITTER[self.precision] * np.abs(H[diagonal]).mean()
-            try:
-                # of the transpose, which is in the order of columns: nothing is copied
-                self.factor = linalg.cho_factor(
-                    H.T, lower=False, overwrite_a=True, check_finite=False
-                )
-            except linalg.LinAlgError:
-                if not self.sharpen():
-                    return False
-                continue
-            break
+        while not self._cholesky(free):
+            if not self.sharpen():
+                return False
         self.base = free
         self.place = np.full(self.problem.n, -1)
         self.place[free] = np.arange(len(free))
         self.columns, self.cornered = {}, None
+        return True
+
+    def _cholesky(self, free):
+        """Factor of the free block; whether it is definite in this precision."""
+        # what is too large for single precision is not definite there
+        with np.errstate(over="ignore", invalid="ignore"):
+            H = self.problem.gram.below(free, self.precision)
+            diagonal = np.diag_indices(len(free))
+            H[diagonal] += self.dual.diagonal[free].astype(self.precision)
+            H[diagonal] += _JITTER[self.precision] * np.abs(H[diagonal]).mean()
+        if not np.all(np.isfinite(H[diagonal])):
+            return False
+        try:
+            # of the transpose, which is in the order of columns: nothing is copied
+            self.factor = linalg.cho_factor(
+                H.T, lower=False, overwrite_a=True, check_finite=False
+            )
+        except linalg.LinAlgError:
+            return False
         return True
 
     @property
@@ -203,7 +215,8 @@ class _ActiveSet:
 
     def _apart(self, right):
         """Solution for the factorised block."""
-        right = right.astype(self.precision, order="F")
+        with np.errstate(over="ignore"):
+            right = right.astype(self.precision, order="F")
         found = linalg.cho_solve(
             self.factor, right, overwrite_b=True, check_finite=False
         )
