@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from data import CLASSES, gaussian_tasks, real_data, scores
 from races import TOLERANCES, Run, fit_again, suboptimality, timed
-from report import Table, mean_ratio
+from report import Table, draw, mean_ratio
 from sklearn.svm import LinearSVC, LinearSVR
 from svm import SVMProblem
 
@@ -38,6 +38,7 @@ with a free intercept for every task, which has no peer.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 CORRELATION = 0.5
 TARGETS = (1e-4, 1e-6)
+FLOOR = 1e-8  # where the curves are drawn, at the least
 MOST = 1.0  # seconds of one fit of LIBLINEAR: the whole table in a few minutes
 OURS, PEER, FREE = "mtlearn", "LIBLINEAR dual", "mtlearn, own intercepts"
 
@@ -140,12 +141,12 @@ NUMBERS = {
 
 
 def race(problem, cap):
-    """Cells of one problem, and LIBLINEAR's time over ours for each target."""
+    """Cells, LIBLINEAR's time over ours for each target, and curves of one problem."""
     best = problem.objective(ours(problem, 1e-11).coef)
-    found = {
-        OURS: to_targets(ours, problem, TOLERANCES[4::2], best, np.inf),
-        PEER: to_targets(liblinear, problem, TOLERANCES, best, cap),
-    }
+    found, curves = {}, {OURS: [], PEER: []}
+    schedules = (ours, TOLERANCES[4::2], np.inf), (liblinear, TOLERANCES, cap)
+    for (name, curve), (fit, tolerances, most) in zip(curves.items(), schedules):
+        found[name] = to_targets(fit, problem, tolerances, best, most, curve)
     row, ratios = [problem.name], []
     for target in TARGETS:
         (mine, here), (theirs, there) = found[OURS][target], found[PEER][target]
@@ -158,15 +159,19 @@ def race(problem, cap):
     gap = max(suboptimality(problem.objective(default.coef), best), 0.0)
     free = fit_again(ours, problem, None, 1000, True)
     row += [f"{default.seconds:.4f}", f"{gap:.0e}", f"{free.seconds:.4f}"]
-    return row, ratios
+    return row, ratios, curves
 
 
-def to_targets(fit, problem, tolerances, best, cap):
-    """{target: (seconds, whether it got there)}; iterations that take `cap` seconds."""
+def to_targets(fit, problem, tolerances, best, cap, curve):
+    """{target: (seconds, whether it got there)}; iterations that take `cap` seconds.
+
+    Appends (seconds, suboptimality) of every fit to `curve`.
+    """
     found, max_iter, spent = {}, 1000, 0.0
     for tol in tolerances:
         run = fit_again(fit, problem, tol, max_iter)
         gap = suboptimality(problem.objective(run.coef), best)
+        curve.append((run.seconds, gap))
         spent = max(spent, run.seconds)
         for target in TARGETS:
             if gap <= target:
@@ -181,16 +186,20 @@ def to_targets(fit, problem, tolerances, best, cap):
 
 def tables(problems, args):
     """Race on every problem."""
-    table, ratios = Table(HEAD, once=True), []
+    table, ratios, panels = Table(HEAD, once=True), [], []
     for problem in problems:
         for tol in (1e-2, None):  # compiles
             ours(replace(problem, C=1.0), tol)
-        cells, ratio = race(problem, min(args.cap, MOST))
+        cells, ratio, curves = race(problem, min(args.cap, MOST))
         table.add(*cells)
+        panels.append((problem.name, curves))
         ratios.append(ratio)
     for target, column in zip(TARGETS, np.transpose(ratios)):
         table.say(
             f"Geometric mean of the ratios to {target:.0e}: {mean_ratio(column)}; "
             f"below 3 in {int(np.sum(column < 3))} of {len(column)}."
         )
+    if panels:
+        path = args.output / "hinge.png"
+        draw(path, panels, "relative suboptimality", FLOOR, TARGETS[-1])
     yield table

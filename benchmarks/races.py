@@ -57,9 +57,14 @@ class Contest:
     objective : callable
         Value of the objective, of the problem and a `Run`.
     tight : dict of (tol, max_iter)
-        By library: fits whose objective is as good as the optimum.
-    floor : float
-        A curve ends below this suboptimality.
+        By library: fits whose objective is as good as the optimum. Empty where
+        `objective` is how far a fit is from it, at most: a relative duality gap.
+    target, floor : float
+        The suboptimality that is raced for, and that below which a curve ends.
+    tolerances : ndarray
+        What the libraries are given, from loose to tight.
+    again : bool
+        Whether fast fits are repeated on the way there too.
     beside : tuple of str
         Libraries that are shown, but do not count as peers.
     by_steps : bool
@@ -70,7 +75,10 @@ class Contest:
     libraries: dict
     objective: Callable
     tight: dict
+    target: float = TARGET
     floor: float = 1e-9
+    tolerances: np.ndarray = field(default_factory=lambda: TOLERANCES)
+    again: bool = True
     beside: tuple = ()
     by_steps: bool = False
 
@@ -83,6 +91,11 @@ class Contest:
     def peers(self):
         """Names of those that ours is compared with."""
         return [n for n in self.libraries if n != OURS and n not in self.beside]
+
+    def distance(self, value, best):
+        """Relative suboptimality, not below zero."""
+        far = suboptimality(value, best) if self.tight else value
+        return max(far, 0.0)
 
 
 @dataclass
@@ -111,7 +124,7 @@ class Race:
 
     def gap(self, value):
         """Relative suboptimality, not below zero."""
-        return max(suboptimality(value, self.best), 0.0)
+        return self.contest.distance(value, self.best)
 
     @property
     def curves(self):
@@ -154,11 +167,11 @@ def run_race(contest, problem, repeats, cap):
     """
     contest.ours(problem)
     for fit in contest.libraries.values():
-        fit(problem, TOLERANCES[0], 1)  # compiles
+        fit(problem, contest.tolerances[0], 1)  # compiles
     tight = [
         contest.libraries[name](problem, *how) for name, how in contest.tight.items()
     ]
-    best = min(contest.objective(problem, run) for run in tight)
+    best = min((contest.objective(problem, run) for run in tight), default=0.0)
     scans = {
         name: scan(contest, name, problem, best, cap) for name in contest.libraries
     }
@@ -176,12 +189,13 @@ def scan(contest, name, problem, best, cap):
     is cut short by its number of iterations.
     """
     fit, points, max_iter = contest.libraries[name], [], 1000
-    for tol in TOLERANCES:
-        run = fit_again(fit, problem, tol, max_iter)
+    for tol in contest.tolerances:
+        args = problem, tol, max_iter
+        run = fit_again(fit, *args) if contest.again else fit(*args)
         value = contest.objective(problem, run)
         points.append((run.seconds, value, (tol, max_iter)))
         cut = run.n_iter >= max_iter and run.seconds > cap / 2
-        if cut or run.seconds > cap or suboptimality(value, best) < contest.floor:
+        if cut or run.seconds > cap or contest.distance(value, best) < contest.floor:
             break
         max_iter = max(1000, int(cap * run.n_iter / max(run.seconds, 1e-6)))
     return points
@@ -212,7 +226,7 @@ def repeat(race, repeats, cap):
     """Median times at the chosen tolerances, libraries taking turns."""
     contest, chosen = race.contest, {"default": ()}
     for name, points in race.scans.items():
-        reached = [how for _, value, how in points if race.gap(value) <= TARGET]
+        reached = [how for _, value, how in points if race.gap(value) <= contest.target]
         race.seconds[name] = np.inf
         if reached:
             chosen[name] = reached[0]
@@ -242,7 +256,7 @@ def race_all(contest, problems, args, name, heading=""):
     if races:
         panels = [(race.problem.name, race.curves) for race in races]
         path, label = args.output / f"{name}.png", "relative suboptimality"
-        draw(path, panels, label, contest.floor, TARGET)
+        draw(path, panels, label, contest.floor, contest.target)
     return table, races
 
 

@@ -21,12 +21,13 @@ from mtlearn.solvers.kernels.decomposition import (
     solve_box,
     solve_kernel_dual,
 )
-from mtlearn.solvers.kernels.finish import finish
+from mtlearn.solvers.kernels.finish import _ActiveSet, finish
 from mtlearn.solvers.kernels.gram import LongGram, RowCache, WideGram
 from mtlearn.solvers.margins.envelope import Envelope, excess
 from mtlearn.solvers.margins.gap import duality_gap, zero_objective
 
 EPSILON = 0.3
+sharpen = _ActiveSet.sharpen
 every_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
@@ -123,6 +124,8 @@ def test_long_gram(limit, least):
     rows, columns = rng.permutation(60)[:20], rng.permutation(60)[:11]
     assert_allclose(gram.block(rows, columns), expected[np.ix_(rows, columns)])
     assert_allclose(gram.sub(rows), expected[np.ix_(rows, rows)])
+    below = np.tril(gram.below(rows, np.float32))
+    assert_allclose(below, np.tril(expected[np.ix_(rows, rows)]), rtol=1e-6)
     step, f = rng.normal(size=20), np.zeros(60)
     gram.push(rows, step, f)
     assert_allclose(f, expected[:, rows] @ step, atol=1e-12)
@@ -145,6 +148,8 @@ def test_wide_gram(limit, least):
     some, columns = rng.permutation(n)[:20], rng.permutation(n)[:11]
     assert_allclose(gram.block(some, columns), expected[np.ix_(some, columns)])
     assert_allclose(gram.sub(some), expected[np.ix_(some, some)])
+    below = np.tril(gram.below(some, np.float32))
+    assert_allclose(below, np.tril(expected[np.ix_(some, some)]), rtol=1e-6)
     step, f = rng.normal(size=20), np.zeros(n)
     gram.push(some, step, f)
     assert_allclose(f, expected[:, some] @ step, atol=1e-12)
@@ -193,6 +198,21 @@ def test_working_sets_alone_and_the_exact_end(loss, n_groups, monkeypatch):
     assert exact.value <= found.value + 1e-12 * scale
     G = problem.gram.sub(np.arange(60))
     assert_allclose(ended.f, G @ ended.beta, atol=1e-10)
+
+
+def test_the_exact_end_where_single_precision_does_not_do(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.choice([-1.0, 1.0], size=60)
+    dual = margin_loss("squared_hinge").box(y, np.full(60, 1e9))
+    rows = Rows(Kernel("rbf", 0.01), X)
+    gram = LongGram(rows, X, np.eye(1), np.zeros((1, 1)), np.array([0, 60]))
+    problem = BoxProblem(gram, dual, np.zeros(60, np.int64), 1)
+    monkeypatch.setattr(decomposition, "finish", lambda *_: False)
+    point, found, *_ = solve_box(problem, 1e-3, 1000, zero_objective(dual))
+    tried = []
+    monkeypatch.setattr(_ActiveSet, "sharpen", lambda s: tried.append(1) or sharpen(s))
+    assert finish(problem, point) and tried
+    assert problem.gap(point.beta, point.f).gap <= 1e-5 * found.gap
 
 
 def test_out_of_iterations():

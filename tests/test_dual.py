@@ -85,6 +85,28 @@ def test_rows_that_rest_are_woken_again(margin_problems, loss):
     assert tight.objective <= loose.objective * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_as_they_come_and_copied_ones(margin_problems, loss):
+    # with more columns than nonzeros the rows are copied, and numbered by task
+    X, y, codes, weight = margin_problems[loss]
+    form, X = SharedMean(0.5).form(np.arange(5)), sparse(X)
+    wide = sp.hstack([X, sp.csr_array((X.shape[0], X.nnz))]).tocsr()
+    short, long = (
+        solve_dual(
+            TaskData(rows, y, 5, codes, weight),
+            margin_loss(loss, EPSILON),
+            form,
+            ALPHA,
+            tol=1e-12,
+            max_iter=20_000,
+        )
+        for rows in (X, wide)
+    )
+    assert_allclose(long.objective, short.objective, rtol=1e-10)
+    assert_allclose(long.coef[:, : X.shape[1]], short.coef, atol=1e-4)
+    assert not long.coef[:, X.shape[1] :].any()
+
+
 def test_the_start_has_multipliers_that_fit(margin_problems):
     X, y, codes, weight = margin_problems["hinge"]
     data = TaskData(sparse(X), y, 5, codes, weight)

@@ -7,7 +7,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.svm import SVC
 
-from mtlearn.problem.kernels import Kernel, Rows, check_square, settle_kernel
+from mtlearn.problem.kernels import (
+    Kernel,
+    Rows,
+    _exponentials,
+    check_square,
+    settle_kernel,
+)
 
 CASES = [
     ("linear", {}),
@@ -63,6 +69,14 @@ def test_diagonal_of_a_function_and_of_a_matrix():
         out = np.empty((3, 3))
         rows.fill(build(whole[columns]), out)
         assert_array_equal(out, whole[np.ix_(columns, columns)])
+
+
+def test_exponentials_to_the_last_digits():
+    x = -np.geomspace(1e-20, 680.0, 1000)
+    found = np.append(x, [0.0, 3.0, -700.0, -np.inf, np.nan])[None]
+    _exponentials(found, np.zeros(1), np.zeros(found.size))
+    assert_allclose(found[0, :1000], np.exp(x), rtol=1e-15)
+    assert_array_equal(found[0, 1000:], [1.0, 1.0, 0.0, 0.0, np.nan])
 
 
 def test_distances_far_from_the_origin(X, Z):

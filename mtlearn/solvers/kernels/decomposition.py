@@ -34,8 +34,9 @@ _PASSES = 10  # passes that one step of `max_iter` stands for
 _LOOK = 8  # working sets between two looks at the gap
 # what a number costs, in nanoseconds: in a factorisation, in a pass over rows of the
 # Gram matrix, picked out of it, in a step of a working set, and in choosing one
-_SOLVE, _PASS, _PICK, _STEP, _CHOICE = 0.04, 0.3, 4.0, 3.5, 60.0
-_NEAR = 0.03  # share of the first gap at which the free observations may be known
+_SOLVE, _PASS, _PICK, _STEP, _CHOICE = 0.03, 0.45, 6.0, 3.5, 100.0
+_AGAIN = 5  # passes of the exact end over the free rows
+_NEAR = 0.1  # share of the first gap at which the free observations may be known
 _RIPE = 0.3  # fixed ones that want to be free, relative to the free
 _TRIES = 0.8  # factorisations that the end takes
 _CHEAP = 3e6  # nanoseconds that an exact end is worth in any case
@@ -192,7 +193,7 @@ class _WorkingSets:
         n_free, n_wrong = np.count_nonzero(inside), np.count_nonzero(wrong)
         self.ripe = n_wrong <= _RIPE * n_free + 8
         n_free += n_wrong
-        self.cost = _SOLVE * n_free**3 / 3 + _PASS * n_free * p.n + _PICK * n_free**2
+        self.cost = _SOLVE * n_free**3 / 3 + _AGAIN * _PASS * n_free * p.n
         if n_free > p.gram.at_once:
             self.cost = np.inf
 
@@ -261,25 +262,17 @@ class _WorkingSets:
         chosen = np.zeros(n, dtype=bool)
         chosen[stay] = True
         room = (self.size - len(stay)) // 2
-        new = [
-            _largest(np.where(chosen, -np.inf, self.weight * wish), room)
-            for wish in (self.rise, self.fall)
-        ]
-        new = np.unique(np.concatenate(new))
-        chosen[new] = True
-        self.previous = np.concatenate([new, stay])
+        for wish in (self.rise, self.fall):
+            gain = self.weight * wish
+            gain[stay] = -np.inf
+            first = np.argpartition(gain, n - room)[n - room :]
+            chosen[first[gain[first] > 0.0]] = True
         rows = np.flatnonzero(chosen)
+        chosen[stay] = False
+        self.previous = np.concatenate([np.flatnonzero(chosen), stay])
         if self.problem.n_groups:
             rows = rows[np.argsort(self.problem.group[rows], kind="stable")]
         return rows
-
-
-def _largest(values, most):
-    """Positions of the largest positive values, `most` at most."""
-    found = np.flatnonzero(values > 0.0)
-    if len(found) <= most:
-        return found
-    return found[np.argpartition(-values[found], most)[:most]]
 
 
 # ---------------------------------------------------------------- intercepts

@@ -15,17 +15,23 @@ Hintermueller, M., Ito, K. and Kunisch, K., The primal-dual active set strategy 
 semismooth Newton method, SIAM Journal on Optimization 13, 2002.
 """
 
+import warnings
+
 import numpy as np
 from scipy import linalg
 
 from .working_set import violations
 
-_ROUNDS = 12
-_JITTER = 1e-11  # of the mean diagonal: equal rows are no obstacle
+_ROUNDS = 20
+# of the mean diagonal, by precision of the factor: equal rows are no obstacle
+_JITTER = {np.float32: 1e-6, np.float64: 1e-11}
 _SHRINK = 0.7  # changes of a round, relative to the last, above which it leads nowhere
 _EDGE = 1e-11  # slopes and excesses below this share of their scale are rounding
-_ACCEPT = 1e-8  # the same for what solving again does not make better
-_BORDER = 0.2  # changes, relative to the free, from which a new factor is cheaper
+_LAST = 1e-13  # misses that are as good as none
+# misses, by precision of the factor, that do where solving again makes nothing better
+_ACCEPT = {np.float32: 1e-11, np.float64: 1e-8}
+_ROUGH = 1e-3  # misses after which single precision is given up
+_BORDER = 0.1  # changes, relative to the free, from which a new factor is cheaper
 
 
 def finish(problem, point):
@@ -46,12 +52,17 @@ def finish(problem, point):
     for _ in range(_ROUNDS):
         if not np.any(state.free) or not state.solve():
             return False
+        if not state.miss() <= _ROUGH and state.sharpen():
+            continue
         changed = state.correct()
         if changed == 0:
             last, missed = missed, state.miss()
-            if missed <= _EDGE or 0.5 * last <= missed <= _ACCEPT:
+            slow = missed > 0.5 * last
+            if missed <= _LAST or (slow and missed <= state.allowed):
                 point.beta, point.f = state.beta, state.f
                 return True
+            if slow and not state.sharpen():
+                return False
             continue
         if changed < 0 or changed > max(_SHRINK * before, 8):
             return False
@@ -84,7 +95,8 @@ class _ActiveSet:
         self._take_side(np.flatnonzero(bent & (self.beta < 0.0)), -1.0)
         inside = (self.beta > self.low) & (self.beta < self.high)
         self.free = inside & ~(bent & (self.beta == 0.0))
-        self.factor = None
+        self.factor, self.precision = None, np.float32
+        self.b = np.zeros(problem.n_groups)
         self.size = _EDGE * max(np.abs(self.beta).max(initial=0.0), 1e-300)
         self.flat = _EDGE * float(np.abs(dual.linear).max(initial=0.0) + 1e-300)
 
@@ -119,7 +131,9 @@ class _ActiveSet:
         groups = np.unique(p.group[free])
         groups = groups[groups >= 0]
         slope = self.f + dual.diagonal * self.beta + dual.width * self.side
-        aim = dual.linear - slope
+        b = np.nan_to_num(self.b)
+        # only what is new is solved for, and errs by digits of that
+        aim = dual.linear - slope - np.append(b, 0.0)[p.group]
         sums = self._sums(self.beta)
         step, own = self._bordered(changed, groups, aim, -sums[groups])
         if step is None and len(changed) and self._factorise(free):
@@ -127,11 +141,13 @@ class _ActiveSet:
             step, own = self._bordered(changed[:0], groups, aim, -sums[groups])
         if step is None:
             return False
+        if not np.all(np.isfinite(step)):
+            return self.sharpen() and self.solve()
         rows = np.flatnonzero(step)
         p.gram.push(rows, step[rows], self.f)
         self.beta += step
         self.b = np.full(p.n_groups, np.nan)
-        self.b[groups] = own
+        self.b[groups] = b[groups] + own
         return True
 
     def _sums(self, values):
@@ -154,22 +170,57 @@ class _ActiveSet:
         return max(off, top)
 
     def _factorise(self, free):
-        """Factor of the free block, to be bordered from now on."""
-        H = self.problem.gram.sub(free)
-        diagonal = np.diag_indices(len(free))
-        H[diagonal] += self.dual.diagonal[free]
-        H[diagonal] += _JITTER * np.abs(H[diagonal]).mean()
-        try:
-            self.factor = linalg.cho_factor(
-                H, lower=True, overwrite_a=True, check_finite=False
-            )
-        except linalg.LinAlgError:
-            return False
+        """Factor of the free block, to be bordered from now on.
+
+        In single precision at first: what its solutions miss, those after them add.
+        """
+        while not self._cholesky(free):
+            if not self.sharpen():
+                return False
         self.base = free
         self.place = np.full(self.problem.n, -1)
         self.place[free] = np.arange(len(free))
-        self.columns = {}
+        self.columns, self.cornered = {}, None
         return True
+
+    def _cholesky(self, free):
+        """Factor of the free block; whether it is definite in this precision."""
+        # what is too large for single precision is not definite there
+        with np.errstate(over="ignore", invalid="ignore"):
+            H = self.problem.gram.below(free, self.precision)
+            diagonal = np.diag_indices(len(free))
+            H[diagonal] += self.dual.diagonal[free].astype(self.precision)
+            H[diagonal] += _JITTER[self.precision] * np.abs(H[diagonal]).mean()
+        if not np.all(np.isfinite(H[diagonal])):
+            return False
+        try:
+            # of the transpose, which is in the order of columns: nothing is copied
+            self.factor = linalg.cho_factor(
+                H.T, lower=False, overwrite_a=True, check_finite=False
+            )
+        except linalg.LinAlgError:
+            return False
+        return True
+
+    @property
+    def allowed(self):
+        """What may be missed at the end."""
+        return _ACCEPT[self.precision]
+
+    def sharpen(self):
+        """Factorise in double precision from now on; whether that is something new."""
+        new = self.precision is np.float32
+        self.precision, self.factor = np.float64, None
+        return new
+
+    def _apart(self, right):
+        """Solution for the factorised block."""
+        with np.errstate(over="ignore"):
+            right = right.astype(self.precision, order="F")
+        found = linalg.cho_solve(
+            self.factor, right, overwrite_b=True, check_finite=False
+        )
+        return found.astype(np.float64, copy=False)
 
     def _changed(self):
         """Observations that are free now and were not, or the other way round."""
@@ -193,7 +244,7 @@ class _ActiveSet:
             new[own[left], left] = 1.0
             ends = np.flatnonzero(fresh < 0)
             new[:, ends] = self._ends(self.base, -1 - fresh[ends])
-            solved = linalg.cho_solve(self.factor, new, check_finite=False)
+            solved = self._apart(new)
             pairs = zip(new.T, solved.T, strict=True)
             self.columns.update(zip(fresh.tolist(), pairs, strict=True))
         if not keys:
@@ -201,35 +252,54 @@ class _ActiveSet:
         pairs = [self.columns[key] for key in keys]
         return tuple(np.column_stack(part) for part in zip(*pairs, strict=True))
 
-    def _bordered(self, changed, groups, aim, sums):
-        """Step of the free beta, and intercepts of the groups."""
-        base, n_changed = self.base, len(changed)
+    def _corner(self, changed, groups):
+        """Borders, solved borders and factor of what they leave of the corner.
+
+        The same as last time where the same rows have changed: then it is only the
+        right side that is new.
+        """
+        keys = changed.tobytes(), groups.tobytes()
+        if self.cornered is not None and self.cornered[0] == keys:
+            return self.cornered[1:]
+        n_changed = len(changed)
         U, V = self._borders(changed, groups)
-        new = self.place[changed] < 0
-        added = changed[new]
+        where = np.flatnonzero(self.place[changed] < 0)
+        added = changed[where]
         corner = np.zeros((U.shape[1], U.shape[1]))
         block = self.problem.gram.block(added, added)
         block[np.diag_indices(len(added))] += self.dual.diagonal[added]
-        where = np.flatnonzero(new)
         corner[np.ix_(where, where)] = block
         ends = self._ends(added, groups)
         corner[where, n_changed:] = ends
         corner[n_changed:, where] = ends.T
-        right = np.zeros(U.shape[1])
-        right[where] = aim[added]
-        right[n_changed:] = sums
-        plain = linalg.cho_solve(self.factor, aim[base], check_finite=False)
+        corner -= U.T @ V
+        with warnings.catch_warnings():
+            # one that is singular has a zero in its factor
+            warnings.simplefilter("ignore", linalg.LinAlgWarning)
+            factor = linalg.lu_factor(corner, overwrite_a=True, check_finite=False)
+        self.cornered = keys, V, U.T, factor
+        return self.cornered[1:]
+
+    def _bordered(self, changed, groups, aim, sums):
+        """Step of the free beta, and intercepts of the groups."""
+        base, n_changed = self.base, len(changed)
+        aim = np.where(self.free, aim, 0.0)
+        plain = self._apart(aim[base])
         step = np.zeros(self.problem.n)
         own = np.empty(0)
-        if U.shape[1]:
-            try:
-                found = np.linalg.solve(corner - U.T @ V, right - U.T @ plain)
-            except np.linalg.LinAlgError:
+        if n_changed + len(groups):
+            V, across, factor = self._corner(changed, groups)
+            where = np.flatnonzero(self.place[changed] < 0)
+            right = np.zeros(len(across))
+            right[where] = aim[changed[where]]
+            right[n_changed:] = sums
+            if not np.all(np.diag(factor[0])):
                 return None, own
+            found = linalg.lu_solve(factor, right - across @ plain, check_finite=False)
             plain = plain - V @ found
-            step[added], own = found[where], found[n_changed:]
+            step[changed[where]], own = found[where], found[n_changed:]
         step[base] = plain
-        step[changed[~new]] = 0.0
+        step[changed[self.place[changed] >= 0]] = 0.0
         return step, own
 
     # ------------------------------------------------------------ the guess

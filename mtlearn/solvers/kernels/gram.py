@@ -90,6 +90,10 @@ class _Gram:
         """Square part of the matrix, (len(rows), len(rows))."""
         return self.block(rows, rows)
 
+    def below(self, rows, dtype):
+        """The same with nothing above its diagonal, in a precision of one's own."""
+        return self.block(rows, rows).astype(dtype, copy=False)
+
 
 class LongGram(_Gram):
     """Gram matrix of observations with rows of their own.
@@ -126,6 +130,14 @@ class LongGram(_Gram):
             return super().sub(rows)
         out = np.empty((len(rows), len(rows)))
         take(self.cache.slab, self.cache.slots(rows), rows, out, True)
+        return out
+
+    def below(self, rows, dtype):
+        """The same with nothing above its diagonal, in a precision of one's own."""
+        if len(rows) > self.cache.capacity:
+            return super().below(rows, dtype)
+        out = np.empty((len(rows), len(rows)), dtype)
+        _take_below(self.cache.slab, self.cache.slots(rows), rows, out)
         return out
 
     def block(self, rows, columns):
@@ -198,6 +210,14 @@ class WideGram(_Gram):
             slots = self.cache.slots(distinct[part])
             scores += reach[:, part] @ self.cache.slab[slots]
         f += scores[self.task_of, self.row_of] + (self.E @ sums)[self.task_of]
+
+
+@njit(cache=True)
+def _take_below(slab, slots, columns, out):
+    for a in range(slots.shape[0]):
+        row, part = slab[slots[a]], out[a]
+        for b in range(a + 1):
+            part[b] = row[columns[b]]
 
 
 @njit(cache=True)

@@ -2,9 +2,11 @@
 
 For wide sparse rows: a step touches the nonzeros of one row. The rows are copied once
 in random order and visited in random blocks, near to a fresh permutation in every pass
-but without its cache misses. Rows that sit at a bound with room to spare are left out
-until the others are done (Hsieh et al. 2008). `solvers.margins.envelope` states the
-problem. The certificate is the duality gap.
+but without its cache misses. Where the rows have as many nonzeros as there are
+coefficients, or more, blocks of the rows as they come serve as well, and nothing is
+copied. Rows that sit at a bound with room to spare are left out until the others are
+done (Hsieh et al. 2008). `solvers.margins.envelope` states the problem. The certificate
+is the duality gap.
 """
 
 from dataclasses import replace
@@ -88,27 +90,36 @@ def solve_dual(data, loss, form, alpha, *, tol=1e-8, max_iter=300, seed=0):
         *history[-1],
         n_iter,
         status,
-        dual=alpha * descent.beta[descent.at],
+        dual=alpha * descent.multipliers(),
         history=history,
     )
 
 
 class _Descent:
-    """The state of a descent: everything over alpha, rows in shuffled order."""
+    """The state of a descent: everything over alpha, `order` the rows to be visited."""
 
     def __init__(self, data, form, alpha, box, rng):
         self.data, self.rng = data, rng
-        self.problem, self.own, self.bounds, self.at = _shuffled(data, form, box, rng)
-        n = len(self.at)
+        n, nnz = len(data.rows), int(np.diff(data.X.indptr)[data.rows].sum())
+        if data.n_tasks * data.n_features <= nnz:
+            self.order = np.argsort(data.rows, kind="stable")
+            self.at, self.own = slice(None), None
+            self.problem = _in_place(data, form, box)
+            n_private = data.n_tasks * data.n_features
+        else:
+            self.order, self.at = np.arange(n), rng.permutation(n)
+            shuffled = _shuffled(data, form, box, self.at, nnz)
+            self.problem, self.own, self.bounds = shuffled
+            n_private = len(self.own)
         self.beta, self.z = np.zeros(n), np.zeros(n)
         self.common = np.zeros(data.n_features)
-        self.private = np.zeros(len(self.own))
+        self.private = np.zeros(n_private)
         self.envelope = Envelope(self.problem.box, self.beta, np.ones(n))
         self.wake()
 
     def wake(self):
         """Visit all rows again."""
-        self.active, self.limit = np.arange(len(self.at)), np.inf
+        self.active, self.limit = self.order, np.inf
 
     def sweep(self):
         """One pass over blocks of rows in random order; returns what the dual gained.
@@ -117,7 +128,7 @@ class _Descent:
         are left out from then on.
         """
         n_blocks = -(-len(self.active) // _BLOCK)
-        awake = np.ones(len(self.at), dtype=np.bool_)
+        awake = np.ones(len(self.order), dtype=np.bool_)
         gain, self.limit = _pass(
             self.problem,
             self.active,
@@ -139,9 +150,15 @@ class _Descent:
         self.wake()
         return loss + 0.5 * float(self.beta @ self.z), gap
 
+    def multipliers(self):
+        """beta of every observation."""
+        return self.beta[self.at]
+
     def coefficients(self):
         """W of shape (n_tasks, n_features)."""
         n_tasks = self.data.n_tasks
+        if self.own is None:
+            return self.private.reshape(n_tasks, -1) + self.common
         W = np.repeat(self.common[None], n_tasks, axis=0)
         task = np.repeat(np.arange(n_tasks), np.diff(self.bounds))
         W[task, self.own] += self.private
@@ -149,24 +166,47 @@ class _Descent:
 
 
 class _Rows(NamedTuple):
-    """What never changes in a fit: sparse rows in shuffled order, and the dual's terms.
+    """What never changes in a fit: sparse rows, and the dual's terms.
 
     values, columns and place are per nonzero: the entry, its column, and the place of
-    its (task, column) pair among the private weights.
+    its (task, column) pair among the private weights, from the row's offset on. first
+    and last are the rows' ends.
     """
 
     values: np.ndarray
     columns: np.ndarray
     place: np.ndarray
-    ptr: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    offset: np.ndarray
     square: np.ndarray
     box: BoxDual
     shared2: float
     private2: float
 
 
-def _shuffled(data, form, box, rng):
+def _in_place(data, form, box):
+    """Rows as they are; every task has all columns."""
+    X = data.X
+    first = X.indptr[data.rows].astype(np.int64)
+    last = X.indptr[data.rows + 1].astype(np.int64)
+    values, square = X.data.astype(np.float64, copy=False), np.empty(len(first))
+    _add_squares(values, first, last, square)
+    offset = data.task_of * np.int64(data.n_features)
+    coupling = form.shared**2, form.private**2
+    place = X.indices, X.indices, first, last, offset
+    return _Rows(values, *place, square, box, *coupling)
+
+
+def _shuffled(data, form, box, at, nnz):
     """Shuffle the rows; number the columns that each task has.
+
+    Parameters
+    ----------
+    at : ndarray of shape (n,)
+        Shuffled position of every observation.
+    nnz : int
+        Nonzeros of the observations.
 
     Returns
     -------
@@ -175,19 +215,18 @@ def _shuffled(data, form, box, rng):
         Column of every private weight.
     bounds : ndarray of shape (n_tasks + 1,)
         Where each task's private weights start.
-    at : ndarray of shape (n,)
-        Shuffled position of every observation.
     """
     X, n = data.X, len(data.rows)
-    at = rng.permutation(n)
-    nnz = int(np.diff(X.indptr)[data.rows].sum())
     back = np.empty(n, dtype=np.int64)
     back[at] = np.arange(n)
+    ptr = np.zeros(n + 1, dtype=np.int64)
     problem = _Rows(
         np.empty(nnz),
         np.empty(nnz, X.indices.dtype),
         np.empty(nnz, X.indices.dtype),
-        np.zeros(n + 1, dtype=np.int64),
+        ptr[:-1],
+        ptr[1:],
+        np.zeros(n, dtype=np.int64),
         np.empty(n),
         of_rows(box, back),
         form.shared**2,
@@ -205,15 +244,26 @@ def _shuffled(data, form, box, rng):
         at,
         mark,
         problem,
+        ptr,
         own,
         bounds,
     )
-    return problem, own[: bounds[-1]].copy(), bounds, at
+    return problem, own[: bounds[-1]].copy(), bounds
 
 
 @njit(cache=True)
-def _copy_rows(data, indices, indptr, rows, starts, at, mark, problem, own, bounds):
-    ptr = problem.ptr
+def _add_squares(values, first, last, square):
+    for i in range(first.shape[0]):
+        total = 0.0
+        for e in range(np.uint64(first[i]), np.uint64(last[i])):
+            total += values[e] * values[e]
+        square[i] = total
+
+
+@njit(cache=True)
+def _copy_rows(
+    data, indices, indptr, rows, starts, at, mark, problem, ptr, own, bounds
+):
     for k in range(rows.shape[0]):
         ptr[at[k] + 1] = indptr[rows[k] + 1] - indptr[rows[k]]
     for k in range(rows.shape[0]):
@@ -250,10 +300,10 @@ def _pass(p, active, blocks, limit, beta, common, private, awake):
     for block in blocks:
         for k in range(block * _BLOCK, min(n, (block + 1) * _BLOCK)):
             i = active[k]
-            z = 0.0
-            for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
+            z, o = 0.0, p.offset[i]
+            for e in range(np.uint64(p.first[i]), np.uint64(p.last[i])):
                 z += p.values[e] * (
-                    common[np.uint64(p.columns[e])] + private[np.uint64(p.place[e])]
+                    common[np.uint64(p.columns[e])] + private[np.uint64(o + p.place[e])]
                 )
             bend = (p.shared2 + p.private2) * p.square[i] + box.diagonal[i]
             slope = box.linear[i] - z - box.diagonal[i] * beta[i]
@@ -268,19 +318,19 @@ def _pass(p, active, blocks, limit, beta, common, private, awake):
             gain -= box.width[i] * (abs(best) - abs(beta[i]))
             largest = max(largest, abs(step) * bend)
             beta[i] = best
-            for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
+            for e in range(np.uint64(p.first[i]), np.uint64(p.last[i])):
                 moved = step * p.values[e]
                 common[np.uint64(p.columns[e])] += p.shared2 * moved
-                private[np.uint64(p.place[e])] += p.private2 * moved
+                private[np.uint64(o + p.place[e])] += p.private2 * moved
     return gain, largest
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _scores(p, common, private, z):
     for i in range(z.shape[0]):
-        total = 0.0
-        for e in range(np.uint64(p.ptr[i]), np.uint64(p.ptr[i + 1])):
+        total, o = 0.0, p.offset[i]
+        for e in range(np.uint64(p.first[i]), np.uint64(p.last[i])):
             total += p.values[e] * (
-                common[np.uint64(p.columns[e])] + private[np.uint64(p.place[e])]
+                common[np.uint64(p.columns[e])] + private[np.uint64(o + p.place[e])]
             )
         z[i] = total
