@@ -239,6 +239,7 @@ def tables(problems, args):
     table, ratios, defaults, panels = Table(HEAD), {}, [], []
     for problem in problems:
         found, cells, default, drawn = race(problem, args)
+        problem.__dict__.pop("kept_gram", None)  # up to 288 MB each
         ratios[problem.name] = found.ratio
         defaults.append(default)
         table.add(*cells)
