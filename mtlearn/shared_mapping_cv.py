@@ -240,7 +240,8 @@ class SharedMappingRegressorCV(MappingGrid, SharedMappingRegressor):
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Maximum number of quasi-Newton steps, including those on parts of the rows.
+        Maximum number of quasi-Newton steps, including those on parts of the rows and
+        the passes over random batches.
     warm_start : bool, default=False
         Begin at the last fit's weights when all rows are fitted.
     random_state : int, RandomState instance or None, default=None
@@ -394,7 +395,8 @@ class SharedMappingClassifierCV(ClassGrid, MappingGrid, SharedMappingClassifier)
         and promised no more; relative to the objective of the best model without
         features (or to a hundred times the objective itself, if that is smaller).
     max_iter : int, default=3000
-        Maximum number of quasi-Newton steps, including those on parts of the rows.
+        Maximum number of quasi-Newton steps, including those on parts of the rows and
+        the passes over random batches.
     warm_start : bool, default=False
         Begin at the last fit's weights when all rows are fitted.
     random_state : int, RandomState instance or None, default=None

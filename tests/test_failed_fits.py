@@ -19,14 +19,22 @@ from mtlearn.constraints import Bounds, NonNegative
 from mtlearn.model_selection import TaskStratifiedKFold
 
 PACKAGE = str(Path(mtlearn.__file__).parent)
-POINTS = 14  # at which each fit is interrupted
+POINTS = 8  # at which each fit is interrupted
+# one that was fitted has more to lose; the other is asked for with -m slow
+STATES = [pytest.param(False, marks=pytest.mark.slow), True]
 
 
 def _small(name, **params):
     """An estimator by name, cheap to fit."""
     kind = getattr(mtlearn, name)
     known = kind().get_params(deep=False)
-    cheap = {"alphas": 3, "cv": 2, "hidden_layer_sizes": (3,), "random_state": 0}
+    cheap = {
+        "alphas": 3,
+        "Cs": 2,
+        "cv": 2,
+        "hidden_layer_sizes": (3,),
+        "random_state": 0,
+    }
     cheap |= {"correlations": [0.5, 1.0]}
     cheap |= {"max_iter": 20} if "Mapping" in name else {}
     cheap = {key: value for key, value in cheap.items() if key in known}
@@ -146,7 +154,7 @@ def _warm(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("fitted", STATES)
 def test_an_interrupted_fit_never_happened(name, fitted):
     """At some points from the first check to the last store."""
     if not fitted and name not in PUBLIC:
@@ -188,7 +196,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("fitted", STATES)
 def test_bad_data_change_nothing(name, bad, fitted):
     model = clone(MODELS[name])
     if fitted:
