@@ -7,6 +7,7 @@ ones have ``X, Y, weight, weights`` (1-D and 2-D sample weights) and ``n_tasks``
 """
 
 import functools
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,19 @@ from mtlearn.problem.margins import MARGIN_LOSSES as LOSSES
 TASKS = ("east", "mid", "north", "south", "west")
 SIZES = (18, 2, 13, 9, 10)  # "mid" has two rows
 N_FEATURES = 5
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of tests marked `sampled(k)` every k-th combination stays; the rest are slow."""
+    met = Counter()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None and hasattr(item, "callspec"):
+            name = item.nodeid.partition("[")[0]
+            if met[name] % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+            met[name] += 1
 
 
 @pytest.fixture(scope="session", autouse=True)

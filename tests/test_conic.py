@@ -42,6 +42,9 @@ from mtlearn.solvers.constrained.kinks import solve_constrained_kinks
 from mtlearn.solvers.constrained.quadratic import Quadratic, Unknowns, factorise
 from mtlearn.solvers.constrained.squares import Inner
 
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
+
 CONSTRAINTS = {
     "nonnegative": [NonNegative()],
     "bounds": [Bounds(-0.2, 0.3, [0, 2])],

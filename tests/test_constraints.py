@@ -30,6 +30,9 @@ from mtlearn.constraints import (
     SumTo,
 )
 
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
+
 C = 0.7
 EPSILON = 0.3
 KINDS = (

@@ -32,6 +32,9 @@ from mtlearn import (
 )
 from mtlearn.constraints import NonNegative
 
+# every other combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(2)
+
 STRENGTHS = (0.05, 30.0)
 RELATIONS = ("independent", "SharedMean(0.6)", "pooled", "graph", "covariance")
 LAYOUTS = ("column", "task", "wide")

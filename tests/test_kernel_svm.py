@@ -32,6 +32,9 @@ from sklearn.utils import get_tags
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskGraph
 from mtlearn.constraints import NonNegative
 
+# every other combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(2)
+
 EPSILON = 0.3
 HINGES = ("hinge", "squared_hinge")
 TUBES = ("epsilon_insensitive", "squared_epsilon_insensitive")

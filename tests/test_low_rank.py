@@ -27,6 +27,9 @@ from mtlearn.solvers.features.low_rank import (
 )
 from mtlearn.solvers.features.smooth import RowLoss
 
+# every other combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(2)
+
 LOSSES = ("logistic", "softmax")
 
 

@@ -31,6 +31,9 @@ from mtlearn import (
     TaskGraph,
 )
 
+# every other combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(2)
+
 # ---------------------------------------------------------------- against the twins
 
 

@@ -34,6 +34,9 @@ from mtlearn.solvers.mapping import own_layers
 from mtlearn.solvers.mapping.layers import ACTIVATIONS
 from mtlearn.solvers.mapping.solve import _build, solve_mapping
 
+# every other combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(2)
+
 LOSSES = ("squared", "logistic", "softmax")
 ESTIMATORS = (SharedMappingRegressor, SharedMappingClassifier)
 ALPHA = 0.5

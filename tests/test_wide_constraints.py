@@ -26,6 +26,9 @@ from mtlearn.solvers.constrained.balls import solve_close
 from mtlearn.solvers.constrained.quadratic import SparseRows, Unknowns, factorise
 from mtlearn.solvers.constrained.structured import is_short
 
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
+
 T, D, N = 4, 60, 28
 TASKS = np.arange(T)
 PATH = np.diag(np.ones(T - 1), 1)
