@@ -31,8 +31,8 @@ from mtlearn.inspection import compare_sharing
 from mtlearn.metrics import average_relative_rmse, task_scores
 from mtlearn.model_selection import LeaveTasksOut, TaskShuffleSplit, TaskStratifiedKFold
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 N_TASKS = 3
 

@@ -247,6 +247,7 @@ def test_clones_have_the_same_parameters_and_no_model(estimator, p):
 
 
 @every_estimator
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, "pickle"])
 def test_copies_predict_the_same(estimator, p, duplicate, adjacency):
     if duplicate == "pickle":

@@ -30,8 +30,8 @@ from mtlearn import (
 from mtlearn.constraints import Bounds, Close, Monotone, NonNegative, SumTo
 from mtlearn.model_selection import TaskStratifiedKFold
 
-# every third combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(3)
+# every fourth combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(4)
 
 # free tasks come first, in the order of the twins; "all" is a chain of two rules
 FREE = ["east", "north", "south", "west"]

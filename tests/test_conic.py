@@ -42,8 +42,8 @@ from mtlearn.solvers.constrained.kinks import solve_constrained_kinks
 from mtlearn.solvers.constrained.quadratic import Quadratic, Unknowns, factorise
 from mtlearn.solvers.constrained.squares import Inner
 
-# every third combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(3)
+# every fourth combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(4)
 
 CONSTRAINTS = {
     "nonnegative": [NonNegative()],

@@ -30,8 +30,8 @@ from mtlearn.constraints import (
     SumTo,
 )
 
-# every third combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(3)
+# every fourth combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(4)
 
 C = 0.7
 EPSILON = 0.3

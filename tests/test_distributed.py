@@ -37,8 +37,8 @@ from mtlearn.constraints import NonNegative
 from mtlearn.solvers.related import passes
 from mtlearn.solvers.related.newton import solve_newton
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 dask = pytest.importorskip("dask", reason="Dask is not installed")
 pytest.importorskip("dask.dataframe", reason="Dask's data frames are not installed")

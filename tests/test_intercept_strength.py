@@ -32,8 +32,8 @@ from mtlearn import (
 )
 from mtlearn.constraints import NonNegative
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 STRENGTHS = (0.05, 30.0)
 RELATIONS = ("independent", "SharedMean(0.6)", "pooled", "graph", "covariance")

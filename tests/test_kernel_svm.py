@@ -32,8 +32,8 @@ from sklearn.utils import get_tags
 from mtlearn import MultiTaskSVM, MultiTaskSVR, SharedMean, TaskGraph
 from mtlearn.constraints import NonNegative
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 EPSILON = 0.3
 HINGES = ("hinge", "squared_hinge")

@@ -31,8 +31,8 @@ from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.kinked import solve_kinked
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 EPSILON = 0.3
 LOSSES = ("hinge", "epsilon_insensitive")

@@ -31,8 +31,8 @@ from mtlearn.problem.margins import margin_loss
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.margins.level import best_levels
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 N_TASKS, MODES = 4, ("free", "shrunk", "shared")
 ROW_LOSS = np.vectorize(reference.row_loss)

@@ -27,8 +27,8 @@ from mtlearn.solvers.features.low_rank import (
 )
 from mtlearn.solvers.features.smooth import RowLoss
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 LOSSES = ("logistic", "softmax")
 

@@ -31,8 +31,8 @@ from mtlearn import (
     TaskGraph,
 )
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 # ---------------------------------------------------------------- against the twins
 

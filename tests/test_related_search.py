@@ -27,8 +27,8 @@ from mtlearn.fitting.choice import best_strength, is_ahead
 from mtlearn.metrics import TaskScorer
 from mtlearn.model_selection import TaskStratifiedKFold
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 ALPHAS = np.geomspace(300.0, 0.05, 5)
 CORRELATIONS = (0.0, 0.6, 1.0)

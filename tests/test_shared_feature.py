@@ -31,8 +31,8 @@ from sklearn.preprocessing import StandardScaler
 from mtlearn import PerTaskRegressor, SharedFeatureClassifier, SharedFeatureRegressor
 from mtlearn.compose import features_only
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 PENALTIES = ("rank", "nuclear", "l21", "dirty")
 CONVEX = PENALTIES[1:]

@@ -34,8 +34,8 @@ from mtlearn.solvers.mapping import own_layers
 from mtlearn.solvers.mapping.layers import ACTIVATIONS
 from mtlearn.solvers.mapping.solve import _build, solve_mapping
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 LOSSES = ("squared", "logistic", "softmax")
 ESTIMATORS = (SharedMappingRegressor, SharedMappingClassifier)

@@ -21,8 +21,8 @@ from mtlearn.solvers.related import spectral as module
 from mtlearn.solvers.related.least_squares import augmented
 from mtlearn.solvers.related.spectral import MomentSpectrum, RowSpectrum
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 N_TASKS = 6
 INTERCEPTS = (FREE, SHRUNK, SHARED, NONE)

@@ -35,8 +35,8 @@ from mtlearn.constraints import NonNegative
 from mtlearn.model_selection import TaskStratifiedKFold
 from mtlearn.moments import gather_moments, replay, stream_folds
 
-# every other combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(2)
+# every third combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(3)
 
 NUMBERS = ("weight", "mean", "gram", "y_mean", "y_square", "cross")
 D = 4

@@ -26,8 +26,8 @@ from mtlearn.solvers.constrained.balls import solve_close
 from mtlearn.solvers.constrained.quadratic import SparseRows, Unknowns, factorise
 from mtlearn.solvers.constrained.structured import is_short
 
-# every third combination of parameters; all of them with -m "slow or not slow"
-pytestmark = pytest.mark.sampled(3)
+# every fourth combination of parameters; all of them with -m "slow or not slow"
+pytestmark = pytest.mark.sampled(4)
 
 T, D, N = 4, 60, 28
 TASKS = np.arange(T)
