@@ -70,7 +70,7 @@ def problems(quick=False):
             partial(liblinear_primal, tol=1e-4),
         ),
         "MultiTaskSVM, kernel, libsvm": (
-            kernel_svm.problems(True)["1000 rows, 10% noise, rho=0.5, C=1, gamma=0.1"],
+            kernel_svm.problems(True)["1000 rows, 20 tasks, 10% noise, rho=0.5, C=1, gamma=0.1"],
             kernel_svm.ours,
             kernel_svm.fit_libsvm,
         ),
