@@ -47,6 +47,9 @@ class Pair:
     peer: Callable
 
 
+MACHINE = "1000 rows, 20 tasks, 10% noise, rho=0.5, C=1, gamma=0.1"
+
+
 def problems(quick=False):
     """The makers of all pairs."""
     squares = per_task.problems(True)
@@ -70,7 +73,7 @@ def problems(quick=False):
             partial(liblinear_primal, tol=1e-4),
         ),
         "MultiTaskSVM, kernel, libsvm": (
-            kernel_svm.problems(True)["1000 rows, 20 tasks, 10% noise, rho=0.5, C=1, gamma=0.1"],
+            kernel_svm.problems(True)[MACHINE],
             kernel_svm.ours,
             kernel_svm.fit_libsvm,
         ),

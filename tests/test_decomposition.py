@@ -1,5 +1,8 @@
 """The box dual under a Gram matrix: its pieces, and intercepts that are mixed."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import reference
@@ -154,6 +157,25 @@ def test_wide_gram(limit, least):
     gram.push(some, step, f)
     assert_allclose(f, expected[:, some] @ step, atol=1e-12)
     assert_allclose(gram.diagonal, np.diag(expected))
+
+
+def test_the_matrix_leaves_with_its_last_use():
+    _, _, K, make, rng = long_problem()
+    place = np.tile(np.arange(15), 4), np.repeat(np.arange(4), 15)
+    X, slabs = rng.normal(size=(15, 3)), []
+    gc.disable()  # what only a search for circles would find, would stay
+    try:
+        for build in (
+            lambda: make(K),
+            lambda: WideGram(Rows(Kernel("rbf", 0.4), X), X, K, 0.5 * K, *place),
+        ):
+            gram = build()
+            gram.block(np.arange(3), np.arange(3))
+            slabs.append(weakref.ref(gram.cache.slab))
+            del gram
+        assert [slab() for slab in slabs] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_the_oldest_rows_leave():

@@ -113,16 +113,17 @@ class LongGram(_Gram):
 
     def __init__(self, kernel_rows, X, K, E, starts, limit=GRAM_BYTES, least=256):
         n = X.shape[0]
-        self.rows, self.X, self.K, self.E = kernel_rows, X, K, E
-        self.starts, self.n = starts, n
-        self.task_of = np.repeat(np.arange(len(K)), np.diff(starts))
-        self.cache = RowCache(n, self._fill, limit, least)
-        own = K[self.task_of, self.task_of] * kernel_rows.diagonal(X)
-        self.diagonal = own + E[self.task_of, self.task_of]
+        self.X, self.E, self.n = X, E, n
+        task_of = np.repeat(np.arange(len(K)), np.diff(starts))
 
-    def _fill(self, rows, out):
-        self.rows.fill(self.X[rows], out)
-        _tie(out, self.task_of[rows], self.starts, self.K, self.E)
+        # knows nothing of this object: a circle would keep the slab after its last use
+        def fill(rows, out):
+            kernel_rows.fill(X[rows], out)
+            _tie(out, task_of[rows], starts, K, E)
+
+        self.cache = RowCache(n, fill, limit, least)
+        own = K[task_of, task_of] * kernel_rows.diagonal(X)
+        self.diagonal = own + E[task_of, task_of]
 
     def sub(self, rows):
         """Square part of the matrix, (len(rows), len(rows))."""
@@ -167,14 +168,15 @@ class WideGram(_Gram):
     def __init__(
         self, kernel_rows, X, K, E, row_of, task_of, limit=GRAM_BYTES, least=256
     ):
-        self.rows, self.X, self.K, self.E = kernel_rows, X, K, E
+        self.X, self.K, self.E = X, K, E
         self.row_of, self.task_of, self.n = row_of, task_of, len(row_of)
-        self.cache = RowCache(X.shape[0], self._fill, limit, least)
+
+        def fill(rows, out):  # as in `LongGram`
+            kernel_rows.fill(X[rows], out)
+
+        self.cache = RowCache(X.shape[0], fill, limit, least)
         own = kernel_rows.diagonal(X)[row_of]
         self.diagonal = K[task_of, task_of] * own + E[task_of, task_of]
-
-    def _fill(self, rows, out):
-        self.rows.fill(self.X[rows], out)
 
     def block(self, rows, columns):
         """Part of the matrix, (len(rows), len(columns))."""
