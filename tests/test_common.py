@@ -152,6 +152,7 @@ def test_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.sampled(3)
 @parametrize_with_checks(KINKED)
 def test_checks_of_kinked_losses(estimator, check):
     check(estimator)
@@ -163,6 +164,7 @@ def test_checks_of_other_penalties(estimator, check):
     check(estimator)
 
 
+@pytest.mark.sampled(3)
 @parametrize_with_checks(MACHINES)
 def test_checks_of_kernel_machines(estimator, check):
     check(estimator)

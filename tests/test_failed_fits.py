@@ -194,6 +194,7 @@ BAD = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("fitted", STATES)
@@ -225,6 +226,7 @@ BAD_PARAMETERS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("parameter", BAD_PARAMETERS)
 @pytest.mark.parametrize("name", PUBLIC)
 def test_bad_parameters_change_nothing(name, parameter):
