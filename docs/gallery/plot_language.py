@@ -117,12 +117,13 @@ styles = {
 }
 names = model.tasks_
 _, axes = plt.subplots(1, 2, figsize=(10.4, 5.2), layout="constrained")
-for name, (colour, marker) in styles.items():
+for shift, (name, (colour, marker)) in zip((0.0, 0.2, -0.2), styles.items()):
     losses = [
         log_loss(y_new[kind_new == task], chances[name][kind_new == task])
         for task in names
     ]
-    axes[0].plot(losses, range(len(names)), marker, color=colour, label=name)
+    rows = np.arange(len(names)) + shift  # equal errors would hide each other
+    axes[0].plot(losses, rows, marker, color=colour, label=name)
 axes[0].set_yticks(range(len(names)), names)
 axes[0].set_xlabel("log-loss of held-out reviews (nats)")
 axes[0].legend(frameon=False, fontsize="small")

@@ -134,7 +134,13 @@ axes[1].plot(
 axes[1].axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
 axes[1].set_yticks(range(len(shared)), shared.index)
 axes[1].set_xlabel("effect of the genre on the rating (stars)")
-axes[1].legend(frameon=False, loc="lower right")
+axes[1].legend(
+    frameon=False,
+    ncols=2,
+    loc="lower center",
+    bbox_to_anchor=(0.5, 1.06),
+    markerscale=2,
+)
 for ax, title in zip(axes, ["held-out error", "what people like"]):
     ax.set_title(title, fontsize="medium")
     ax.spines[["top", "right"]].set_visible(False)

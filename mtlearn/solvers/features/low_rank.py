@@ -5,7 +5,8 @@
 by a trust-region Newton method whose linear systems are solved by conjugate gradients,
 preconditioned with the two blocks that alternating least squares would solve. With
 enough columns the minimum is that of L(W) + alpha |W|_* (Srebro, Rennie and Jaakkola,
-NIPS 2004), and the duality gap of that convex problem says how many are enough.
+NIPS 2004), and the duality gap of that convex problem says how many are enough. Where
+it is a quadratic from moments, `metric` solves it.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ...problem.penalties import Nuclear
 from ...problem.solution import Solution, Status, goal
 from ..linalg import conjugate_gradient
 from .factored import CG_STEPS, WHITEN, Factored, average, minimise
+from .metric import descend
 from .smooth import MomentLoss, Point, aligned_gap, duality_gap
 
 _MARGIN = 1e-5  # of what the gap may be
@@ -64,6 +66,8 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     n_iter, history, status = 0, [], Status.MAX_ITER
     best, stuck, done = np.inf, 0, np.inf
     reached, used = np.inf, 0
+    if sharp and loss.coupling is None:
+        start, n_iter = descend(loss, alpha, start, tol, max_iter)
     here = look(loss, penalty, np.zeros(shape) if start is None else start)
     while True:
         # 1) gap
