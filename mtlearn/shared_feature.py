@@ -140,10 +140,10 @@ class SharedFeatureRegressor(FromMoments, TaskRegressor, SharedFeatureEstimator)
     the features' coefficients; "nuclear" from moments by Newton steps on the matrix
     that Argyriou et al. alternate over; "rank" and what is left by a trust-region
     Newton method on the factors, the rank of which grows until the duality gap closes.
-    The objective is within 1e-6 (relative) of its minimum, for "rank" below full rank at a stationary
-    point: it starts from the truncated solution of "nuclear" and from a path of falling
-    strengths, and keeps the better end. On complete labels, `alpha=0` is solved in
-    closed form for any task weights.
+    The objective is within 1e-6 (relative) of its minimum, for "rank" below full rank
+    at a stationary point: it starts from the truncated solution of "nuclear" and from a
+    path of falling strengths, and keeps the better end. On complete labels, `alpha=0`
+    is solved in closed form for any task weights.
 
     References
     ----------

@@ -180,7 +180,9 @@ class TaskEstimator(WholeFit, Reported, Related, MultiOutputMixin, BaseEstimator
         task_weight, labelled = self._weigh_tasks(relation, counts, codes is None)
         checks.check_row_weights(weight, task_weight)
         part = relation.taking_part(self.tasks_, labelled)
-        data = TaskData(X, y, len(self.tasks_), codes, weight, task_weight)
+        # where every label counts, nobody needs to look for missing ones again
+        whole = {"whole": True} if codes is None and counts.min() == len(y) else {}
+        data = TaskData(X, y, len(self.tasks_), codes, weight, task_weight, whole)
         if not part.all():
             data = data.only(part)
             if codes is not None:

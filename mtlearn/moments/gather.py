@@ -15,7 +15,9 @@ _NARROW = 12  # features up to which products of rows are faster than those of m
 _CORRECTED = 1 << 17  # entries of Gram matrices that are corrected at once
 _DENSE_BYTES = 1 << 26  # sparse rows are made dense in batches of this size
 _COLUMNS = 1 << 18  # entries of labels that are looked at together
-_CHUNK = 1024  # rows that are centred at once
+_CHUNK = 1024  # rows that are centred at once, at most
+_CACHE = 3 << 18  # bytes of rows and labels that are centred at once
+_SAMPLE = 512  # rows whose mean is near enough to be taken off
 
 
 def gather_moments(data):
@@ -368,7 +370,8 @@ def _one_group(data, u, first, tasks, out):
     """Moments of the tasks that share the rows of task `first`.
 
     Rows are centred chunk by chunk in a buffer that stays in the cache: BLAS adds their
-    products up where they belong, and no second copy of X is made.
+    products up where they belong, and no second copy of X is made. Where all weigh the
+    same, the mean of some is near enough; what it is off by is taken off the sums.
     """
     X, d = data.X, data.n_features
     rows = np.flatnonzero(data.observed[:, first])
@@ -383,10 +386,15 @@ def _one_group(data, u, first, tasks, out):
         return
     average = np.ones(len(rows)) if weight is None else weight
     out.weight[u] = total
-    out.mean[u] = _weighted_sum(X, rows, average) / total
-    y_mean = average @ Y / total
+    some = slice(None, None, 1 if weight is not None else 1 + len(rows) // _SAMPLE)
+    out.mean[u] = _mean(X, rows[some], average[some])
+    y_mean = average[some] @ Y[some] / average[some].sum()
     root = None if weight is None else np.sqrt(weight)[:, None]
-    step = max(1, min(_CHUNK, len(rows), _DENSE_BYTES // (8 * max(1, d))))
+    step = _CACHE // (8 * max(1, d + len(tasks)))
+    step = min(
+        _CHUNK, len(rows), max(step, _CHUNK // 8), _DENSE_BYTES // (8 * max(1, d))
+    )
+    step = max(1, step)
     buffer, label = np.empty((step, d)), np.empty((step, len(tasks)))
     # the transposes are the Fortran arrays that BLAS adds to in place
     gram, cross = out.gram[u].T, np.zeros((len(tasks), d)).T
@@ -415,11 +423,13 @@ def _one_group(data, u, first, tasks, out):
     out.y_mean[tasks], out.y_rest[tasks] = two_sum(y_mean, y_rest / total)
 
 
-def _weighted_sum(X, rows, weight):
-    """Sum of some rows of `X`, dense or sparse, none of them copied."""
+def _mean(X, rows, weight):
+    """Weighted mean of some rows of `X`, dense or sparse, few or in one product."""
+    if 2 * len(rows) < X.shape[0]:
+        return weight @ X[rows] / weight.sum()
     spread = np.zeros(X.shape[0])
     spread[rows] = weight
-    return spread @ X
+    return spread @ X / weight.sum()
 
 
 def _centre(X, rows, mean, buffer):

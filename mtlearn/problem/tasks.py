@@ -70,7 +70,7 @@ class TaskData:
         return self._shared["observed"]
 
     def _find_observed(self):
-        whole = is_complete(self.y)
+        whole = self._shared.get("whole") or is_complete(self.y)
         observed = np.ones(self.y.shape, dtype=bool) if whole else ~np.isnan(self.y)
         if self.sample_weight is not None:
             weight = self.sample_weight
