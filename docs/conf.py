@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "matplotlib.sphinxext.plot_directive",
+    "myst_parser",  # of the changelog
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "gallery_picture",
