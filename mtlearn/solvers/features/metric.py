@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...problem.solution import goal
-from ..linalg import conjugate_gradient
+from ..linalg import conjugate_gradient, invert_blocks
 
 _STEPS = 50
 _AIM = 0.1  # of the gap to reach
@@ -184,7 +184,7 @@ class _Dense:
 
     hessian: np.ndarray
     beside: np.ndarray
-    reply: np.ndarray
+    inverse: np.ndarray
     alpha: float
     _whole: list = field(default_factory=list)
 
@@ -192,7 +192,8 @@ class _Dense:
     def whole(self):
         """The M_i, of shape (n, size, size)."""
         if not self._whole:
-            M = np.matmul(self.beside.transpose(0, 2, 1), self.reply)
+            reply = np.matmul(self.inverse, self.beside)
+            M = np.matmul(self.beside.transpose(0, 2, 1), reply)
             self._whole.append(np.subtract(self.hessian, M, out=M))
             M /= self.alpha
         return self._whole[0]
@@ -222,15 +223,18 @@ class _Own:
         """Solve the ridge: a system of the rank of Q for every row."""
         beside = np.matmul(root.T, self._hessian)
         inner = np.matmul(beside, root)
-        index = np.arange(root.shape[1])
-        inner[:, index, index] += alpha
-        right = np.concatenate([beside, (self.target @ root)[:, :, None]], axis=2)
-        reply = np.linalg.solve(inner, right)
-        W = reply[:, :, -1] @ root.T
+        inverse = np.empty_like(inner)
+        every, shift = np.ones(len(inner), dtype=bool), np.full(len(inner), alpha)
+        invert_blocks(inner, shift, 1.0, 0, every, inverse)
+        right = (self.target @ root)[:, :, None]
+        part = np.matmul(inverse, right)
+        # an inverse is less exact than a solution, until that is refined
+        part += np.matmul(inverse, right - alpha * part - np.matmul(inner, part))
+        W = part[:, :, 0] @ root.T
         Z = (self.target - np.matmul(self._hessian, W[:, :, None])[:, :, 0]) / alpha
         bound = self._constant - 0.5 * float(np.vdot(self.target, W))
         bound += 0.5 * alpha * float(np.vdot(root, root))
-        curvature = _Dense(self._hessian, beside, reply[:, :, :-1], alpha)
+        curvature = _Dense(self._hessian, beside, inverse, alpha)
         return _Place(alpha, root, W, Z, bound, curvature)
 
     def bend(self, place, Y):
