@@ -56,7 +56,7 @@ def test_steps_alone_reach_the_minimum(kind):
     loss = problem(kind)
     for alpha in strengths(loss, 0.7, 0.1, 0.005):
         W, n_iter = metric.descend(loss, alpha, None, 1e-8, 100)
-        assert n_iter < 60
+        assert n_iter < 20
         assert gap(loss, alpha, W) <= 1e-10
         # the certificate that needs no inverse of the Hessian agrees, as far as it goes
         point, penalty = loss.at(W), Nuclear(alpha)
@@ -124,6 +124,6 @@ def test_nothing_to_find():
 
 def test_steps_are_counted():
     loss = problem("own rows")
-    (alpha,) = strengths(loss, 1e-3)
-    for most in (1, 3):
+    (alpha,) = strengths(loss, 0.05)
+    for most in (1, 2):
         assert metric.descend(loss, alpha, None, 1e-8, most)[1] == most

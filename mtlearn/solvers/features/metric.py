@@ -30,7 +30,8 @@ from ..linalg import conjugate_gradient, invert_blocks
 
 _STEPS = 50
 _AIM = 0.1  # of the gap to reach
-_STRIDE = 0.5  # of the last strength, on the way to a smaller one
+_TRIES = 5  # multiples of the identity
+_NEAR = 0.2  # of the best one
 _EASE = 1e-2  # accuracy of a step
 _CG_STEPS = 60
 _HALVINGS = 12
@@ -48,7 +49,7 @@ def descend(loss, alpha, W, tol, max_iter):
         Without a coupling.
     alpha : float
     W : ndarray of shape (n_rows, n_features), or None
-        Where to begin; None for a way of falling strengths from zero.
+        Where to begin; None for a ridge's.
     tol : float
         Steps end when the last was expected to gain a tenth of what `goal` makes of it:
         what is left then is far less.
@@ -60,27 +61,43 @@ def descend(loss, alpha, W, tol, max_iter):
     n_iter : int
     """
     side = _side(loss)
-    if W is None:
-        size = side.target.shape[1]
-        root, strength, n_iter = np.zeros((size, 0)), alpha, 0
-        strengths = [alpha]
-        largest = np.sqrt(np.linalg.eigvalsh(side.target.T @ side.target)[-1])
-        while strength < _STRIDE * largest:
-            strength /= _STRIDE
-            strengths.append(strength)
-        for strength in strengths[:0:-1][: max_iter - 1]:
-            place = _step(side, side.at(root, strength))[0]
-            root, n_iter = place.root, n_iter + 1
-    else:
-        _, sizes, basis = np.linalg.svd(side.inward(W), full_matrices=False)
-        root, n_iter = basis.T * np.sqrt(sizes), 0
-    place = side.at(root, alpha)
-    for _ in range(min(_STEPS, max_iter - n_iter)):
+    place = _begin(side, alpha) if W is None else _at(side, side.inward(W), alpha)
+    n_iter = 0
+    while n_iter < min(_STEPS, max_iter):
         place, gain = _step(side, place)
         n_iter += 1
         if not gain > _AIM * goal(tol, loss.zero_objective, place.bound):
             break
     return side.outward(place.W), n_iter
+
+
+def _begin(side, alpha):
+    """The ridge whose metric is the best multiple of the identity, and its own metric.
+
+    There |Z|^2 is the size of Q. Its root has an inverse that is nearly linear.
+    """
+    size = side.target.shape[1]
+    place, aim = side.at(np.zeros((size, 0)), alpha), np.sqrt(size)
+    length = np.linalg.norm(place.Z)
+    if length <= aim:
+        return place
+    bend = float(np.vdot(place.Z, side.bend(place, place.Z))) / length**2
+    last, spread = (0.0, 1.0 / length), (length / aim - 1.0) / max(bend, 1e-300)
+    for _ in range(_TRIES):
+        place = side.at(np.sqrt(spread) * np.eye(size), alpha)
+        here = spread, 1.0 / np.linalg.norm(place.Z)
+        slope = (here[1] - last[1]) / (here[0] - last[0])
+        spread += (1.0 / aim - here[1]) / slope if slope > 0 else 0.0
+        if abs(spread - here[0]) <= _NEAR * here[0] or not spread > 0:
+            break
+        last = here
+    return _at(side, place.W, alpha)
+
+
+def _at(side, W, alpha):
+    """The place of the metric that W has."""
+    _, sizes, basis = np.linalg.svd(W, full_matrices=False)
+    return side.at(basis.T * np.sqrt(sizes), alpha)
 
 
 class _Place(NamedTuple):
@@ -313,7 +330,7 @@ def _direction(side, place, descent):
     right = np.where(free, -missing / (sigma * tied), 0.0)
     if fixed.any():
         right -= bend(fixed)
-    curves = np.einsum("ki,kl,li->i", basis, mean, basis, optimize=True)
+    curves = np.einsum("ki,ki->i", basis, mean @ basis)
     masses = np.einsum("ti,ti->i", Z, Z)
     diagonal = 0.5 * (np.outer(curves, masses) + np.outer(masses, curves)) + extra
     diagonal = np.where(diagonal > 0, diagonal, 1.0)
