@@ -28,9 +28,10 @@ takes. "difference" is the largest relative difference of the held-out mean squa
 errors, over the whole grid and all folds. GridSearchCV is run once, the other takes the
 median over repeats; both estimators have their default tolerances. "l21" is
 SharedFeatureRegressorCV(penalty="l21") down to a thousandth of the largest strength,
-"nuclear" the same with that penalty;
-"ridge" is PerTaskRegressorCV, over rows of their own with 3 correlations as well: 300
-points of a grid.
+"nuclear" the same with that penalty; "ridge" is PerTaskRegressorCV, over rows of their
+own with 3 correlations as well: 300 points of a grid. osales has sales of products with
+collinear features, most of them zero for most rows; the last has more features than
+rows.
 """
 
 

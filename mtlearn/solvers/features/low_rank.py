@@ -265,7 +265,7 @@ def _leading(G):
     squares, basis = np.linalg.eigh(small)
     sizes = np.sqrt(np.maximum(squares[::-1], 0.0))
     basis = basis[:, ::-1]
-    safe = np.maximum(sizes, 1e-300)
+    safe = np.maximum(sizes, max(1e-14 * sizes.max(initial=0.0), 1e-150))
     if tall:
         return (G @ basis) / safe, sizes, basis.T
     return basis, sizes, (basis.T @ G) / safe[:, None]
