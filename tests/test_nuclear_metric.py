@@ -10,6 +10,7 @@ from mtlearn.problem.intercepts import FREE
 from mtlearn.problem.penalties import Nuclear
 from mtlearn.problem.tasks import TaskData
 from mtlearn.solvers.features import low_rank, metric
+from mtlearn.solvers.features.path import follow_nuclear
 from mtlearn.solvers.features.smooth import MomentLoss, duality_gap
 
 KINDS = {
@@ -127,3 +128,23 @@ def test_steps_are_counted():
     (alpha,) = strengths(loss, 0.05)
     for most in (1, 2):
         assert metric.descend(loss, alpha, None, 1e-8, most)[1] == most
+
+
+@pytest.mark.parametrize("kind", ["fewer tasks", "own rows"])
+def test_many_features_are_inverted_for_a_path_only(kind, monkeypatch):
+    loss = problem(kind)
+    alphas = strengths(loss, 0.5, 0.3, 0.1)
+    expected = list(follow_nuclear([loss] * 3, alphas))
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        return metric.descend(*args)
+
+    monkeypatch.setattr(low_rank, "descend", counted)
+    monkeypatch.setattr(low_rank, "WHITEN", 2)
+    monkeypatch.setattr(low_rank, "_PER_TASK", 1)
+    found = list(follow_nuclear([loss] * 3, alphas))
+    assert len(calls) == (2 if kind == "fewer tasks" else 0)
+    for one, other in zip(found, expected, strict=True):
+        assert one.objective == pytest.approx(other.objective, rel=1e-7)

@@ -35,6 +35,8 @@ _POWERS = 30  # products that find the largest curvature
 _PATIENCE = 4  # rounds without a smaller gap
 _FAINT = 1e-13  # share of the objective that a singular value is dropped for
 _PATH = 5  # strengths on the way to a second start
+_LARGE = 2000  # features whose one matrix of moments may be inverted
+_PER_TASK = 25  # of them for a task, where it is inverted for a single fit
 _OPEN = 1e-12  # relative eigenvalue below which a direction of the features is open
 
 
@@ -61,7 +63,7 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     """
     scale, alpha = loss.zero_objective, penalty.alpha
     shape = loss.n_rows, loss.n_features
-    sharp = isinstance(loss, MomentLoss) and loss.hessian.size <= WHITEN**2
+    sharp = isinstance(loss, MomentLoss) and _invertible(loss, start is not None)
     look = _look_closely if sharp else _look
     n_iter, history, status = 0, [], Status.MAX_ITER
     best, stuck, done = np.inf, 0, np.inf
@@ -108,6 +110,17 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     return Solution(
         W, b, value, history[-1][1], max(n_iter, 1), status, history=history
     )
+
+
+def _invertible(loss, begun):
+    """Whether the moments are few enough to be inverted.
+
+    One matrix for all tasks may be larger, if there are many tasks or it serves a path.
+    """
+    if loss.hessian.size <= WHITEN**2:
+        return True
+    alike = len(loss.hessian) == 1 and loss.n_features <= _LARGE
+    return alike and (begun or loss.n_features <= _PER_TASK * loss.n_rows)
 
 
 def _aim(gap, wanted, reached, sharp, grown):
