@@ -37,6 +37,7 @@ _FAINT = 1e-13  # share of the objective that a singular value is dropped for
 _PATH = 5  # strengths on the way to a second start
 _LARGE = 2000  # features whose one matrix of moments may be inverted
 _PER_TASK = 25  # of them for a task, where it is inverted for a single fit
+_TOGETHER = 1 << 23  # entries of all matrices of moments, worked on together
 _OPEN = 1e-12  # relative eigenvalue below which a direction of the features is open
 
 
@@ -68,7 +69,7 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     n_iter, history, status = 0, [], Status.MAX_ITER
     best, stuck, done = np.inf, 0, np.inf
     reached, used = np.inf, 0
-    if sharp and loss.coupling is None:
+    if isinstance(loss, MomentLoss) and (sharp or _many_of_few(loss)):
         start, n_iter = descend(loss, alpha, start, tol, max_iter)
     here = look(loss, penalty, np.zeros(shape) if start is None else start)
     while True:
@@ -121,6 +122,12 @@ def _invertible(loss, begun):
         return True
     alike = len(loss.hessian) == 1 and loss.n_features <= _LARGE
     return alike and (begun or loss.n_features <= _PER_TASK * loss.n_rows)
+
+
+def _many_of_few(loss):
+    """Whether the tasks' own matrices of moments are not too large together."""
+    whole = loss.n_rows * loss.n_features**2
+    return len(loss.hessian) > 1 and whole <= _TOGETHER
 
 
 def _aim(gap, wanted, reached, sharp, grown):

@@ -46,7 +46,7 @@ def descend(loss, alpha, W, tol, max_iter):
     Parameters
     ----------
     loss : MomentLoss
-        Without a coupling.
+        With a coupling nothing is done.
     alpha : float
     W : ndarray of shape (n_rows, n_features), or None
         Where to begin; None for a ridge's.
@@ -60,6 +60,8 @@ def descend(loss, alpha, W, tol, max_iter):
     W : ndarray of shape (n_rows, n_features)
     n_iter : int
     """
+    if loss.coupling is not None:
+        return W, 0
     side = _side(loss)
     place = _begin(side, alpha) if W is None else _at(side, side.inward(W), alpha)
     n_iter = 0
