@@ -16,8 +16,8 @@ from .moments import moments_pay
 from .problem.intercepts import SHARED
 from .problem.losses import Squared
 from .solvers.features.lazy import grows, lazy_loss
-from .solvers.features.low_rank import solve_reduced_rank
 from .solvers.features.path import follow_features, follow_low_rank, follow_nuclear
+from .solvers.features.reduced_rank import solve_reduced_rank
 from .solvers.features.smooth import MomentLoss, RowLoss, squared_loss
 from .solvers.related.squared import solve_squared
 

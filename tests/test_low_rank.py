@@ -20,11 +20,8 @@ from mtlearn.problem.losses import Logistic
 from mtlearn.problem.penalties import Nuclear
 from mtlearn.problem.solution import Status
 from mtlearn.problem.tasks import TaskData
-from mtlearn.solvers.features.low_rank import (
-    solve_low_rank,
-    solve_nuclear,
-    solve_reduced_rank,
-)
+from mtlearn.solvers.features.low_rank import solve_low_rank, solve_nuclear
+from mtlearn.solvers.features.reduced_rank import solve_reduced_rank
 from mtlearn.solvers.features.smooth import RowLoss
 
 # every third combination of parameters; all of them with -m "slow or not slow"

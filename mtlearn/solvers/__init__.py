@@ -1,8 +1,9 @@
 """Solvers: functions from data, loss and relation to a `Solution`."""
 
 from .features.block_descent import solve_block_descent
-from .features.low_rank import solve_low_rank, solve_nuclear, solve_reduced_rank
+from .features.low_rank import solve_low_rank, solve_nuclear
 from .features.proximal import solve_proximal
+from .features.reduced_rank import solve_reduced_rank
 from .kernels.decomposition import solve_kernel_dual
 from .margins.dual import solve_dual
 from .margins.kinked import solve_kinked, solve_margin

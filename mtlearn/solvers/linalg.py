@@ -36,6 +36,15 @@ def conjugate_gradient(dot, rhs, precondition, tol=_CG_TOL, max_iter=_CG_STEPS):
     return x
 
 
+def svd(W):
+    """Thin singular value decomposition."""
+    try:
+        return np.linalg.svd(W, full_matrices=False)
+    except np.linalg.LinAlgError:
+        # the faster driver may fail where the slower does not
+        return linalg.svd(W, full_matrices=False, lapack_driver="gesvd")
+
+
 def ground(corner):
     """Make the curvature of unpenalised unknowns definite where it has none.
 

@@ -12,12 +12,10 @@ it is a quadratic from moments, `metric` solves it.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
 
-from ...problem.intercepts import SHARED
 from ...problem.penalties import Nuclear
 from ...problem.solution import Solution, Status, goal
-from ..linalg import conjugate_gradient
+from ..linalg import conjugate_gradient, svd
 from .factored import CG_STEPS, WHITEN, Factored, average, minimise
 from .metric import descend
 from .smooth import MomentLoss, Point, aligned_gap, duality_gap
@@ -168,7 +166,7 @@ def _look_closely(loss, penalty, W, least=0.0):
     """
     step = 1.0 / max(loss.largest_curvature, 1e-300)
     start = loss.at(W)
-    U, s, V = _svd(W - step * start.gradient)
+    U, s, V = svd(W - step * start.gradient)
     sizes = np.maximum(s - step * penalty.alpha, 0.0)
     inside = (U * (np.minimum(s, step * penalty.alpha) / step)) @ V
     keep = sizes > 1e-14 * s.max(initial=0.0)
@@ -229,21 +227,12 @@ def _polish(loss, penalty, W):
 
 def _factors(W, most=None, least=0.0):
     """Balanced factors of W by its singular values above `least`, at most `most`."""
-    U, s, V = _svd(W)
+    U, s, V = svd(W)
     keep = s > max(least, 1e-14 * s.max(initial=0.0))
     if most is not None:
         keep[most:] = False
     root = np.sqrt(s[keep])
     return U[:, keep] * root, root[:, None] * V[keep]
-
-
-def _svd(W):
-    try:
-        return np.linalg.svd(W, full_matrices=False)
-    except (
-        np.linalg.LinAlgError
-    ):  # the faster driver may fail where the slower does not
-        return linalg.svd(W, full_matrices=False, lapack_driver="gesvd")
 
 
 def _grow(loss, point, A, B, alpha):
@@ -401,69 +390,14 @@ def _truncate(loss, W, k):
     if H.ndim == 1:
         root = np.sqrt(H)
         inverse = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-        U, s, V = _svd(W * root)
+        U, s, V = svd(W * root)
         return _balance((U[:, :k] * s[:k]), V[:k] * inverse)
     squares, basis = np.linalg.eigh(H)
     keep = squares > _OPEN * squares[-1]
     root = np.sqrt(squares[keep])
-    U, s, V = _svd((W @ basis[:, keep]) * root)
+    U, s, V = svd((W @ basis[:, keep]) * root)
     return _balance(U[:, :k] * s[:k], (V[:k] / root) @ basis[:, keep].T)
 
 
 def _balance(A, B):
     return _factors(A @ B, A.shape[1])
-
-
-# ---------------------------------------------------------------- closed form
-
-
-def solve_reduced_rank(data, intercept, n_components):
-    """Least squares of a given rank where all tasks have their rows in common.
-
-    With U S V' the (weighted, centred) rows and lambda the task weights, the best W has
-    sqrt(lambda) W V S = the leading singular triplets of sqrt(lambda) Y' U (Izenman,
-    Journal of Multivariate Analysis 5, 1975).
-
-    Parameters
-    ----------
-    data : TaskData
-    intercept : Intercepts
-    n_components : int
-
-    Returns
-    -------
-    Solution, or None
-        None where labels are missing, weights differ by task or one intercept serves
-        several tasks: there is no closed form.
-    """
-    weight = data.sample_weight
-    if not data.common or intercept == SHARED:
-        return None
-    X = data.X.toarray() if data.sparse else data.X
-    root = np.ones(len(X)) if weight is None else np.sqrt(weight)
-    mean, level = np.zeros(data.n_features), np.zeros(data.n_tasks)
-    if intercept.present:
-        mean = np.average(X, axis=0, weights=weight)
-        level = np.average(data.y, axis=0, weights=weight)
-    tasks = np.sqrt(
-        np.ones(data.n_tasks) if data.task_weight is None else data.task_weight
-    )
-    U, s, V = _svd((X - mean) * root[:, None])
-    open_ = s > _OPEN * s.max(initial=0.0)
-    U, s, V = U[:, open_], s[open_], V[open_]
-    target = ((data.y - level) * root[:, None] * tasks).T
-    L, size, R = _svd(target @ U)
-    k = n_components
-    W = (L[:, :k] * size[:k] / tasks[:, None]) @ (R[:k] / s) @ V
-    b = level - W @ mean
-    residual = (data.y - X @ W.T - b) * root[:, None] * tasks
-    scale = 0.5 * float(np.sum((data.y * root[:, None] * tasks) ** 2))
-    # of the part that W explains nothing may be left within its own two spaces
-    left = target @ U - tasks[:, None] * (W @ V.T) * s
-    gap = 0.5 * float(
-        max(np.sum((L[:, :k].T @ left) ** 2), np.sum((left @ R[:k].T) ** 2))
-    )
-    certificate = gap / max(scale, 1e-300)
-    value = 0.5 * float(np.sum(residual**2))
-    history = [(value, certificate)]
-    return Solution(W, b, value, certificate, 1, Status.CONVERGED, history=history)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...problem.solution import goal
-from ..linalg import conjugate_gradient, invert_blocks
+from ..linalg import conjugate_gradient, invert_blocks, svd
 
 _STEPS = 50
 _AIM = 0.1  # of the gap to reach
@@ -62,7 +62,7 @@ def descend(loss, alpha, W, tol, max_iter):
     """
     if loss.coupling is not None:
         return W, 0
-    side = _side(loss)
+    side = loss.keep("side", lambda: _side(loss))
     place = _begin(side, alpha) if W is None else _at(side, side.inward(W), alpha)
     n_iter = 0
     while n_iter < min(_STEPS, max_iter):
@@ -98,7 +98,7 @@ def _begin(side, alpha):
 
 def _at(side, W, alpha):
     """The place of the metric that W has."""
-    _, sizes, basis = np.linalg.svd(W, full_matrices=False)
+    _, sizes, basis = svd(W)
     return side.at(basis.T * np.sqrt(sizes), alpha)
 
 
@@ -126,21 +126,15 @@ class _Place(NamedTuple):
 
 
 def _side(loss):
-    """Where the metric lives, kept with the loss."""
-    if "side" not in loss._cache:
-        if len(loss.hessian) > 1:
-            side = _Own(loss)
-        elif loss.n_rows > loss.n_features:
-            H = loss.hessian[0]
-            side = _Alike(H, loss.scale, loss.target, loss.constant)
-        else:
-            squares, basis = np.linalg.eigh(loss.hessian[0])
-            target = np.ascontiguousarray((loss.target @ basis).T)
-            squares = np.maximum(squares, 0.0)
-            scale = np.diag(loss.scale)
-            side = _Alike(scale, squares, target, loss.constant, basis)
-        loss._cache["side"] = side
-    return loss._cache["side"]
+    """Where the metric lives: with the tasks, or with the features."""
+    if len(loss.hessian) > 1:
+        return _Own(loss)
+    if loss.n_rows > loss.n_features:
+        return _Alike(loss.hessian[0], loss.scale, loss.target, loss.constant)
+    squares, basis = np.linalg.eigh(loss.hessian[0])
+    target = np.ascontiguousarray((loss.target @ basis).T)
+    scale = np.diag(loss.scale)
+    return _Alike(scale, np.maximum(squares, 0.0), target, loss.constant, basis)
 
 
 class _Alike:

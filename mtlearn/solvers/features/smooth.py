@@ -80,6 +80,12 @@ class Quadratic:
         self.ordered = np.array_equal(block, np.arange(len(hessian)))
         self._cache = {}
 
+    def keep(self, name, make):
+        """What `make` returns, made once for this function."""
+        if name not in self._cache:
+            self._cache[name] = make()
+        return self._cache[name]
+
     def columns(self, chosen):
         """The same function of the chosen features only, the others zero."""
         size, coupling = len(chosen), self.coupling
@@ -144,10 +150,12 @@ class Quadratic:
     @property
     def largest_curvature(self):
         """A bound of the eigenvalues of H."""
-        if "largest" not in self._cache:
+
+        def largest():
             sizes = np.linalg.eigvalsh(self.hessian)[:, -1]
-            self._cache["largest"] = float((self.scale * sizes[self.block]).max())
-        return self._cache["largest"]
+            return float((self.scale * sizes[self.block]).max())
+
+        return self.keep("largest", largest)
 
     def with_gradient(self, point, gradient):
         """The point whose gradient is the given one, where the Hessian allows it."""
@@ -159,18 +167,14 @@ class Quadratic:
         S = self._invert_blocks(R)
         if self.coupling is None:
             return S
-        if "reply" not in self._cache:
-            self._cache["reply"] = self._invert_blocks(self.coupling)
-        reply = self._cache["reply"]
+        reply = self.keep("reply", lambda: self._invert_blocks(self.coupling))
         left = 1.0 - float(np.vdot(self.coupling, reply))
         # where nothing is left, R has nothing along the reply but rounding
         share = float(np.vdot(reply, R)) / left if left > 1e-8 else 0.0
         return S + share * reply
 
     def _invert_blocks(self, R):
-        if "inverses" not in self._cache:
-            self._cache["inverses"] = _pseudo_inverses(self.hessian)
-        inverses = self._cache["inverses"]
+        inverses = self.keep("inverses", lambda: _pseudo_inverses(self.hessian))
         if len(inverses) == 1:
             S = R @ inverses[0]
         else:
