@@ -148,3 +148,14 @@ def test_many_features_are_inverted_for_a_path_only(kind, monkeypatch):
     assert len(calls) == (2 if kind == "fewer tasks" else 3)
     for one, other in zip(found, expected, strict=True):
         assert one.objective == pytest.approx(other.objective, rel=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["fewer tasks", "own rows", "more features than rows"])
+def test_a_penalty_that_rounding_swallows(kind):
+    loss = problem(kind)
+    for alpha in strengths(loss, 1e-14, 1e-18, 1e-30):
+        W, _ = metric.descend(loss, alpha, None, 1e-8, 100)
+        assert W is None or np.all(np.isfinite(W))
+        found = low_rank.solve_nuclear(loss, Nuclear(alpha))
+        assert np.all(np.isfinite(found.coef))
+        assert 0.0 <= found.objective <= loss.zero_objective

@@ -62,9 +62,17 @@ def descend(loss, alpha, W, tol, max_iter):
     """
     if loss.coupling is not None:
         return W, 0
+    # rounding may leave nothing of a penalty that is far too weak
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return _descend(loss, alpha, W, tol, max_iter)
+
+
+def _descend(loss, alpha, W, tol, max_iter):
     side = loss.keep("side", lambda: _side(loss))
     place = _begin(side, alpha) if W is None else _at(side, side.inward(W), alpha)
     n_iter = 0
+    if not place.bound <= 2.0 * loss.constant:
+        return W, n_iter
     while n_iter < min(_STEPS, max_iter):
         place, gain = _step(side, place)
         n_iter += 1
@@ -87,6 +95,8 @@ def _begin(side, alpha):
     last, spread = (0.0, 1.0 / length), (length / aim - 1.0) / max(bend, 1e-300)
     for _ in range(_TRIES):
         place = side.at(np.sqrt(spread) * np.eye(size), alpha)
+        if not np.isfinite(place.bound):
+            return place
         here = spread, 1.0 / np.linalg.norm(place.Z)
         slope = (here[1] - last[1]) / (here[0] - last[0])
         spread += (1.0 / aim - here[1]) / slope if slope > 0 else 0.0

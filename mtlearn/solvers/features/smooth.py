@@ -18,6 +18,7 @@ from ...problem.tasks import TaskData
 from ..linalg import ground, take
 
 _ROUNDING = 1e-14
+_HUGE = 1e150  # of an entry whose square is no number
 _ROUNDS = 30  # between the residuals there are and the dual ball
 _INTERCEPT_STEPS = 50
 _REACH = 2.0  # longest step of an intercept
@@ -645,6 +646,8 @@ def aligned_gap(loss, penalty, point, value, inside, enough):
     gap = np.inf
     for _ in range(_ROUNDS):
         other = loss.with_gradient(point, -inside)
+        if not np.abs(other.gradient).max(initial=0.0) < _HUGE:
+            break
         gauge = penalty.gauge(other.gradient)
         dual = loss.dual(other, 1.0 / gauge if gauge > 0 else np.inf)
         # where the Hessian is nearly singular that W is huge, and its value rounding
