@@ -227,7 +227,9 @@ def integrated_hats(x, knots):
     beyond = np.maximum(x - knots[-1], 0.0)[:, None]
     past = np.maximum(inside[:, None] - knots, 0.0)
     ends = knots[-1] - knots
-    return _second(past**3 / 6.0, h) + beyond * _second(ends[None] ** 2 / 2.0, h)
+    # products: a power of three is twenty times as slow
+    cubes = past * past * past / 6.0
+    return _second(cubes, h) + beyond * _second(ends[None] ** 2 / 2.0, h)
 
 
 def _second(powers, h):

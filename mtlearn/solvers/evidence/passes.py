@@ -313,9 +313,19 @@ def score_rows(U, place, starts, sign, weight, shifts, eta):
     q, total = U.shape[1], 0.0
     for t in range(len(shifts)):
         for i in range(starts[t], starts[t + 1]):
-            u, z = U[place[i]], 0.0
-            for j in range(q):
-                z += u[j] * shifts[t, j]
+            u, w = U[place[i]], shifts[t]
+            # four sums at a time: each waits for itself alone
+            a, b, c, z, j = 0.0, 0.0, 0.0, 0.0, 0
+            while j + 4 <= q:
+                z += u[j] * w[j]
+                a += u[j + 1] * w[j + 1]
+                b += u[j + 2] * w[j + 2]
+                c += u[j + 3] * w[j + 3]
+                j += 4
+            while j < q:
+                z += u[j] * w[j]
+                j += 1
+            z = (z + a) + (b + c)
             eta[i] = z
             z *= sign[i]
             loss = np.log1p(np.exp(-abs(z)))
@@ -374,6 +384,19 @@ def gather_cross(U, place, starts, values, cross):
 def gather_own(U, Z, place, starts, w, half):
     """Add Z' W U of each task to `half`, (n_tasks, r, q)."""
     q, r = U.shape[1], Z.shape[1]
+    if r > _SMALL:
+        most = np.diff(starts).max()
+        left, right = np.empty((most, r)), np.empty((most, q))
+        for t in range(len(half)):
+            n = starts[t + 1] - starts[t]
+            for i in range(n):
+                p, a = place[starts[t] + i], w[starts[t] + i]
+                for j in range(r):
+                    left[i, j] = a * Z[p, j]
+                for j in range(q):
+                    right[i, j] = U[p, j]
+            half[t] += np.dot(left[:n].T, right[:n])
+        return
     for t in range(len(half)):
         H = half[t]
         for i in range(starts[t], starts[t + 1]):
@@ -385,7 +408,7 @@ def gather_own(U, Z, place, starts, w, half):
 
 
 @njit(cache=True)
-def take_deviations(left, task, own, lower, taken, known):
+def take_deviations(left, task, own, upper, taken, known):
     """Take what the tasks know of their deviations out of rows of U.
 
     Parameters
@@ -395,23 +418,25 @@ def take_deviations(left, task, own, lower, taken, known):
     task : ndarray of shape (n_labels,), int
     own : ndarray of shape (s,), int
         Columns of U that F has rows of.
-    lower : ndarray of shape (n_tasks, k, s)
-        P_t^-1/2 F'.
+    upper : ndarray of shape (n_tasks, s, k)
+        F P_t^-1/2'.
     taken : ndarray of shape (n_tasks, k, q)
         X_t.
     known : ndarray of shape (n_labels,)
         Gains the squares of a.
     """
-    k, q = lower.shape[1], left.shape[1]
+    k = upper.shape[2]
     a = np.empty(k)
     for i in range(len(left)):
-        h, t = left[i], task[i]
+        h, X, E = left[i], taken[task[i]], upper[task[i]]
         for m in range(k):
-            value = 0.0
-            for j in range(len(own)):
-                value += lower[t, m, j] * h[own[j]]
-            a[m] = value
-            known[i] += value * value
+            a[m] = 0.0
+        for j in range(len(own)):
+            u, row = h[own[j]], E[j]
+            for m in range(k):
+                a[m] += u * row[m]
         for m in range(k):
-            for j in range(q):
-                h[j] -= a[m] * taken[t, m, j]
+            b, row = a[m], X[m]
+            known[i] += b * b
+            for j in range(len(h)):
+                h[j] -= b * row[j]
