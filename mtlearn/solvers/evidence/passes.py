@@ -15,18 +15,33 @@ _SMALL = 24  # unknowns of a block up to which loops are faster than BLAS
 
 @njit(cache=True)
 def multiply(A, B, out):
-    """A B."""
+    """A B; what is zero in A costs nothing."""
     n, m, p = A.shape[0], A.shape[1], B.shape[1]
     if max(n, m) > _SMALL:
-        np.dot(A, B, out)
-        return
+        full = 0
+        for i in range(n):
+            for k in range(m):
+                full += A[i, k] != 0.0
+        if 4 * full > n * m:
+            np.dot(A, B, out)
+            return
     for i in range(n):
         for j in range(p):
             out[i, j] = 0.0
         for k in range(m):
             a = A[i, k]
+            if a == 0.0:
+                continue
             for j in range(p):
                 out[i, j] += a * B[k, j]
+
+
+@njit(cache=True)
+def turn(A, out):
+    """A' into out."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[j, i] = A[i, j]
 
 
 @njit(cache=True)
@@ -115,11 +130,12 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
     X, E, P = np.empty((k, q)), np.empty((k, q)), np.empty((k, k))
-    z = np.empty(k)
+    z, turned = np.empty(k), np.empty((q, k))
     logs, explained = 0.0, 0.0
     for u in range(len(gram)):
         multiply(Ft, gram[u], X)
-        multiply(X, root, P)
+        turn(X, turned)
+        multiply(Ft, turned, P)
         for i in range(k):
             P[i, i] += 1.0
         logs += factor(P) * (starts[u + 1] - starts[u])
@@ -146,38 +162,29 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
 
 
 @njit(cache=True)
-def project(inner, starts, members, pulled, spread, basis, blocks, outers):
-    """Q = B' Q*_t B of every matrix, and the sums K of f_t f_t', f_t = B' e_t.
+def project(inner, spread, basis, blocks):
+    """B' Q*_t B of every matrix, Q*_t = Q_t - Q_t N' N Q_t.
 
     Parameters
     ----------
     inner : ndarray of shape (n_groups, q, q)
-    pulled : ndarray of shape (n_tasks, q)
-        e_t.
+        Q_t.
     spread : ndarray of shape (m, q)
+        N.
     basis : ndarray of shape (r, q)
         B'.
-    blocks, outers : ndarray of shape (n_groups, r, r)
-        Q, written, and K, added to; no K is wanted where there is none.
+    blocks : ndarray of shape (n_groups, r, r)
+        Written.
     """
     q, r, m = inner.shape[1], basis.shape[0], spread.shape[0]
-    lent, star, half = np.empty((m, q)), np.empty((q, q)), np.empty((r, q))
-    B, f = np.ascontiguousarray(basis.T), np.empty(r)
+    half, turned = np.empty((r, q)), np.empty((q, r))
+    lent, own = np.empty((m, r)), np.empty((r, r))
     for u in range(len(inner)):
-        multiply(spread, inner[u], lent)
-        take_squares(inner[u], lent, star)
-        multiply(basis, star, half)
-        multiply(half, B, blocks[u])
-        for s in range(starts[u], starts[u + 1] if len(outers) else starts[u]):
-            t = members[s]
-            for i in range(r):
-                a = 0.0
-                for j in range(q):
-                    a += basis[i, j] * pulled[t, j]
-                f[i] = a
-            for i in range(r):
-                for j in range(r):
-                    outers[u, i, j] += f[i] * f[j]
+        multiply(basis, inner[u], half)
+        turn(half, turned)
+        multiply(spread, turned, lent)
+        multiply(basis, turned, own)
+        take_squares(own, lent, blocks[u])
 
 
 @njit(cache=True)
