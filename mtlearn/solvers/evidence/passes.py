@@ -78,15 +78,17 @@ def factor(P):
                 P[i, j] = root[i, j]
             total += np.log(P[i, i])
         return 2.0 * total
+    # the upper factor, whose rows are contiguous, then turned
     for j in range(k):
-        for m in range(j):
-            a = P[j, m]
-            for i in range(j, k):
-                P[i, j] -= a * P[i, m]
         root = np.sqrt(P[j, j])
         total += np.log(root)
         for i in range(j, k):
-            P[i, j] /= root
+            P[j, i] /= root
+        for i in range(j + 1, k):
+            a = P[j, i]
+            P[i, j] = a
+            for m in range(i, k):
+                P[i, m] -= a * P[j, m]
     return 2.0 * total
 
 
@@ -129,7 +131,7 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
     """
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
-    X, E, P = np.empty((k, q)), np.empty((k, q)), np.empty((k, k))
+    X, P = np.empty((k, q)), np.empty((k, k))
     z, turned = np.empty(k), np.empty((q, k))
     logs, explained = 0.0, 0.0
     for u in range(len(gram)):
@@ -140,10 +142,6 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
             P[i, i] += 1.0
         logs += factor(P) * (starts[u + 1] - starts[u])
         solve_lower(P, X)
-        for i in range(k):
-            for j in range(q):
-                E[i, j] = Ft[i, j]
-        solve_lower(P, E)
         take_squares(gram[u], X, inner[u])
         for s in range(starts[u], starts[u + 1]):
             t = members[s]
@@ -153,8 +151,10 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
             for i in range(k):
                 a = 0.0
                 for j in range(q):
-                    a += E[i, j] * c[j]
-                z[i] = a
+                    a += Ft[i, j] * c[j]
+                for m in range(i):
+                    a -= P[i, m] * z[m]
+                z[i] = a = a / P[i, i]
                 explained += a * a
                 for j in range(q):
                     left[j] -= a * X[i, j]
