@@ -276,7 +276,7 @@ def _each_head(system, alphas):
     """sum_t H_t (alpha I + H_t)^-1 for every strength: at once where that is small."""
     n, p = system.basis.shape
     if 8 * n * p * p > _BATCH_BYTES:
-        return [_head(system, alpha) for alpha in alphas]
+        return np.array([_head(system, alpha) for alpha in alphas])
     values = system.values.ravel()[system.curved]
     times = np.repeat(system.times, p)[system.curved]
     weights = times * values / (alphas[:, None] + values)
