@@ -90,13 +90,14 @@ class ModeSearch:
 
     def _mode(self, own, prior):
         """Newton's method from the last mode, or from zero."""
-        q, n_tasks, k = len(prior), len(self.rows.counts), own.root.shape[1]
-        zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), own, prior)
-        here, size = zero, np.inf
+        here, size = None, np.inf
         if self._last is not None:
             start = self._solved(own, prior, self._last, self.sites(self._last, own))
-            if start.value < zero.value:
+            if start.value < self._zero_value(own):
                 here, size = start, self._size(start.eta - self._last)
+        if here is None:
+            effects = np.zeros((len(self.rows.counts), own.root.shape[1]))
+            here = self._tried(np.zeros(len(prior)), effects, own, prior)
         near, least = size < _CLOSE, _ENOUGH * (1.0 + self.rows.count)
         for _ in range(_STEPS):
             there = self._searched(here, own, prior, near)
@@ -110,6 +111,14 @@ class ModeSearch:
             near = size < _CLOSE and quick < _QUICK
         self._last = here.eta
         return here
+
+    def _zero_value(self, own):
+        """The objective where all coefficients are zero."""
+        sites = self.sites(np.zeros(len(self.labels.sign)), own)
+        if sites is None:
+            return np.log(2.0) * self.rows.count
+        several = self.rows.count - len(self.labels.single)
+        return np.log(2.0) * several - float(sites.value.sum())
 
     def _size(self, change):
         """About what a step of the scores gains."""

@@ -273,6 +273,7 @@ def label_variances(U, order, starts, gram, root, spread, out):
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
     X, P, a, h = np.empty((k, q)), np.empty((k, k)), np.empty(k), np.empty(q)
+    turned, lent = np.ascontiguousarray(spread.T), np.empty(len(spread))
     for t in range(len(gram)):
         if starts[t] == starts[t + 1]:
             continue
@@ -296,11 +297,14 @@ def label_variances(U, order, starts, gram, root, spread, out):
                 total += a[i] * a[i]
                 for j in range(q):
                     h[j] -= a[i] * X[i, j]
-            for i in range(len(spread)):
-                value = 0.0
-                for j in range(q):
-                    value += spread[i, j] * h[j]
-                total += value * value
+            for i in range(len(lent)):
+                lent[i] = 0.0
+            for j in range(q):
+                value, row = h[j], turned[j]
+                for i in range(len(lent)):
+                    lent[i] += value * row[i]
+            for i in range(len(lent)):
+                total += lent[i] * lent[i]
             out[s] = total
 
 
