@@ -196,7 +196,8 @@ def test_cheap_steps_are_those_of_whole_matrices(flat, restricted):
     assert_allclose(b.total, a.total, rtol=1e-9, atol=1e-12)
     for M, N in zip(a.scores(), b.scores()):
         assert_allclose(N, M, rtol=1e-8, atol=1e-10)
-    for M, N in zip(a.informations(whole.basis, True), b.informations(part.basis, True)):
+    found = (point.informations(point.evidence.basis, True) for point in (a, b))
+    for M, N in zip(*found):
         assert_allclose(N, M, rtol=1e-8, atol=1e-9)
 
 

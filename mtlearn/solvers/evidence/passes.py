@@ -393,10 +393,12 @@ def gather_cross(U, place, starts, values, cross):
 
 @njit(cache=True)
 def gather_own(U, Z, place, starts, w, half):
-    """Add Z' W U of each task to `half`, (n_tasks, r, q)."""
+    """Z' W U of each task into `half`, (n_tasks, r, q), which is zero."""
     q, r = U.shape[1], Z.shape[1]
     if r > _SMALL:
-        most = np.diff(starts).max()
+        most = 0
+        for t in range(len(half)):
+            most = max(most, starts[t + 1] - starts[t])
         left, right = np.empty((most, r)), np.empty((most, q))
         for t in range(len(half)):
             n = starts[t + 1] - starts[t]
@@ -406,7 +408,7 @@ def gather_own(U, Z, place, starts, w, half):
                     left[i, j] = a * Z[p, j]
                 for j in range(q):
                     right[i, j] = U[p, j]
-            half[t] += np.dot(left[:n].T, right[:n])
+            np.dot(left[:n].T, right[:n], half[t])
         return
     for t in range(len(half)):
         H = half[t]

@@ -412,13 +412,10 @@ def maximise(
         if n_iter == max_iter:
             status = Status.CONVERGED if certificate <= tol else Status.MAX_ITER
             break
-        info = linalg.block_diag(*[part.info for part in parts])
-        if evidence.secants:
-            if not near:  # curvatures change along a long step
-                path.clear()
-            path.append((theta, parts[0].gradient, tau, parts[1].gradient))
-            info = _bent(info, parts, path)
-        info += np.diag(np.concatenate([part.bends for part in parts]))
+        if not near:  # curvatures change along a long step
+            path.clear()
+        path.append((theta, parts[0].gradient, tau, parts[1].gradient))
+        info = _information(parts, path if evidence.secants else [])
         found = None
         if not _idle(history, point.rounding):
             found = _search(evidence, shape, shared, parts, info, own, point, damping)
@@ -460,6 +457,12 @@ def _start(evidence, shape, shared, given):
 def _own(evidence, scores):
     """What the rows tell of the tasks' own columns, summed over the tasks."""
     return evidence.basis.T @ scores[0] @ evidence.basis
+
+
+def _information(parts, path):
+    """That of all variances, made to agree with the steps of the path."""
+    info = _bent(linalg.block_diag(*[part.info for part in parts]), parts, path)
+    return info + np.diag(np.concatenate([part.bends for part in parts]))
 
 
 def _bent(info, parts, path):

@@ -277,9 +277,9 @@ def _along(rows, z, dz, step, there, g, h):
 
 @njit(cache=True, nogil=True)
 def _slopes_of(g, k, low, high, where, c):
-    """Observations low to high with a gradient in a score, and that; their number.
+    """Those of the observations low to high that have a gradient in a score, and it.
 
-    It is rounded up to fours, for the sums below.
+    Written to `where` and `c`; returns their number, filled up to a multiple of four.
     """
     size = 0
     for i in range(low, high):
@@ -308,6 +308,7 @@ def _curvatures_of(rows, h, k, m, low, high, where, c):
 
 @njit(cache=True, nogil=True)
 def _in_fours(size, low, where, c):
+    """A number of rows, filled up to a multiple of four with one of no weight."""
     while size % 4 > 0:
         where[size], c[size] = low, 0.0
         size += 1
