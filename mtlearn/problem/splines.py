@@ -14,6 +14,7 @@ the outer knots everything is a line.
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from scipy import linalg
 
 _GONE = 1e-9  # variance of a wiggle, against the largest, that is rounding
@@ -147,13 +148,14 @@ def make_curve(x, mass, n_knots):
         The mean square of the line over the rows is one, and the sum of those of the
         wiggles, too.
     """
-    axis = find_axis(np.unique(x), n_knots > 2)
+    values = np.unique(x)
+    axis = find_axis(values, n_knots > 2)
     x = axis.read(x)
     center = float(np.average(x, weights=mass))
     scale = float(np.sqrt(np.average((x - center) ** 2, weights=mass)))
     scale = scale if scale > 1e-12 * abs(center) else 1.0
     z = (x - center) / scale
-    knots = place_knots(np.unique(z), n_knots)
+    knots = place_knots((axis.read(values) - center) / scale, n_knots)
     return _with_wiggles(axis, center, scale, z, mass, knots, len(knots) == n_knots)
 
 
@@ -222,15 +224,25 @@ def integrated_hats(x, knots):
 
     They and their slopes are zero at the first knot; beyond the ends they are lines.
     """
-    h = np.diff(knots)
-    inside = np.clip(x, knots[0], knots[-1])
-    beyond = np.maximum(x - knots[-1], 0.0)[:, None]
-    past = np.maximum(inside[:, None] - knots, 0.0)
-    ends = knots[-1] - knots
-    return _second(past**3 / 6.0, h) + beyond * _second(ends[None] ** 2 / 2.0, h)
+    out = np.empty((len(x), max(len(knots) - 2, 0)))
+    _integrate(np.ascontiguousarray(x), knots, out)
+    return out
 
 
-def _second(powers, h):
-    """Hats made of powers that start at the knots."""
-    slopes = np.diff(powers, axis=1) / -h
-    return slopes[:, :-1] - slopes[:, 1:]
+@njit(cache=True)
+def _integrate(x, knots, out):
+    """Hats made of cubes that start at the knots; `out` is written."""
+    last = knots[-1]
+    for i in range(len(x)):
+        inside = min(max(x[i], knots[0]), last)
+        beyond = max(x[i] - last, 0.0)
+        start = before = 0.0
+        for j in range(len(knots)):
+            past, end = max(inside - knots[j], 0.0), last - knots[j]
+            power = past * past * past / 6.0 + 0.5 * beyond * end * end
+            if j > 0:
+                slope = (start - power) / (knots[j] - knots[j - 1])
+                if j > 1:
+                    out[i, j - 2] = before - slope
+                before = slope
+            start = power

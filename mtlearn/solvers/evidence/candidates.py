@@ -41,15 +41,15 @@ def gains(posterior, U, weight, slope, starts, Z, groups):
         The best variances, over sigma^2.
     """
     F = posterior.basis @ posterior.root
+    bounds = list(pairwise(starts))
+    G = np.array([U[i:j].T @ (weight[i:j, None] * U[i:j]) for i, j in bounds])
+    root = np.linalg.inv(np.linalg.cholesky(F.T @ G @ F + np.eye(F.shape[1])))
+    lower, GF = root @ F.T, G @ F
     halves, lent = [], np.zeros((U.shape[1], Z.shape[1]))
-    for low, high in pairwise(starts):
-        V, WZ = U[low:high], weight[low:high, None] * Z[low:high]
-        both, G = V.T @ WZ, V.T @ (weight[low:high, None] * V)
-        root = linalg.cholesky(F.T @ G @ F + np.eye(F.shape[1]), lower=True)
-        half = linalg.solve_triangular(root, F.T @ both, lower=True)
-        back = linalg.solve_triangular(root, half, lower=True, trans=1)
-        halves.append(half)
-        lent += both - G @ (F @ back)
+    for t, (low, high) in enumerate(bounds):
+        both = U[low:high].T @ (weight[low:high, None] * Z[low:high])
+        halves.append(lower[t] @ both)
+        lent += both - GF[t] @ (root[t].T @ halves[-1])
     known = np.vstack([*halves, posterior.spread @ lent])
     r = Z.T @ slope
     edges = np.flatnonzero(np.diff(groups, prepend=-1, append=groups[-1] + 1))

@@ -50,7 +50,7 @@ def grow(model, trial, varying, optional, tol, max_iter):
         chosen = [g for g in order if promise[g] >= max(_ALIKE * best, _PROMISE)]
         new = varying | (left & np.isin(model.groups, chosen))
         start = _start(model, trial, new)
-        there = model.fit(new, start, max(tol, _ROUGH), max_iter)
+        there = model.fit(new, start, max(tol, _ROUGH), max_iter, tried=True)
         there.best.n_iter += trial.best.n_iter
         gain = 0.5 * (trial.best.point.deviance - there.best.point.deviance)
         if gain > price[chosen].sum() and not there.best.point.noiseless:

@@ -68,7 +68,7 @@ class LaplaceEvidence(ModeSearch):
 
     def _point(self, mode, own, prior):
         """The approximation at the mode."""
-        moments = self.gathered(*self.working(mode.eta, mode.sites, own))
+        moments = self.gathered_at(mode.eta, mode.sites, own)[1]
         found, logs = eliminate(moments, self.rows, own.root), 0.0
         if mode.sites is not None:
             logs = self._exact_logs(mode.sites, own)
@@ -210,6 +210,7 @@ class LaplacePoint(LabelPoint, PartialPoint):
         """Of all labels, where `factor` is a root of the shared coefficients'."""
         evidence, labels = self.evidence, self.evidence.labels
         lower = self.found.lower @ evidence.lift[evidence.own].T
+        upper = np.ascontiguousarray(lower.transpose(0, 2, 1))
         lent = np.zeros_like(self.mode.eta)
         alive = factor.any(axis=1)
         root, step = factor[alive].T, max(1, _CHUNK // labels.U.shape[1])
@@ -217,7 +218,7 @@ class LaplacePoint(LabelPoint, PartialPoint):
             part = slice(low, low + step)
             left = labels.U[labels.place[part]]
             tasks, taken = labels.task[part], self.found.taken
-            take_deviations(left, tasks, evidence.own, lower, taken, lent[part])
+            take_deviations(left, tasks, evidence.own, upper, taken, lent[part])
             lent[part] += ((left @ root) ** 2).sum(axis=1)
         return lent
 

@@ -81,6 +81,7 @@ class ModeSearch:
         self.rows = Rows(*none, counts, counts)  # without moments: they have modes
         self._last, self._rounding = start, _ROUNDING * (1.0 + self.rows.count)
         self._last_linear = None
+        self._gathered = None
         self._single = labels.task[labels.single]
         self._several = np.ones(n_tasks, dtype=bool)
         self._several[self._single] = False
@@ -89,13 +90,14 @@ class ModeSearch:
 
     def _mode(self, own, prior):
         """Newton's method from the last mode, or from zero."""
-        q, n_tasks, k = len(prior), len(self.rows.counts), own.root.shape[1]
-        zero = self._tried(np.zeros(q), np.zeros((n_tasks, k)), own, prior)
-        here, size = zero, np.inf
+        here, size = None, np.inf
         if self._last is not None:
             start = self._solved(own, prior, self._last, self.sites(self._last, own))
-            if start.value < zero.value:
+            if start.value < self._zero_value(own):
                 here, size = start, self._size(start.eta - self._last)
+        if here is None:
+            effects = np.zeros((len(self.rows.counts), own.root.shape[1]))
+            here = self._tried(np.zeros(len(prior)), effects, own, prior)
         near, least = size < _CLOSE, _ENOUGH * (1.0 + self.rows.count)
         for _ in range(_STEPS):
             there = self._searched(here, own, prior, near)
@@ -109,6 +111,14 @@ class ModeSearch:
             near = size < _CLOSE and quick < _QUICK
         self._last = here.eta
         return here
+
+    def _zero_value(self, own):
+        """The objective where all coefficients are zero."""
+        sites = self.sites(np.zeros(len(self.labels.sign)), own)
+        if sites is None:
+            return np.log(2.0) * self.rows.count
+        several = self.rows.count - len(self.labels.single)
+        return np.log(2.0) * several - float(sites.value.sum())
 
     def _size(self, change):
         """About what a step of the scores gains."""
@@ -145,8 +155,7 @@ class ModeSearch:
             cross, target = self.sums(self.working(eta, sites, own, w)[1])
             moments = moments._replace(cross=cross, target=target)
             return again(moments, self.rows, found), spread
-        w, target = self.working(eta, sites, own)
-        moments = self.gathered(w, target)
+        w, moments = self.gathered_at(eta, sites, own)
         found = eliminate(moments, self.rows, own.root)
         spread = self.spread(found.total, prior)[0]
         self._last_linear = w, moments, found, spread
@@ -215,14 +224,24 @@ class ModeSearch:
 
     # ------------------------------------------------------------ moments
 
+    def gathered_at(self, eta, sites, own):
+        """Curvatures at some scores, and `OwnMoments`.
+
+        They are kept: from a mode the next search begins. Those of single labels depend
+        on the variances, too.
+        """
+        if sites is None and self._gathered is not None and self._gathered[0] is eta:
+            return self._gathered[1:]
+        w, target = self.working(eta, sites, own)
+        self._gathered = eta, w, self.gathered(w, target)
+        return self._gathered[1:]
+
     def gathered(self, w, target):
         """`OwnMoments` of labels with curvatures and weighted targets."""
         labels, U, Z = self.labels, self.labels.U, self.Z
-        n_tasks, r = len(self.rows.counts), Z.shape[1]
-        half, own = np.zeros((n_tasks, r, U.shape[1])), np.zeros((n_tasks, r, r))
-        where = labels.place, labels.starts, w
-        gather_own(U, Z, *where, half)
-        gather_squares(Z, *where, own)
+        half = np.zeros((len(self.rows.counts), Z.shape[1], U.shape[1]))
+        gather_own(U, Z, labels.place, labels.starts, w, half)
+        own = half[:, :, self.own] @ self.lift[self.own]
         scaled = U * np.sqrt(labels.of_rows(w))[:, None]
         cross, sums = self.sums(target)
         return OwnMoments(half, own, cross, scaled.T @ scaled, sums)

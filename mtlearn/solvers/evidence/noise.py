@@ -52,7 +52,7 @@ def _residuals(point):
     units of the task's noise.
     """
     rows, N = point.rows, point.factor
-    F = point.evidence.basis @ point.root
+    F = point.evidence.lift @ point.root
     X = F.T @ rows.gram
     P = X @ F + np.eye(F.shape[1])
     inverse = np.linalg.inv(P)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .profile import Evidence, Point, _products
+from .profile import Evidence, Point, sum_by_group
 
 
 class OwnMoments(NamedTuple):
@@ -58,15 +58,12 @@ def eliminate(moments, rows, root):
 def again(moments, rows, found):
     """What is left of other labels of the same rows."""
     z = np.einsum("tkr,tr->tk", found.lower[rows.group], moments.cross)
-    target = moments.target - np.tensordot(_by_group(z, rows), found.taken, 2)
+    target = moments.target - np.tensordot(sum_by_group(z, rows), found.taken, 2)
     return found._replace(target=target, z=z)
 
 
 class PartialEvidence(Evidence):
     """`Evidence` with steps that are cheap in the columns that are shared.
-
-    Scores and information are those of the tasks' own columns: the basis of these is
-    the identity.
 
     Parameters
     ----------
@@ -80,8 +77,7 @@ class PartialEvidence(Evidence):
 
     def __init__(self, rows, lift, half, *settings):
         super().__init__(rows, lift, *settings)
-        self.basis, sums = np.eye(lift.shape[1]), rows.cross.sum(axis=0)
-        own, cross = _times(half, lift), rows.cross @ lift
+        own, cross, sums = _times(half, lift), rows.cross @ lift, rows.cross.sum(axis=0)
         self.moments = OwnMoments(half, own, cross, rows.total, sums)
 
     def at(self, root, prior, log_noise=None):
@@ -108,8 +104,7 @@ class PartialEvidence(Evidence):
 class PartialPoint(Point):
     """`Point` of a `PartialEvidence`.
 
-    `inner` has the `OwnMoments` and what is left of them; after `scores` `inner` are
-    the Q*_t of the tasks' own columns and `pulled` their residuals.
+    Before `scores` `inner` has the `OwnMoments` and what is left of them.
     """
 
     def scores(self):
@@ -127,26 +122,6 @@ class PartialPoint(Point):
         e -= (half @ self.beta[alive])[rows.group]
         self.inner, self.pulled = star, e
         return np.tensordot(rows.times, star, 1), e.T @ e
-
-    def informations(self, B, near, pairs=None):
-        """Expected and observed information of variances; after `scores`."""
-        rows, blocks = self.rows, self.inner
-        if B is not self.evidence.basis:
-            blocks = B.T @ blocks @ B
-        squares = _products(blocks, blocks, rows.times, pairs)
-        if not near:
-            return 0.5 * squares, None
-        e = self.pulled @ B
-        outers = _by_group(e[:, :, None] * e[:, None, :], rows)
-        mixed = _products(blocks, outers, np.ones(len(blocks)), pairs) / self.noise
-        return 0.5 * squares, mixed - 0.5 * squares
-
-
-def _by_group(values, rows):
-    """Sums over the tasks of each Gram matrix."""
-    if len(values) == len(rows.gram):
-        return values[rows.members]
-    return np.add.reduceat(values[rows.members], rows.starts[:-1], axis=0)
 
 
 def _times(blocks, matrix):

@@ -15,18 +15,33 @@ _SMALL = 24  # unknowns of a block up to which loops are faster than BLAS
 
 @njit(cache=True)
 def multiply(A, B, out):
-    """A B."""
+    """A B; what is zero in A costs nothing."""
     n, m, p = A.shape[0], A.shape[1], B.shape[1]
     if max(n, m) > _SMALL:
-        np.dot(A, B, out)
-        return
+        full = 0
+        for i in range(n):
+            for k in range(m):
+                full += A[i, k] != 0.0
+        if 4 * full > n * m:
+            np.dot(A, B, out)
+            return
     for i in range(n):
         for j in range(p):
             out[i, j] = 0.0
         for k in range(m):
             a = A[i, k]
+            if a == 0.0:
+                continue
             for j in range(p):
                 out[i, j] += a * B[k, j]
+
+
+@njit(cache=True)
+def turn(A, out):
+    """A' into out."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            out[j, i] = A[i, j]
 
 
 @njit(cache=True)
@@ -63,15 +78,17 @@ def factor(P):
                 P[i, j] = root[i, j]
             total += np.log(P[i, i])
         return 2.0 * total
+    # the upper factor, whose rows are contiguous, then turned
     for j in range(k):
-        for m in range(j):
-            a = P[j, m]
-            for i in range(j, k):
-                P[i, j] -= a * P[i, m]
         root = np.sqrt(P[j, j])
         total += np.log(root)
         for i in range(j, k):
-            P[i, j] /= root
+            P[j, i] /= root
+        for i in range(j + 1, k):
+            a = P[j, i]
+            P[i, j] = a
+            for m in range(i, k):
+                P[i, m] -= a * P[j, m]
     return 2.0 * total
 
 
@@ -114,20 +131,17 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
     """
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
-    X, E, P = np.empty((k, q)), np.empty((k, q)), np.empty((k, k))
-    z = np.empty(k)
+    X, P = np.empty((k, q)), np.empty((k, k))
+    z, turned = np.empty(k), np.empty((q, k))
     logs, explained = 0.0, 0.0
     for u in range(len(gram)):
         multiply(Ft, gram[u], X)
-        multiply(X, root, P)
+        turn(X, turned)
+        multiply(Ft, turned, P)
         for i in range(k):
             P[i, i] += 1.0
         logs += factor(P) * (starts[u + 1] - starts[u])
         solve_lower(P, X)
-        for i in range(k):
-            for j in range(q):
-                E[i, j] = Ft[i, j]
-        solve_lower(P, E)
         take_squares(gram[u], X, inner[u])
         for s in range(starts[u], starts[u + 1]):
             t = members[s]
@@ -137,8 +151,10 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
             for i in range(k):
                 a = 0.0
                 for j in range(q):
-                    a += E[i, j] * c[j]
-                z[i] = a
+                    a += Ft[i, j] * c[j]
+                for m in range(i):
+                    a -= P[i, m] * z[m]
+                z[i] = a = a / P[i, i]
                 explained += a * a
                 for j in range(q):
                     left[j] -= a * X[i, j]
@@ -146,38 +162,29 @@ def reduce_tasks(gram, starts, members, cross, root, inner, pulled):
 
 
 @njit(cache=True)
-def project(inner, starts, members, pulled, spread, basis, blocks, outers):
-    """Q = B' Q*_t B of every matrix, and the sums K of f_t f_t', f_t = B' e_t.
+def project(inner, spread, basis, blocks):
+    """B' Q*_t B of every matrix, Q*_t = Q_t - Q_t N' N Q_t.
 
     Parameters
     ----------
     inner : ndarray of shape (n_groups, q, q)
-    pulled : ndarray of shape (n_tasks, q)
-        e_t.
+        Q_t.
     spread : ndarray of shape (m, q)
+        N.
     basis : ndarray of shape (r, q)
         B'.
-    blocks, outers : ndarray of shape (n_groups, r, r)
-        Q, written, and K, added to; no K is wanted where there is none.
+    blocks : ndarray of shape (n_groups, r, r)
+        Written.
     """
     q, r, m = inner.shape[1], basis.shape[0], spread.shape[0]
-    lent, star, half = np.empty((m, q)), np.empty((q, q)), np.empty((r, q))
-    B, f = np.ascontiguousarray(basis.T), np.empty(r)
+    half, turned = np.empty((r, q)), np.empty((q, r))
+    lent, own = np.empty((m, r)), np.empty((r, r))
     for u in range(len(inner)):
-        multiply(spread, inner[u], lent)
-        take_squares(inner[u], lent, star)
-        multiply(basis, star, half)
-        multiply(half, B, blocks[u])
-        for s in range(starts[u], starts[u + 1] if len(outers) else starts[u]):
-            t = members[s]
-            for i in range(r):
-                a = 0.0
-                for j in range(q):
-                    a += basis[i, j] * pulled[t, j]
-                f[i] = a
-            for i in range(r):
-                for j in range(r):
-                    outers[u, i, j] += f[i] * f[j]
+        multiply(basis, inner[u], half)
+        turn(half, turned)
+        multiply(spread, turned, lent)
+        multiply(basis, turned, own)
+        take_squares(own, lent, blocks[u])
 
 
 @njit(cache=True)
@@ -266,6 +273,7 @@ def label_variances(U, order, starts, gram, root, spread, out):
     q, k = root.shape
     Ft = np.ascontiguousarray(root.T)
     X, P, a, h = np.empty((k, q)), np.empty((k, k)), np.empty(k), np.empty(q)
+    turned, lent = np.ascontiguousarray(spread.T), np.empty(len(spread))
     for t in range(len(gram)):
         if starts[t] == starts[t + 1]:
             continue
@@ -289,11 +297,14 @@ def label_variances(U, order, starts, gram, root, spread, out):
                 total += a[i] * a[i]
                 for j in range(q):
                     h[j] -= a[i] * X[i, j]
-            for i in range(len(spread)):
-                value = 0.0
-                for j in range(q):
-                    value += spread[i, j] * h[j]
-                total += value * value
+            for i in range(len(lent)):
+                lent[i] = 0.0
+            for j in range(q):
+                value, row = h[j], turned[j]
+                for i in range(len(lent)):
+                    lent[i] += value * row[i]
+            for i in range(len(lent)):
+                total += lent[i] * lent[i]
             out[s] = total
 
 
@@ -313,9 +324,19 @@ def score_rows(U, place, starts, sign, weight, shifts, eta):
     q, total = U.shape[1], 0.0
     for t in range(len(shifts)):
         for i in range(starts[t], starts[t + 1]):
-            u, z = U[place[i]], 0.0
-            for j in range(q):
-                z += u[j] * shifts[t, j]
+            u, w = U[place[i]], shifts[t]
+            # four sums at a time: each waits for itself alone
+            a, b, c, z, j = 0.0, 0.0, 0.0, 0.0, 0
+            while j + 4 <= q:
+                z += u[j] * w[j]
+                a += u[j + 1] * w[j + 1]
+                b += u[j + 2] * w[j + 2]
+                c += u[j + 3] * w[j + 3]
+                j += 4
+            while j < q:
+                z += u[j] * w[j]
+                j += 1
+            z = (z + a) + (b + c)
             eta[i] = z
             z *= sign[i]
             loss = np.log1p(np.exp(-abs(z)))
@@ -372,8 +393,23 @@ def gather_cross(U, place, starts, values, cross):
 
 @njit(cache=True)
 def gather_own(U, Z, place, starts, w, half):
-    """Add Z' W U of each task to `half`, (n_tasks, r, q)."""
+    """Z' W U of each task into `half`, (n_tasks, r, q), which is zero."""
     q, r = U.shape[1], Z.shape[1]
+    if r > _SMALL:
+        most = 0
+        for t in range(len(half)):
+            most = max(most, starts[t + 1] - starts[t])
+        left, right = np.empty((most, r)), np.empty((most, q))
+        for t in range(len(half)):
+            n = starts[t + 1] - starts[t]
+            for i in range(n):
+                p, a = place[starts[t] + i], w[starts[t] + i]
+                for j in range(r):
+                    left[i, j] = a * Z[p, j]
+                for j in range(q):
+                    right[i, j] = U[p, j]
+            np.dot(left[:n].T, right[:n], half[t])
+        return
     for t in range(len(half)):
         H = half[t]
         for i in range(starts[t], starts[t + 1]):
@@ -385,7 +421,7 @@ def gather_own(U, Z, place, starts, w, half):
 
 
 @njit(cache=True)
-def take_deviations(left, task, own, lower, taken, known):
+def take_deviations(left, task, own, upper, taken, known):
     """Take what the tasks know of their deviations out of rows of U.
 
     Parameters
@@ -395,23 +431,25 @@ def take_deviations(left, task, own, lower, taken, known):
     task : ndarray of shape (n_labels,), int
     own : ndarray of shape (s,), int
         Columns of U that F has rows of.
-    lower : ndarray of shape (n_tasks, k, s)
-        P_t^-1/2 F'.
+    upper : ndarray of shape (n_tasks, s, k)
+        F P_t^-1/2'.
     taken : ndarray of shape (n_tasks, k, q)
         X_t.
     known : ndarray of shape (n_labels,)
         Gains the squares of a.
     """
-    k, q = lower.shape[1], left.shape[1]
+    k = upper.shape[2]
     a = np.empty(k)
     for i in range(len(left)):
-        h, t = left[i], task[i]
+        h, X, E = left[i], taken[task[i]], upper[task[i]]
         for m in range(k):
-            value = 0.0
-            for j in range(len(own)):
-                value += lower[t, m, j] * h[own[j]]
-            a[m] = value
-            known[i] += value * value
+            a[m] = 0.0
+        for j in range(len(own)):
+            u, row = h[own[j]], E[j]
+            for m in range(k):
+                a[m] += u * row[m]
         for m in range(k):
-            for j in range(q):
-                h[j] -= a[m] * taken[t, m, j]
+            b, row = a[m], X[m]
+            known[i] += b * b
+            for j in range(len(h)):
+                h[j] -= b * row[j]

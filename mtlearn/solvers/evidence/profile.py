@@ -50,6 +50,10 @@ class Evidence:
 
     Attributes
     ----------
+    lift : ndarray of shape (q, r)
+        The basis that was given.
+    basis : ndarray of shape (r, r)
+        That of scores and informations, which are of the tasks' own columns.
     raw : ndarray of shape (r,)
         Squares of the columns that differ between tasks, over all rows.
     """
@@ -61,7 +65,7 @@ class Evidence:
         self, rows, basis, flat, restricted=True, least_noise=LEAST_NOISE, spent=0.0
     ):
         self.rows, self.restricted, self.least_noise = rows, restricted, least_noise
-        self.basis = self.lift = basis
+        self.lift, self.basis = basis, np.eye(basis.shape[1])
         total = rows.total
         self.raw = np.einsum("ij,ij->j", basis, total @ basis)
         self.flat = flat & _independent(total, flat)
@@ -92,7 +96,7 @@ class Evidence:
             apart = OWN_NOISE * (log_noise + np.expm1(-log_noise))
             logs = float(rows.counts @ log_noise + apart.sum())
         inner, pulled = np.empty_like(rows.gram), np.empty_like(rows.cross)
-        F = np.ascontiguousarray(self.basis @ root)
+        F = np.ascontiguousarray(self.lift @ root)
         more, explained = reduce_tasks(
             rows.gram, rows.starts, rows.members, rows.cross, F, inner, pulled
         )
@@ -161,9 +165,9 @@ class Point:
     target : ndarray of shape (q,)
         Sum of the q_t.
     inner : ndarray of shape (n_groups, q, q)
-        Q_t.
+        Q_t; after `scores` the Q*_t of the tasks' own columns, (n_groups, r, r).
     pulled : ndarray of shape (n_tasks, q)
-        q_t; after `scores` its residual q_t - Q_t beta.
+        q_t; after `scores` the residuals of the same, (n_tasks, r).
     """
 
     evidence: Evidence
@@ -197,15 +201,16 @@ class Point:
         return self.noise * self.evidence.freedom < _NOISELESS * least
 
     def scores(self):
-        """Sums over the tasks of Q*_t and of e_t e_t', (q, q) each; to be called once.
+        """Sums over the tasks of Q*_t and of e_t e_t', (r, r) each; called once.
 
-        Q*_t = Q_t - Q_t N' N Q_t, and e_t = q_t - Q_t beta.
+        Of B' Q*_t B, Q*_t = Q_t - Q_t N' N Q_t, and e_t = B' (q_t - Q_t beta).
         """
-        rows, inner = self.rows, self.inner
-        self.pulled -= (inner @ self.beta)[rows.group]
-        lent = np.matmul(self.factor, inner) * np.sqrt(rows.times)[:, None, None]
-        lent = lent.reshape(-1, inner.shape[1])
-        return self.total - lent.T @ lent, self.pulled.T @ self.pulled
+        rows, inner, lift = self.rows, self.inner, self.evidence.lift
+        residuals = self.pulled - (inner @ self.beta)[rows.group]
+        own = np.empty((len(inner), lift.shape[1], lift.shape[1]))
+        project(inner, self.factor, np.ascontiguousarray(lift.T), own)
+        self.inner, self.pulled = own, residuals @ lift
+        return np.tensordot(rows.times, own, 1), self.pulled.T @ self.pulled
 
     def shared_squares(self):
         """Squares of the shared coefficients' scores, (q,)."""
@@ -216,8 +221,8 @@ class Point:
 
         Parameters
         ----------
-        B : ndarray of shape (q, r)
-            Columns whose variances they are.
+        B : ndarray of shape (r, m)
+            Columns whose variances they are, by the tasks' own.
         near : bool
             Whether the observed one is wanted.
         pairs : tuple of ndarray, default=None
@@ -229,16 +234,22 @@ class Point:
             Half the curvature of the deviance, in the mean and as it is, where s2 is
             held.
         """
-        rows, basis = self.rows, np.ascontiguousarray(B.T)
-        shape = len(self.inner), B.shape[1], B.shape[1]
-        blocks, outers = np.empty(shape), np.zeros(shape if near else (0, *shape[1:]))
-        tasks = rows.starts, rows.members, self.pulled
-        project(self.inner, *tasks, self.factor, basis, blocks, outers)
+        rows, blocks, e = self.rows, self.inner, self.pulled
+        if B is not self.evidence.basis:
+            blocks, e = B.T @ blocks @ B, e @ B
         squares = _products(blocks, blocks, rows.times, pairs)
         if not near:
             return 0.5 * squares, None
+        outers = sum_by_group(e[:, :, None] * e[:, None, :], rows)
         mixed = _products(blocks, outers, np.ones(len(blocks)), pairs) / self.noise
         return 0.5 * squares, mixed - 0.5 * squares
+
+
+def sum_by_group(values, rows):
+    """Sums over the tasks of each Gram matrix."""
+    if len(values) == len(rows.gram):
+        return values[rows.members]
+    return np.add.reduceat(values[rows.members], rows.starts[:-1], axis=0)
 
 
 def _products(blocks, others, times, pairs):

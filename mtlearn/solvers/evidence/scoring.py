@@ -26,6 +26,7 @@ _GONE = 1e-10  # eigenvalue, against the largest, that is none
 _UNKNOWN = 1e-9  # information, against the columns' squares, that is rounding
 _SECANTS = 8  # steps of which the curvature is remembered
 _FURTHER = 1e-4  # of the tolerance, to which steps by secants go on if they can
+_TRIED = 0.1  # and where only what the likelihood gains is wanted
 _STARTS = 0.01, 0.1, 1.0  # information of a task's rows in its deviations at the start
 
 
@@ -171,16 +172,22 @@ class Diagonal:
         self.pick[groups, np.arange(len(groups))] = 1.0
 
     def starts(self, A, raw, n_tasks):
-        """Variances worth a part of a task's own information, of which A is the sum.
-
-        What the rows cannot tell from shared coefficients (A is next to nothing against
-        `raw`, their squares) is held at zero.
-        """
-        known = self.pick @ np.diag(A) > _UNKNOWN * (self.pick @ raw)
-        self.pick *= known[:, None]
+        """Variances worth a part of a task's own information, of which A is the sum."""
+        known = self.hold(A, raw, np.zeros(self.size))
         each = np.where(known, self.pick @ np.diag(A), 1.0)
         some = n_tasks * self.pick.sum(axis=1) / each
         return [scale * some for scale in _STARTS]
+
+    def hold(self, A, raw, theta):
+        """Hold at zero what the rows cannot tell from shared coefficients.
+
+        Of those A is next to nothing against `raw`, their squares; what has a variance
+        was told before. Returns which groups are known.
+        """
+        known = self.pick @ np.diag(A) > _UNKNOWN * (self.pick @ raw)
+        known |= theta > 0
+        self.pick *= known[:, None]
+        return known
 
     def root(self, theta):
         """A root of Theta, without columns of zeros."""
@@ -347,7 +354,17 @@ class Optimum:
     history: list
 
 
-def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_iter):
+def maximise(
+    evidence,
+    shape,
+    shared,
+    *,
+    own_noise=False,
+    start=None,
+    tried=False,
+    tol,
+    max_iter,
+):
     """Find variances at which the likelihood is stationary; it never gets worse.
 
     Parameters
@@ -359,6 +376,8 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
         Whether each task has a noise of its own.
     start : tuple of ndarray, default=None
         Variances (theta, tau) to begin with; None: the likeliest of a few.
+    tried : bool
+        Whether it is tried what the likelihood gains: then `tol` is enough.
     tol : float
         Largest derivative of the log-likelihood in the logarithms of the variances,
         divided by the number of labels, at which to stop.
@@ -369,15 +388,17 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
     -------
     Optimum
     """
-    theta, tau, point = _start(evidence, shape, shared, start)
+    theta, tau, point, scores = _start(evidence, shape, shared, start)
     rho = np.zeros(len(evidence.rows.counts)) if own_noise else None
     history, status, damping = [], Status.CONVERGED, evidence.ridge
     path = deque(maxlen=_SECANTS + 1)
     # where secants steer, rounding decides the way, but the end should not depend on it
-    enough = (_FURTHER if evidence.secants else 1.0) * tol
+    further = _TRIED if tried else _FURTHER
+    enough = (further if evidence.secants else 1.0) * tol
     for n_iter in range(max_iter + 1):
         near = n_iter > 0 and history[-1][0] - point.deviance < _NEAR
-        star, outer = point.scores()
+        star, outer = scores or point.scores()
+        scores = None
         parts = (
             shape.around(theta, point, star, outer, near),
             shared.around(tau, point, near),
@@ -391,13 +412,10 @@ def maximise(evidence, shape, shared, *, own_noise=False, start=None, tol, max_i
         if n_iter == max_iter:
             status = Status.CONVERGED if certificate <= tol else Status.MAX_ITER
             break
-        info = linalg.block_diag(*[part.info for part in parts])
-        if evidence.secants:
-            if not near:  # curvatures change along a long step
-                path.clear()
-            path.append((theta, parts[0].gradient, tau, parts[1].gradient))
-            info = _bent(info, parts, path)
-        info += np.diag(np.concatenate([part.bends for part in parts]))
+        if not near:  # curvatures change along a long step
+            path.clear()
+        path.append((theta, parts[0].gradient, tau, parts[1].gradient))
+        info = _information(parts, path if evidence.secants else [])
         found = None
         if not _idle(history, point.rounding):
             found = _search(evidence, shape, shared, parts, info, own, point, damping)
@@ -416,17 +434,35 @@ def _idle(history, rounding):
 
 
 def _start(evidence, shape, shared, given):
-    """The likeliest of a few scales of the deviations' variances, or those given."""
+    """Variances and their point: those given, or the likeliest of a few scales.
+
+    With what its `scores` are where they are known.
+    """
+    if given is not None:
+        theta, tau = given
+        point = evidence.at(shape.root(theta), shared.prior(tau))
+        scores = point.scores()
+        shape.hold(_own(evidence, scores), evidence.raw, theta)
+        return theta, tau, point, scores
     tau = shared.start()
     r = evidence.basis.shape[1]
     pooled = evidence.at(np.zeros((r, 0)), shared.prior(tau))
-    A = evidence.basis.T @ pooled.scores()[0] @ evidence.basis
+    A = _own(evidence, pooled.scores())
     starts = shape.starts(A, evidence.raw, len(evidence.rows.counts))
-    if given is not None:
-        starts, tau = [given[0]], given[1]
     points = [evidence.at(shape.root(theta), shared.prior(tau)) for theta in starts]
     best = int(np.argmin([point.deviance for point in points]))
-    return starts[best], tau, points[best]
+    return starts[best], tau, points[best], None
+
+
+def _own(evidence, scores):
+    """What the rows tell of the tasks' own columns, summed over the tasks."""
+    return evidence.basis.T @ scores[0] @ evidence.basis
+
+
+def _information(parts, path):
+    """That of all variances, made to agree with the steps of the path."""
+    info = _bent(linalg.block_diag(*[part.info for part in parts]), parts, path)
+    return info + np.diag(np.concatenate([part.bends for part in parts]))
 
 
 def _bent(info, parts, path):

@@ -290,8 +290,8 @@ class _Model:
         evidence.open &= evidence.flat | (self.place >= 0)
         return evidence
 
-    def fit(self, varying, start, tol, max_iter):
-        """The best variances, from a start or the usual ones."""
+    def fit(self, varying, start, tol, max_iter, tried=False):
+        """The best variances, from a start or the usual ones; `tried` as `maximise`."""
         varying = self.may_vary(varying)
         own, kinds = self.own(varying)
         shape = Diagonal(np.unique(kinds, return_inverse=True)[1])
@@ -303,6 +303,7 @@ class _Model:
             self.shared,
             own_noise=self.own_noise,
             start=start,
+            tried=tried,
             tol=tol,
             max_iter=max_iter,
         )
@@ -363,9 +364,9 @@ class _LabelModel(_Model):
         basis = columns.basis(varying)
         return labels, basis, free.astype(bool), self.restricted, hyper
 
-    def fit(self, varying, start, tol, max_iter):
+    def fit(self, varying, start, tol, max_iter, tried=False):
         """As of numbers; the next fit begins at this one's mode."""
-        trial = super().fit(varying, start, tol, max_iter)
+        trial = super().fit(varying, start, tol, max_iter, tried)
         mode = trial.best.point.mode
         self._scores = self._scores if mode is None else mode.eta
         return trial

@@ -276,63 +276,111 @@ def _along(rows, z, dz, step, there, g, h):
 
 
 @njit(cache=True, nogil=True)
-def _curvature(rows, h, i, k, m):
-    """Second derivative of an observation's loss in two of its scores."""
-    if rows.code != _SOFTMAX:
-        return h[i, 0]
-    cross = -h[i, k] * h[i, m]
-    if k == m:
-        cross += h[i, k]
-    return rows.weight[i] * cross
+def _slopes_of(g, k, low, high, where, c):
+    """Those of the observations low to high that have a gradient in a score, and it.
+
+    Written to `where` and `c`; returns their number, filled up to a multiple of four.
+    """
+    size = 0
+    for i in range(low, high):
+        if g[i, k] != 0.0:
+            where[size], c[size] = i, g[i, k]
+            size += 1
+    return _in_fours(size, low, where, c)
 
 
 @njit(cache=True, nogil=True)
-def _gather(rows, tie, g, h, G, H):
+def _curvatures_of(rows, h, k, m, low, high, where, c):
+    """The same of second derivatives in two of the scores."""
+    soft, weight, size = rows.code == _SOFTMAX, rows.weight, 0
+    for i in range(low, high):
+        bend = h[i, k]
+        if soft:
+            bend = -bend * h[i, m]
+            if k == m:
+                bend += h[i, k]
+            bend *= weight[i]
+        if bend != 0.0:
+            where[size], c[size] = i, bend
+            size += 1
+    return _in_fours(size, low, where, c)
+
+
+@njit(cache=True, nogil=True)
+def _in_fours(size, low, where, c):
+    """A number of rows, filled up to a multiple of four with one of no weight."""
+    while size % 4 > 0:
+        where[size], c[size] = low, 0.0
+        size += 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(X, where, c, size, out, first):
+    """Add some rows times their factors: four for one look at what is there."""
+    for i in range(0, size, 4):
+        p, q, r, s = where[i], where[i + 1], where[i + 2], where[i + 3]
+        e, f, g, h = c[i], c[i + 1], c[i + 2], c[i + 3]
+        for j in range(X.shape[1]):
+            out[first + j] += e * X[p, j] + f * X[q, j] + g * X[r, j] + h * X[s, j]
+
+
+@njit(cache=True, nogil=True)
+def _add_squares(X, where, c, size, out, first, second):
+    """Add the outer products of some rows with themselves, times their factors."""
+    d = X.shape[1]
+    for i in range(0, size, 4):
+        p, q, r, s = where[i], where[i + 1], where[i + 2], where[i + 3]
+        for j in range(d):
+            e, f = c[i] * X[p, j], c[i + 1] * X[q, j]
+            g, h = c[i + 2] * X[r, j], c[i + 3] * X[s, j]
+            for k in range(d):
+                out[first + j, second + k] += (
+                    e * X[p, k] + f * X[q, k] + g * X[r, k] + h * X[s, k]
+                )
+
+
+@njit(cache=True, nogil=True)
+def _gather(rows, tie, g, h, G, H, where, c):
     """Gradients of the tasks, and their Hessians but for two coefficients."""
     X, starts, q = rows.X, rows.starts, tie.q
     d, P = X.shape[1], G.shape[1]
     n_coef = q * d
     for t in range(starts.shape[0] - 1):
+        low, high = starts[t], starts[t + 1]
         for j in range(P):
             G[t, j] = 0.0
             for k in range(n_coef, P):
                 H[t, k, j] = 0.0
-        for i in range(starts[t], starts[t + 1]):
-            for k in range(q):
-                c = g[i, k]
-                for j in range(d):
-                    G[t, k * d + j] += c * X[i, j]
-                if P == n_coef:
-                    continue
-                G[t, n_coef + k] += c
-                for m in range(q):
-                    c = _curvature(rows, h, i, k, m)
-                    for j in range(d):
-                        H[t, n_coef + m, k * d + j] += c * X[i, j]
-                    H[t, n_coef + m, n_coef + k] += c
+        for k in range(q):
+            size = _slopes_of(g, k, low, high, where, c)
+            _add_rows(X, where, c, size, G[t], k * d)
+            if P == n_coef:
+                continue
+            for i in range(size):
+                G[t, n_coef + k] += c[i]
+            for m in range(q):
+                size = _curvatures_of(rows, h, k, m, low, high, where, c)
+                _add_rows(X, where, c, size, H[t, n_coef + m], k * d)
+                for i in range(size):
+                    H[t, n_coef + m, n_coef + k] += c[i]
 
 
 @njit(cache=True, nogil=True)
-def _complete(rows, tie, h, H):
+def _complete(rows, tie, h, H, where, c):
     """The Hessians' entries of two coefficients, and what mirrors the others."""
     X, starts, q = rows.X, rows.starts, tie.q
     d, P = X.shape[1], H.shape[1]
     for t in range(starts.shape[0] - 1):
+        low, high = starts[t], starts[t + 1]
         block = H[t]
         for i in range(q * d):
-            for j in range(i + 1):
+            for j in range(q * d):
                 block[i, j] = 0.0
         for k in range(q):
             for m in range(k + 1):
-                for i in range(starts[t], starts[t + 1]):
-                    c = _curvature(rows, h, i, k, m)
-                    if c == 0.0:
-                        continue
-                    for j in range(d):
-                        f = c * X[i, j]
-                        row = block[k * d + j]
-                        for e in range(j + 1 if k == m else d):
-                            row[m * d + e] += f * X[i, e]
+                size = _curvatures_of(rows, h, k, m, low, high, where, c)
+                _add_squares(X, where, c, size, block, k * d, m * d)
         for i in range(P):
             for j in range(i):
                 block[j, i] = block[i, j]
@@ -596,11 +644,12 @@ def _iterate(rows, tie, U, tol, scale, max_iter, history):
         np.empty((n_tasks, m, c)),
         np.empty((n_tasks, m)),
     )
+    where, factors = np.empty(n + 3, np.int64), np.empty(n + 3)
     _scores(rows, tie, U, z)
     loss = _evaluate(rows, z, g, h)
     for n_iter in range(max_iter + 1):
         value = loss + _penalty(tie, U)
-        _gather(rows, tie, g, h, G, H)
+        _gather(rows, tie, g, h, G, H, where, factors)
         bound = _bound(tie, U, G, H, q * d)
         history[n_iter, 0] = value
         history[n_iter, 1] = bound
@@ -608,7 +657,7 @@ def _iterate(rows, tie, U, tol, scale, max_iter, history):
             return value, bound, n_iter, _CONVERGED
         if n_iter == max_iter:
             return value, bound, n_iter, _MAX_ITER
-        _complete(rows, tie, h, H)
+        _complete(rows, tie, h, H, where, factors)
         lowest = _direction(tie, U, G, H, L, Y, s, D)
         _scores(rows, tie, D, dz)
         slope, one, two = _slopes(tie, U, G, D)

@@ -75,6 +75,12 @@ class _Diagonal:
         whole = len(self.curved) == self.values.size
         return self.flat if whole else self.flat[self.curved]
 
+    @cached_property
+    def products(self):
+        """Each of them times itself, (n_curved, p * p)."""
+        n, p = self.basis.shape
+        return (self.basis[:, :, None] * self.basis[:, None, :]).reshape(n, p * p)
+
 
 class MomentSpectrum:
     """Normal equations of all tasks, to be solved for any strength.
@@ -255,9 +261,9 @@ def _heads(system, alphas):
     lattice = range(int(low) - _DENSITY, int(np.ceil(high)) + _DENSITY + 1)
     missing = [i for i in lattice if i not in system.nodes]
     if len(missing) >= 2 * len(alphas):
-        return np.array([_head(system, alpha) for alpha in alphas])
-    for i in missing:
-        system.nodes[i] = _head(system, 10.0 ** (i / _DENSITY))
+        return _each_head(system, alphas)
+    new = _each_head(system, 10.0 ** (np.array(missing) / _DENSITY))
+    system.nodes.update(zip(missing, new, strict=True))
     at = 10.0 ** (np.array(lattice) / _DENSITY)
     factor = (at - alphas[:, None]) / (at + alphas[:, None])
     others = np.where(np.eye(len(at), dtype=bool), 1.0, factor[:, None, :]).prod(axis=2)
@@ -266,8 +272,19 @@ def _heads(system, alphas):
     return np.tensordot(shares, np.array([system.nodes[i] for i in lattice]), 1)
 
 
+def _each_head(system, alphas):
+    """sum_t H_t (alpha I + H_t)^-1 for every strength: at once where that is small."""
+    n, p = system.basis.shape
+    if 8 * n * p * p > _BATCH_BYTES:
+        return np.array([_head(system, alpha) for alpha in alphas])
+    values = system.values.ravel()[system.curved]
+    times = np.repeat(system.times, p)[system.curved]
+    weights = times * values / (alphas[:, None] + values)
+    return (weights @ system.products).reshape(len(alphas), p, p)
+
+
 def _head(system, alpha):
-    """sum_t H_t (alpha I + H_t)^-1."""
+    """The same for one strength."""
     weights = system.times[:, None] * system.values / (alpha + system.values)
     rows = np.sqrt(weights.ravel()[system.curved])[:, None] * system.basis
     if not len(rows):
@@ -280,16 +297,16 @@ def _head(system, alpha):
 
 def _reduced_corner(system, b, alphas, inverse, target):
     """Curvature and right-hand side of the shared intercept, over alpha."""
+    inverse = inverse.reshape(len(alphas), -1)
+    border = system.times[:, None] * system.border
+    side = system.border if system.twin is None else system.twin
+    both = np.stack([(side * border).ravel(), (side * target).ravel()], axis=1)
+    curvature, right = (inverse @ both).T
     if system.twin is not None:
         # border = H twin: what is left is a sum of positive terms, nothing cancels
-        ease = inverse * system.twin
-        curvature = np.einsum("u,kui,ui->k", system.times, ease, system.border)
-        return curvature, np.einsum("kui,ui->k", ease, target)
-    ease = (b * b) * inverse * system.border
-    curvature = system.corner
-    curvature = curvature - np.einsum("u,kui,ui->k", system.times, ease, system.border)
-    right = system.border_target - np.einsum("kui,ui->k", ease, target)
-    return curvature / alphas, right / alphas
+        return curvature, right
+    curvature = system.corner - (b * b) * curvature
+    return curvature / alphas, (system.border_target - (b * b) * right) / alphas
 
 
 # ---------------------------------------------------------------- rows in common
