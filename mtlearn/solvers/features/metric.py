@@ -36,6 +36,7 @@ _EASE = 1e-2  # accuracy of a step
 _CG_STEPS = 60
 _HALVINGS = 12
 _ROUNDING = 1e-12  # of the objective, by which it may rise
+_HONEST = 1e-6  # of the constant, by which rounding may have changed the loss
 _SEEN = 1e-13  # eigenvalue of a Hessian, relative to the largest, that counts
 _INSIDE = 1e-14  # the same of Q
 
@@ -71,14 +72,16 @@ def _descend(loss, alpha, W, tol, max_iter):
     side = loss.keep("side", lambda: _side(loss))
     place = _begin(side, alpha) if W is None else _at(side, side.inward(W), alpha)
     n_iter = 0
-    if not place.bound <= 2.0 * loss.constant:
+    if not 0.0 <= place.bound <= 2.0 * loss.constant:
         return W, n_iter
     while n_iter < min(_STEPS, max_iter):
         place, gain = _step(side, place)
         n_iter += 1
         if not gain > _AIM * goal(tol, loss.zero_objective, place.bound):
             break
-    return side.outward(place.W), n_iter
+    found = side.outward(place.W)
+    honest = loss.at(found).value <= place.bound + _HONEST * loss.constant
+    return (found if honest else W), n_iter
 
 
 def _begin(side, alpha):
@@ -290,7 +293,7 @@ def _step(side, place):
     most = place.bound + _ROUNDING * abs(place.bound)
     for _ in range(_HALVINGS):
         there = side.at(_root(Q + step), place.alpha)
-        if there.bound <= most:
+        if 0.0 <= there.bound <= most:
             return there, gain
         step = 0.5 * step
     return place, 0.0
