@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mtlearn.solvers.linesearch import find_step
 from mtlearn.solvers.margins import multipliers
 
-SEEDS = 10  # problems of every family in the default run
+SEEDS = 6  # problems of every family in the default run
 
 
 def fitted(problem):

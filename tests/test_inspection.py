@@ -503,6 +503,7 @@ def test_regressors(model):
 
 
 @pytest.mark.parametrize("model", [PerTaskClassifier(), MultiTaskSVM()], ids=repr)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_classifiers(model, n_classes):
     X, y, task = classification(n_classes=n_classes)
@@ -531,6 +532,7 @@ def test_wide_classifiers():
     np.testing.assert_array_equal(scores(found), scores(numbers))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("scoring", ["roc_auc", "average_precision_score"])
 def test_rankings_get_decisions(scoring):
     X, y, task = classification()
@@ -540,6 +542,7 @@ def test_rankings_get_decisions(scoring):
     assert len(np.unique(scores(found))) > 10
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "brier_score_loss"])
 def test_losses_get_probabilities(scoring):
     X, y, task = classification()
