@@ -26,7 +26,7 @@ _LEAST = 1e-10  # damping of the Newton steps, of the largest curvature
 _FIRST = 2  # steps before those of all classes together
 _CG_TOL = 1e-3
 _CG_STEPS = 200
-_PASSES = 1000  # of block descent within one step
+_PASSES = 200  # of block descent within one step
 
 
 def solve_proximal(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
