@@ -4,12 +4,11 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial, wraps
 from statistics import median
 
 import numpy as np
+import threads
 from data import scores
 from races import Run, timed
 from report import Table
@@ -53,15 +52,8 @@ WHERE = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
+class Job(threads.Job):
     """A model, rows in no order, and labels."""
-
-    name: str
-    make: Callable
-    X: np.ndarray
-    y: np.ndarray
-    task: np.ndarray
 
     def fit(self):
         """Fit a new model."""

@@ -390,11 +390,8 @@ def _one_group(data, u, first, tasks, out):
     out.mean[u] = _mean(X, rows[some], average[some])
     y_mean = average[some] @ Y[some] / average[some].sum()
     root = None if weight is None else np.sqrt(weight)[:, None]
-    step = _CACHE // (8 * max(1, d + len(tasks)))
-    step = min(
-        _CHUNK, len(rows), max(step, _CHUNK // 8), _DENSE_BYTES // (8 * max(1, d))
-    )
-    step = max(1, step)
+    step = max(_CHUNK // 8, min(_CHUNK, _CACHE // (8 * max(1, d + len(tasks)))))
+    step = max(1, min(step, len(rows), _DENSE_BYTES // (8 * max(1, d))))
     buffer, label = np.empty((step, d)), np.empty((step, len(tasks)))
     # the transposes are the Fortran arrays that BLAS adds to in place
     gram, cross = out.gram[u].T, np.zeros((len(tasks), d)).T

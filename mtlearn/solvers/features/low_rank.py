@@ -62,12 +62,12 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
     """
     scale, alpha = loss.zero_objective, penalty.alpha
     shape = loss.n_rows, loss.n_features
-    sharp = isinstance(loss, MomentLoss) and _invertible(loss, start is not None)
+    sharp = _invertible(loss, start is not None)
     look = _look_closely if sharp else _look
     n_iter, history, status = 0, [], Status.MAX_ITER
     best, stuck, done = np.inf, 0, np.inf
     reached, used = np.inf, 0
-    if isinstance(loss, MomentLoss) and (sharp or _many_of_few(loss)):
+    if (sharp or _many_of_few(loss)) and loss.coupling is None:
         start, n_iter = descend(loss, alpha, start, tol, max_iter)
     here = look(loss, penalty, np.zeros(shape) if start is None else start)
     while True:
@@ -112,10 +112,12 @@ def solve_nuclear(loss, penalty, *, tol=1e-8, max_iter=1000, start=None):
 
 
 def _invertible(loss, begun):
-    """Whether the moments are few enough to be inverted.
+    """Whether there are moments, few enough to be inverted.
 
     One matrix for all tasks may be larger, if there are many tasks or it serves a path.
     """
+    if not isinstance(loss, MomentLoss):
+        return False
     if loss.hessian.size <= WHITEN**2:
         return True
     alike = len(loss.hessian) == 1 and loss.n_features <= _LARGE
@@ -123,7 +125,9 @@ def _invertible(loss, begun):
 
 
 def _many_of_few(loss):
-    """Whether the tasks' own matrices of moments are not too large together."""
+    """Whether there are moments of each task, not too large together."""
+    if not isinstance(loss, MomentLoss):
+        return False
     whole = loss.n_rows * loss.n_features**2
     return len(loss.hessian) > 1 and whole <= _TOGETHER
 

@@ -20,7 +20,8 @@ Q belongs to the features, or to the tasks where these have their rows in common
 are fewer: the rows of W are then its columns along the eigenvectors of the Hessian.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -41,13 +42,15 @@ _SEEN = 1e-13  # eigenvalue of a Hessian, relative to the largest, that counts
 _INSIDE = 1e-14  # the same of Q
 
 
+# rounding may leave nothing of a penalty that is far too weak
+@np.errstate(over="ignore", divide="ignore", invalid="ignore")
 def descend(loss, alpha, W, tol, max_iter):
     """Minimise the squared loss plus the nuclear norm, as far as rounding allows.
 
     Parameters
     ----------
     loss : MomentLoss
-        With a coupling nothing is done.
+        Without a coupling.
     alpha : float
     W : ndarray of shape (n_rows, n_features), or None
         Where to begin; None for a ridge's.
@@ -61,14 +64,6 @@ def descend(loss, alpha, W, tol, max_iter):
     W : ndarray of shape (n_rows, n_features)
     n_iter : int
     """
-    if loss.coupling is not None:
-        return W, 0
-    # rounding may leave nothing of a penalty that is far too weak
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return _descend(loss, alpha, W, tol, max_iter)
-
-
-def _descend(loss, alpha, W, tol, max_iter):
     side = loss.keep("side", lambda: _side(loss))
     place = _begin(side, alpha) if W is None else _at(side, side.inward(W), alpha)
     n_iter = 0
@@ -138,6 +133,13 @@ class _Place(NamedTuple):
     curvature: object
 
 
+def _place(side, alpha, root, W, Z, curvature):
+    """The `_Place` of what solves the ridge."""
+    bound = side.constant - 0.5 * float(np.vdot(side.target, W))
+    bound += 0.5 * alpha * float(np.vdot(root, root))
+    return _Place(alpha, root, W, Z, bound, curvature)
+
+
 def _side(loss):
     """Where the metric lives: with the tasks, or with the features."""
     if len(loss.hessian) > 1:
@@ -167,7 +169,7 @@ class _Alike:
         squares, turn = np.linalg.eigh(hessian)
         seen = squares > _SEEN * squares[-1]
         half = np.sqrt(squares[seen])
-        self.target, self._constant = target, constant
+        self.target, self.constant = target, constant
         self._half, self._scale, self._basis = turn[:, seen] * half, scale, basis
         self._reduced = target @ (turn[:, seen] / half)
 
@@ -188,10 +190,8 @@ class _Alike:
         turn, half = self._reduced @ turn, self._half @ turn
         Z = (turn * inverse) @ half.T
         W = (Z @ root) @ root.T
-        bound = self._constant - 0.5 * float(np.vdot(self.target, W))
-        bound += 0.5 * alpha * float(np.vdot(root, root))
         inverse *= self._scale[:, None]
-        return _Place(alpha, root, W, Z, bound, (half, inverse))
+        return _place(self, alpha, root, W, Z, (half, inverse))
 
     def bend(self, place, Y):
         """M_i y_i of every row."""
@@ -212,17 +212,15 @@ class _Dense:
     beside: np.ndarray
     inverse: np.ndarray
     alpha: float
-    _whole: list = field(default_factory=list)
 
-    @property
+    @cached_property
     def whole(self):
         """The M_i, of shape (n, size, size)."""
-        if not self._whole:
-            reply = np.matmul(self.inverse, self.beside)
-            M = np.matmul(self.beside.transpose(0, 2, 1), reply)
-            self._whole.append(np.subtract(self.hessian, M, out=M))
-            M /= self.alpha
-        return self._whole[0]
+        reply = np.matmul(self.inverse, self.beside)
+        M = np.matmul(self.beside.transpose(0, 2, 1), reply)
+        np.subtract(self.hessian, M, out=M)
+        M /= self.alpha
+        return M
 
 
 class _Own:
@@ -234,7 +232,7 @@ class _Own:
     """
 
     def __init__(self, loss):
-        self.target, self._constant = loss.target, loss.constant
+        self.target, self.constant = loss.target, loss.constant
         self._hessian = loss.hessian
         if not (loss.ordered and np.all(loss.scale == 1.0)):
             self._hessian = loss.scale[:, None, None] * loss.hessian[loss.block]
@@ -258,10 +256,8 @@ class _Own:
         part += np.matmul(inverse, right - alpha * part - np.matmul(inner, part))
         W = part[:, :, 0] @ root.T
         Z = (self.target - np.matmul(self._hessian, W[:, :, None])[:, :, 0]) / alpha
-        bound = self._constant - 0.5 * float(np.vdot(self.target, W))
-        bound += 0.5 * alpha * float(np.vdot(root, root))
         curvature = _Dense(self._hessian, beside, inverse, alpha)
-        return _Place(alpha, root, W, Z, bound, curvature)
+        return _place(self, alpha, root, W, Z, curvature)
 
     def bend(self, place, Y):
         """M_i y_i of every row."""
@@ -287,9 +283,9 @@ def _step(side, place):
     # of Newton's methods that for 1 / |Z| - 1, which is linear for one direction alone
     over = sizes * sizes * (sizes - 1.0)
     descent = np.where(sizes > 1.0, over, 0.5 * (squares - 1.0))
-    step = _direction(side, place, (turn * descent) @ turn.T)
-    gain = 0.5 * place.alpha * float(np.vdot(square, step) - np.trace(step))
     Q = place.root @ place.root.T
+    step = _direction(side, place, Q, (turn * descent) @ turn.T)
+    gain = 0.5 * place.alpha * float(np.vdot(square, step) - np.trace(step))
     most = place.bound + _ROUNDING * abs(place.bound)
     for _ in range(_HALVINGS):
         there = side.at(_root(Q + step), place.alpha)
@@ -306,13 +302,13 @@ def _root(Q):
     return basis[:, inside] * np.sqrt(sizes[inside])
 
 
-def _direction(side, place, descent):
+def _direction(side, place, Q, descent):
     """Newton step for Q = positive part of (Q + sigma descent).
 
     In the eigenvectors of what is on the right its derivative multiplies entries by a
     share: one within the range, none outside it, and between them what lies between.
     """
-    Q, weights = place.root @ place.root.T, np.einsum("ij,ij->i", place.Z, place.Z)
+    weights = np.einsum("ij,ij->i", place.Z, place.Z)
     mean = side.mean(place, weights / max(weights.sum(), 1e-300))
     level = np.trace(mean) / len(mean)
     sigma = 1.0 / level if level > 0 else 1.0

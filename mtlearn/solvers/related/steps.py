@@ -85,9 +85,13 @@ class CholeskyStep:
 
     def direction(self, problem, point):
         """Newton direction."""
-        change = self.hessians.compare(problem, point.h)
-        full = self.hessians.full
-        return block_step(self.solver, problem, point.gradient, full, change)
+        return fresh_step(self.hessians, self.solver, problem, point)
+
+
+def fresh_step(hessians, solver, problem, point):
+    """Newton direction by the `RowHessians` as they are at a point."""
+    change = hessians.compare(problem, point.h)
+    return block_step(solver, problem, point.gradient, hessians.full, change)
 
 
 def block_step(solver, problem, gradient, full, change=None):
@@ -393,9 +397,7 @@ class LazyStep(ConjugateStep):
             self.hessians = RowHessians(problem)
         self.stale, self.arrow = False, problem.form.arrow
         self.solver = coupled_solver(problem.form, problem.alpha)
-        change = self.hessians.compare(problem, point.h)
-        full = self.hessians.full
-        return block_step(self.solver, problem, point.gradient, full, change)
+        return fresh_step(self.hessians, self.solver, problem, point)
 
 
 STEPPERS = {
